@@ -1,0 +1,57 @@
+# The instruction sets: one row each, name | architectures (regex) | flags beyond the baseline.
+# The source is cpp/src/isa/<name>.cpp; dispatch.cpp has the question whether a machine runs it.
+set(FASTSOFTMAX_ISA_TABLE
+    "scalar|.*|"
+    "avx2|x86_64|-mavx2 -mfma"
+    "avx512|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+    "neon|aarch64|")
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
+  set(FASTSOFTMAX_ARCHITECTURE x86_64)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+  set(FASTSOFTMAX_ARCHITECTURE aarch64)
+else()
+  set(FASTSOFTMAX_ARCHITECTURE other)
+endif()
+
+# For tests on machines without AVX-512: its kernels on AVX2 through SIMDe (Debian: libsimde-dev).
+option(FASTSOFTMAX_EMULATE_AVX512 "Run the avx512 kernels on AVX2, slowly" OFF)
+
+# Adds one object library per row that fits this architecture to the target, and tells its sources
+# which there are (FASTSOFTMAX_HAS_AVX2, ..). The objects are compiled apart, so that no header
+# that others include is ever compiled with the flags of a stronger machine.
+function(fastsoftmax_add_isas target)
+  foreach(row IN LISTS FASTSOFTMAX_ISA_TABLE)
+    string(REPLACE "|" ";" columns "${row};")
+    list(GET columns 0 name)
+    list(GET columns 1 architectures)
+    list(GET columns 2 flags)
+    if(NOT FASTSOFTMAX_ARCHITECTURE MATCHES "^(${architectures})$")
+      continue()
+    endif()
+    set(objects fastsoftmax_isa_${name})
+    add_library(${objects} OBJECT cpp/src/isa/${name}.cpp)
+    target_include_directories(${objects} PRIVATE cpp/src)
+    target_link_libraries(${objects} PRIVATE fastsoftmax_warnings fastsoftmax_sanitizers)
+    if(name STREQUAL "avx512" AND FASTSOFTMAX_EMULATE_AVX512)
+      # The ABI of 512-bit arguments is nobody's business: all functions in there are local.
+      set(flags "-mavx2 -mfma -Wno-psabi -Wno-ignored-attributes")
+      target_include_directories(${objects} PRIVATE ${PROJECT_SOURCE_DIR}/tests/cpp)
+      foreach(each ${objects} ${target})
+        target_compile_definitions(${each} PRIVATE FASTSOFTMAX_EMULATE_AVX512=1)
+      endforeach()
+    endif()
+    separate_arguments(flags)
+    # Contraction off: else a compiler may fuse a * b + c in one tile and not in the next, and the
+    # same row would get other bits there. The kernels say fma where they mean it.
+    target_compile_options(${objects} PRIVATE ${flags} -ffp-contract=off)
+    if(name STREQUAL "avx512" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      # GCC's own intrinsics header (gcc bug 105593).
+      target_compile_options(${objects} PRIVATE -Wno-uninitialized -Wno-maybe-uninitialized)
+    endif()
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${objects}>)
+    string(TOUPPER ${name} upper)
+    target_compile_definitions(${target} PRIVATE FASTSOFTMAX_HAS_${upper}=1)
+    set_property(GLOBAL APPEND PROPERTY FASTSOFTMAX_ISA_TARGETS ${objects})
+  endforeach()
+endfunction()

@@ -1,0 +1,15 @@
+# Warnings and sanitizers, as targets to link with.
+add_library(fastsoftmax_warnings INTERFACE)
+target_compile_options(fastsoftmax_warnings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+option(FASTSOFTMAX_WERROR "Warnings are errors" OFF)
+if(FASTSOFTMAX_WERROR)
+  target_compile_options(fastsoftmax_warnings INTERFACE -Werror)
+endif()
+
+add_library(fastsoftmax_sanitizers INTERFACE)
+set(FASTSOFTMAX_SANITIZE "" CACHE STRING "address, undefined or thread")
+if(FASTSOFTMAX_SANITIZE)
+  set(flags -fsanitize=${FASTSOFTMAX_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(fastsoftmax_sanitizers INTERFACE ${flags})
+  target_link_options(fastsoftmax_sanitizers INTERFACE ${flags})
+endif()

@@ -1,0 +1,44 @@
+// The softmax model: formula, shapes and conventions, and its predictions for whole matrices.
+//
+//   logits = input_scale X W' + b        X (n_samples, n_features), W (n_classes, n_features) row-major
+//   probs  = softmax(logits)             by rows
+//   loss   = (1 / n_samples) sum_i w_i (-log probs[i, y_i]) + (alpha / 2) |W|^2
+//
+// b is not penalised. The gradient of a batch B in the logits is w_i (probs_i - onehot(y_i)) / |B|,
+// in W it is dlogits' (input_scale X) + alpha W, in b the sum of dlogits over the batch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "fastsoftmax/matrix.h"
+
+namespace fastsoftmax {
+
+// T is float or double: float reads X of float32 or uint8, double any.
+template <class T>
+struct Model {
+  const T* W;  // (n_classes, n_features)
+  const T* b;  // (n_classes), or null
+  std::ptrdiff_t n_classes;
+  T input_scale;
+};
+
+enum class Prediction { kLogits, kProbs, kLogProbs };
+
+// out (n_samples, n_classes), contiguous. True if every logit was finite: if not, X is not, or the
+// numbers overflow. Same bits for any n_threads >= 1 and any split of X into rows.
+template <class T>
+bool predict(const InputView& X, const Model<T>& model, Prediction what, T* out, int n_threads);
+
+// The class of the largest logit of each row, the first of equals. Return value as above.
+template <class T>
+bool predict_class(const InputView& X, const Model<T>& model, std::int64_t* out, int n_threads);
+
+// Throws std::invalid_argument, with position and value, for a label that is not in 0..n_classes-1.
+void check_labels(const std::int64_t* labels, std::ptrdiff_t n, std::ptrdiff_t n_classes);
+
+// The first entry of X that is NaN or infinite, by rows; false if there is none.
+bool find_nonfinite(const InputView& X, std::ptrdiff_t* row, std::ptrdiff_t* col);
+
+}  // namespace fastsoftmax

@@ -1,0 +1,146 @@
+// The instruction sets in order of preference, the question which of them this machine runs, and the
+// choice. The rows here and those of cmake/isa.cmake are the two places that name them.
+#include "dispatch.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "fastsoftmax/isa.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace fastsoftmax {
+namespace {
+
+#if defined(__x86_64__)
+CpuRegisters read_cpu_registers() {
+  CpuRegisters cpu{};
+  std::uint32_t eax, ebx, ecx, edx;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx)) cpu.leaf1_ecx = ecx;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) cpu.leaf7_ebx = ebx;
+  if (cpu.leaf1_ecx & bit_OSXSAVE) {
+    std::uint32_t low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    cpu.xcr0 = (std::uint64_t{high} << 32) | low;
+  }
+  return cpu;
+}
+bool machine_has_avx2() { return has_avx2(read_cpu_registers()); }
+#if defined(FASTSOFTMAX_EMULATE_AVX512)
+bool machine_has_avx512() { return machine_has_avx2(); }
+#else
+bool machine_has_avx512() { return has_avx512(read_cpu_registers()); }
+#endif
+#endif
+bool always() { return true; }
+
+struct Row {
+  const char* name;
+  bool (*machine_has)();
+  void (*fill)(KernelTable&);
+};
+
+// Weakest first: each starts as a copy of the one before.
+constexpr Row kRows[] = {
+    {"scalar", always, fill_scalar},
+#if defined(FASTSOFTMAX_HAS_AVX2)
+    {"avx2", machine_has_avx2, fill_avx2},
+#endif
+#if defined(FASTSOFTMAX_HAS_AVX512)
+    {"avx512", machine_has_avx512, fill_avx512},
+#endif
+#if defined(FASTSOFTMAX_HAS_NEON)
+    {"neon", always, fill_neon},
+#endif
+};
+
+struct Candidate {
+  std::string name;
+  KernelTable table;
+};
+
+// Built once; the addresses stay.
+const std::vector<Candidate>& candidates() {
+  static const std::vector<Candidate> all = [] {
+    std::vector<Candidate> supported;
+    KernelTable table{};
+    for (const Row& row : kRows) {
+      if (!row.machine_has()) continue;
+      row.fill(table);
+      supported.push_back({row.name, table});
+    }
+    return supported;
+  }();
+  return all;
+}
+
+const Candidate& find(const std::string& name, const char* asked_by) {
+  for (const Candidate& candidate : candidates()) {
+    if (candidate.name == name) return candidate;
+  }
+  std::string message = std::string(asked_by) + "'" + name +
+                        "' is not an instruction set that this build and this machine support; " +
+                        "choose one of";
+  for (const std::string& supported : supported_isas()) message += " " + supported;
+  throw std::invalid_argument(message);
+}
+
+const Candidate& first_choice() {
+  const char* forced = std::getenv("FASTSOFTMAX_ISA");
+  return forced && *forced ? find(forced, "FASTSOFTMAX_ISA: ") : candidates().back();
+}
+
+std::atomic<const Candidate*> active_candidate{nullptr};
+
+const Candidate& active() {
+  const Candidate* candidate = active_candidate.load(std::memory_order_acquire);
+  if (candidate) return *candidate;
+  // Two threads that come here at once choose the same.
+  const Candidate& choice = first_choice();
+  active_candidate.store(&choice, std::memory_order_release);
+  return choice;
+}
+
+}  // namespace
+
+#if defined(__x86_64__)
+namespace {
+bool os_saves(const CpuRegisters& cpu, std::uint64_t state) {
+  return (cpu.leaf1_ecx & bit_OSXSAVE) && (cpu.xcr0 & state) == state;
+}
+}  // namespace
+
+bool has_avx2(const CpuRegisters& cpu) {
+  constexpr std::uint64_t kXmmYmm = 0x6;
+  return os_saves(cpu, kXmmYmm) && (cpu.leaf1_ecx & bit_AVX) && (cpu.leaf1_ecx & bit_FMA) &&
+         (cpu.leaf7_ebx & bit_AVX2);
+}
+
+bool has_avx512(const CpuRegisters& cpu) {
+  constexpr std::uint64_t kXmmYmmMaskZmm = 0xe6;
+  constexpr std::uint32_t kFeatures = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+  return has_avx2(cpu) && os_saves(cpu, kXmmYmmMaskZmm) &&
+         (cpu.leaf7_ebx & kFeatures) == kFeatures;
+}
+#endif
+
+const KernelTable& kernels() { return active().table; }
+
+std::vector<std::string> supported_isas() {
+  std::vector<std::string> names;
+  for (auto c = candidates().rbegin(); c != candidates().rend(); ++c) names.push_back(c->name);
+  return names;
+}
+
+std::string active_isa() { return active().name; }
+
+void set_active_isa(const std::string& name) {
+  active_candidate.store(&find(name, ""), std::memory_order_release);
+}
+
+}  // namespace fastsoftmax

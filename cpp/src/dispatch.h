@@ -1,0 +1,48 @@
+// The kernels of the instruction set in use.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/kernel_table.h"
+
+namespace fastsoftmax {
+
+const KernelTable& kernels();
+
+template <class Acc>
+const ArithmeticKernels<Acc>& arithmetic_kernels() {
+  if constexpr (sizeof(Acc) == sizeof(float)) {
+    return kernels().f32;
+  } else {
+    return kernels().f64;
+  }
+}
+
+inline const StorageKernels<float, float>& storage_kernels(const float*, float) {
+  return kernels().f32_f32;
+}
+inline const StorageKernels<std::uint8_t, float>& storage_kernels(const std::uint8_t*, float) {
+  return kernels().u8_f32;
+}
+inline const StorageKernels<double, double>& storage_kernels(const double*, double) {
+  return kernels().f64_f64;
+}
+inline const StorageKernels<float, double>& storage_kernels(const float*, double) {
+  return kernels().f32_f64;
+}
+inline const StorageKernels<std::uint8_t, double>& storage_kernels(const std::uint8_t*, double) {
+  return kernels().u8_f64;
+}
+
+#if defined(__x86_64__) || defined(_M_X64)
+// What the processor says and what the operating system saves, apart from asking, so that a test
+// can make them up.
+struct CpuRegisters {
+  std::uint32_t leaf1_ecx, leaf7_ebx;
+  std::uint64_t xcr0;
+};
+bool has_avx2(const CpuRegisters& cpu);
+bool has_avx512(const CpuRegisters& cpu);
+#endif
+
+}  // namespace fastsoftmax

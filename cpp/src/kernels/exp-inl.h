@@ -1,0 +1,104 @@
+// exp over vectors and log of one number, in polynomials that are the same for every instruction set.
+#pragma once
+
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+// exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2, with ln 2 in two parts (Cody & Waite,
+// Software Manual for the Elementary Functions, 1980): n * kLn2Hi is exact without an FMA too.
+// exp(r) by polynomials of least relative error, found with the Remez exchange algorithm.
+// Below kMin the result rounds to 0, above kMax to infinity; NaN stays NaN.
+template <class T>
+struct ExpConstants;
+template <>
+struct ExpConstants<float> {
+  static constexpr float kLog2E = 0x1.715476p+0f, kLn2Hi = 0x1.628p-1f, kLn2Lo = 0x1.90bfbep-11f;
+  static constexpr float kMin = -104.0f, kMax = 89.0f;
+};
+template <>
+struct ExpConstants<double> {
+  static constexpr double kLog2E = 0x1.71547652b82fep+0;
+  static constexpr double kLn2Hi = 0x1.62e42feep-1, kLn2Lo = 0x1.a39ef35793c76p-33;
+  static constexpr double kMin = -746.0, kMax = 710.0;
+};
+
+// 1 + r c1 + .. + r^5 c5: 0.8 ULP before rounding.
+inline Vec<float> exp_reduced(Vec<float> r) {
+  const auto c = [](float x) { return Vec<float>::splat(x); };
+  Vec<float> p = fma(r, c(0x1.0fa80cp-7f), c(0x1.573a9ep-5f));
+  p = fma(p, r, c(0x1.555a6cp-3f));
+  p = fma(p, r, c(0x1.fffdc4p-2f));
+  p = fma(p, r, c(0x1.fffff6p-1f));
+  return fma(p, r, c(1.0f));
+}
+// 1 + r + r^2 q(r), q of degree 9: 0.02 ULP before rounding.
+inline Vec<double> exp_reduced(Vec<double> r) {
+  const auto c = [](double x) { return Vec<double>::splat(x); };
+  Vec<double> p = fma(r, c(0x1.ad7f33cc003a1p-26), c(0x1.28ad98df89047p-22));
+  p = fma(p, r, c(0x1.71df25b6f93aep-19));
+  p = fma(p, r, c(0x1.a01999e5a51c8p-16));
+  p = fma(p, r, c(0x1.a01a012a0f4e0p-13));
+  p = fma(p, r, c(0x1.6c16c1843748ep-10));
+  p = fma(p, r, c(0x1.1111111127d07p-7));
+  p = fma(p, r, c(0x1.5555555550846p-5));
+  p = fma(p, r, c(0x1.55555555554f9p-3));
+  p = fma(p, r, c(0x1.000000000000ap-1));
+  return fma(r * r, p, r) + c(1.0);
+}
+
+template <class T>
+Vec<T> exp(Vec<T> x) {
+  using C = ExpConstants<T>;
+  x = min(Vec<T>::splat(C::kMax), max(Vec<T>::splat(C::kMin), x));
+  const Vec<T> n = round(x * Vec<T>::splat(C::kLog2E));
+  Vec<T> r = fma(n, Vec<T>::splat(-C::kLn2Hi), x);
+  r = fma(n, Vec<T>::splat(-C::kLn2Lo), r);
+  return ldexp(exp_reduced(r), n);
+}
+
+// log(x) for the sums that softmax makes: 0, [2^-100, inf] or NaN. x = 2^e m with m in
+// [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1), log m = 2 atanh(s) = 2 s + s z R(z), z = s^2.
+template <class T>
+struct LogConstants;
+template <>
+struct LogConstants<float> {
+  using Bits = std::int32_t;
+  static constexpr int kMantissaBits = 23;
+  static constexpr Bits kSqrtHalf = 0x3f3504f3;
+  static constexpr float kLn2Hi = 0x1.628p-1f, kLn2Lo = 0x1.90bfbep-11f;
+  static float R(float z) { return 0x1.55557ap-1f + z * (0x1.995e7ep-2f + z * 0x1.31e9dep-2f); }
+};
+template <>
+struct LogConstants<double> {
+  using Bits = std::int64_t;
+  static constexpr int kMantissaBits = 52;
+  static constexpr Bits kSqrtHalf = 0x3fe6a09e667f3bcd;
+  static constexpr double kLn2Hi = 0x1.62e42feep-1, kLn2Lo = 0x1.a39ef35793c76p-33;
+  static double R(double z) {
+    double p = 0x1.39a03a90a90bap-3 + z * 0x1.2f154ef4c3b31p-3;
+    p = 0x1.74664cf7ac2d9p-3 + z * p;
+    p = 0x1.c71c51c91f4cfp-3 + z * p;
+    p = 0x1.249249423a857p-2 + z * p;
+    p = 0x1.999999997f8f9p-2 + z * p;
+    return 0x1.5555555555593p-1 + z * p;
+  }
+};
+
+template <class T>
+T log(T x) {
+  using C = LogConstants<T>;
+  constexpr T kInfinity = static_cast<T>(__builtin_inf());
+  if (x == 0) return -kInfinity;
+  if (!(x < kInfinity)) return x;  // infinity and NaN
+  typename C::Bits bits;
+  __builtin_memcpy(&bits, &x, sizeof x);
+  const auto e = (bits - C::kSqrtHalf) >> C::kMantissaBits;
+  bits -= e << C::kMantissaBits;
+  T m;
+  __builtin_memcpy(&m, &bits, sizeof m);
+  const T s = (m - 1) / (m + 1), z = s * s, n = static_cast<T>(e);
+  return n * C::kLn2Hi + (2 * s + (s * z * C::R(z) + n * C::kLn2Lo));
+}
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

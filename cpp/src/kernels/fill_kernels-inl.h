@@ -1,0 +1,44 @@
+// Every kernel of one instruction set into the table: the list of what there is.
+#pragma once
+
+#include "kernels/kernel_table.h"
+// The order matters: each of these builds on those above it.
+#include "kernels/load-inl.h"
+#include "kernels/exp-inl.h"
+#include "kernels/softmax-inl.h"
+#include "kernels/cross_entropy-inl.h"
+#include "kernels/sgd_step-inl.h"
+#include "kernels/gemm-inl.h"
+
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+template <class Acc>
+void fill(ArithmeticKernels<Acc>& table) {
+  table.softmax = softmax<Acc>;
+  table.log_softmax = log_softmax<Acc>;
+  table.logsumexp = logsumexp<Acc>;
+  table.cross_entropy = cross_entropy<Acc>;
+  table.gemm_pack = gemm_pack<Acc>;
+  table.gemm_panel = kGemmPanel<Acc>;
+}
+
+template <class In, class Acc>
+void fill(StorageKernels<In, Acc>& table) {
+  table.logits = logits<In, Acc>;
+  table.sgd_update = sgd_update<In, Acc>;
+  table.gemm = gemm<In, Acc>;
+}
+
+inline void fill_kernels(KernelTable& table) {
+  fill(table.f32);
+  fill(table.f64);
+  fill(table.f32_f32);
+  fill(table.u8_f32);
+  fill(table.f64_f64);
+  fill(table.f32_f64);
+  fill(table.u8_f64);
+}
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

@@ -1,0 +1,80 @@
+// The kernels of one instruction set, as function pointers: two lines per kernel (a slot here, its
+// function in fill_kernels-inl.h). Kernels are single-threaded, allocate nothing, throw nothing;
+// they get pointers, sizes and strides (in elements), and no two outputs overlap.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fastsoftmax {
+
+// One mini-batch step of gradient descent for the weights of some features (kernels/sgd_step-inl.h).
+template <class In, class Acc>
+struct SgdUpdate {
+  const In* const* rows;     // (n_rows) rows of X
+  std::ptrdiff_t n_rows;
+  const Acc* dlogits;        // (n_rows, n_classes), already divided by the size of the batch
+  std::ptrdiff_t n_classes;
+  std::ptrdiff_t n_features;
+  std::ptrdiff_t feature_begin, feature_end;
+  Acc* W;                    // (n_classes, n_features), class-major
+  Acc* velocity;             // like W, or null without momentum
+  Acc* gradient;             // like W: the sum over earlier row chunks of the batch, or null
+  bool first_chunk;          // the gradient buffer holds nothing yet
+  bool last_chunk;           // apply the step, rather than store the gradient
+  Acc learning_rate, alpha, momentum, input_scale;
+  bool nesterov;
+};
+
+// Kernels that work on numbers of one type.
+template <class Acc>
+struct ArithmeticKernels {
+  // (n_rows, n) contiguous rows, softmax of each; out may be x.
+  void (*softmax)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
+  void (*log_softmax)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
+  // out (n_rows)
+  void (*logsumexp)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
+  // losses[i] = weight_i * -log softmax(logits_i)[labels_i]; dlogits, if not null (it may be logits),
+  // = gradient_scale * d losses[i] / d logits_i. labels in 0..n-1; weights null means ones.
+  void (*cross_entropy)(const Acc* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
+                        const std::int64_t* labels, const Acc* weights, Acc gradient_scale,
+                        Acc* dlogits, Acc* losses);
+  // B (k, n), any strides, into panels of gemm_panel columns, the last one padded with zeros:
+  // packed has k * (n rounded up to whole panels) elements.
+  void (*gemm_pack)(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
+                    std::ptrdiff_t k, std::ptrdiff_t n, Acc* packed);
+  std::ptrdiff_t gemm_panel;
+};
+
+// Kernels that read X (or the left matrix of a product) in the type it is stored in.
+template <class In, class Acc>
+struct StorageKernels {
+  // logits (n_rows, n_classes) = scale * rows . W' + b; W (n_classes, n_features), b may be null.
+  void (*logits)(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
+                 const Acc* W, const Acc* b, std::ptrdiff_t n_classes, Acc scale, Acc* logits);
+  void (*sgd_update)(const SgdUpdate<In, Acc>&);
+  // C (m, n) = A (m, k) . packed, added to C if accumulate; A has any strides, C contiguous columns.
+  void (*gemm)(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride, const Acc* packed,
+               std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n, Acc* C,
+               std::ptrdiff_t c_row_stride, bool accumulate);
+};
+
+// A table starts as a copy of the next weaker one; each instruction set overrides what it has.
+struct KernelTable {
+  ArithmeticKernels<float> f32;
+  ArithmeticKernels<double> f64;
+  // One column per storage type and arithmetic type, named storage_arithmetic.
+  StorageKernels<float, float> f32_f32;
+  StorageKernels<std::uint8_t, float> u8_f32;
+  StorageKernels<double, double> f64_f64;
+  StorageKernels<float, double> f32_f64;
+  StorageKernels<std::uint8_t, double> u8_f64;
+};
+
+// One per spine in isa/; each overrides the slots it has.
+void fill_scalar(KernelTable& table);
+void fill_avx2(KernelTable& table);
+void fill_avx512(KernelTable& table);
+void fill_neon(KernelTable& table);
+
+}  // namespace fastsoftmax

@@ -1,0 +1,159 @@
+#include "parallel.h"
+
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "cpu_quota.h"
+#include "fastsoftmax/threads.h"
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace fastsoftmax {
+namespace {
+
+int cpus_in_affinity() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+// FASTSOFTMAX_CPUS overrides what the system says, as LOKY_MAX_CPU_COUNT does for loky.
+int positive_from_environment(const char* name) {
+  // OMP_NUM_THREADS may be a list by nesting level, "4,2": its first number counts.
+  const char* text = std::getenv(name);
+  return text ? static_cast<int>(std::clamp(std::strtol(text, nullptr, 10), 0L, 4096L)) : 0;
+}
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+using Body = std::function<void(int, int)>;
+
+#if defined(_OPENMP)
+
+std::atomic<bool> region_has_run{false};
+std::atomic<bool> is_child_after_region{false};
+
+void watch_for_fork() {
+#if defined(__unix__) || defined(__APPLE__)
+  static std::once_flag once;
+  std::call_once(once, [] {
+    pthread_atfork(nullptr, nullptr, [] {
+      if (region_has_run.load()) is_child_after_region.store(true);
+    });
+  });
+#endif
+}
+
+bool must_run_serially() { return is_child_after_region.load() || omp_in_parallel(); }
+
+void run_on_threads(int n_threads, const Body& body) {
+  watch_for_fork();
+  region_has_run.store(true);
+#pragma omp parallel num_threads(n_threads)
+  body(omp_get_thread_num(), omp_get_num_threads());
+}
+
+#else
+
+bool must_run_serially() { return false; }
+
+// The threads wait until it is known how many of them the system gave.
+void run_on_threads(int n_threads, const Body& body) {
+  std::atomic<int> n_started{0};
+  std::vector<std::thread> others;
+  others.reserve(static_cast<std::size_t>(n_threads));
+  try {
+    for (int thread = 1; thread < n_threads; ++thread) {
+      others.emplace_back([&, thread] {
+        n_started.wait(0);
+        body(thread, n_started.load());
+      });
+    }
+  } catch (const std::system_error&) {
+    // Fewer will do.
+  }
+  const int n_running = static_cast<int>(others.size()) + 1;
+  n_started.store(n_running);
+  n_started.notify_all();
+  body(0, n_running);
+  for (std::thread& other : others) other.join();
+}
+
+#endif
+
+}  // namespace
+
+int available_threads() {
+  const int forced = positive_from_environment("FASTSOFTMAX_CPUS");
+  return forced > 0 ? forced : std::max(1, std::min(cpus_in_affinity(), cpu_quota("")));
+}
+
+int plan_threads(int n_requested, double work_ns) {
+  if (must_run_serially()) return 1;
+  // Starting and joining a thread costs a few microseconds where it spins, tens where it sleeps.
+  constexpr double kWorthAThreadNs = 5e3;
+  const int available = available_threads();
+  const int wanted =
+      n_requested > 0 ? n_requested : positive_from_environment("OMP_NUM_THREADS");
+  const int n_threads = wanted > 0 ? std::min(wanted, available) : available;
+  return std::max(1, static_cast<int>(std::min<double>(n_threads, work_ns / kWorthAThreadNs)));
+}
+
+void parallel_region(int n_threads, const Body& body) {
+  if (n_threads > 1 && !must_run_serially()) {
+    run_on_threads(n_threads, body);
+  } else {
+    body(0, 1);
+  }
+}
+
+Range share(std::ptrdiff_t n, std::ptrdiff_t grain, int thread, int n_threads) {
+  const std::ptrdiff_t n_grains = (n + grain - 1) / grain;
+  const auto cut = [&](int t) { return std::min(n, n_grains * t / n_threads * grain); };
+  return {cut(thread), cut(thread + 1)};
+}
+
+void Barrier::wait(int n_threads) {
+  if (n_threads == 1) return;
+  const std::uint32_t generation = generation_.load(std::memory_order_acquire);
+  if (n_arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == n_threads) {
+    n_arrived_.store(0, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_acq_rel);
+    generation_.notify_all();
+    return;
+  }
+  // About 20 microseconds of pauses: longer than a balanced step keeps anyone waiting, shorter than
+  // the time slice that is lost when the last one has no CPU.
+  constexpr int kSpins = 1000;
+  for (int i = 0; i < kSpins; ++i) {
+    if (generation_.load(std::memory_order_acquire) != generation) return;
+    pause();
+  }
+  generation_.wait(generation, std::memory_order_acquire);
+}
+
+}  // namespace fastsoftmax

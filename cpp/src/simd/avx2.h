@@ -1,0 +1,144 @@
+// The vector vocabulary in AVX2 and FMA3: 8 floats or 4 doubles. Meanings: scalar.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+// Read at 8 - n this gives n lanes of ones, then zeros.
+alignas(64) constexpr std::int32_t kMaskWindow[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                      0,  0,  0,  0,  0,  0,  0,  0};
+inline __m256i mask32(std::ptrdiff_t n) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMaskWindow + 8 - n));
+}
+inline __m256i mask64(std::ptrdiff_t n) {
+  return _mm256_cvtepi32_epi64(
+      _mm_loadu_si128(reinterpret_cast<const __m128i*>(kMaskWindow + 8 - n)));
+}
+// The first n < 8 bytes at p, then zeros. There is no masked byte load in AVX2.
+inline __m128i bytes_n(const std::uint8_t* p, std::ptrdiff_t n) {
+  std::uint64_t bytes = 0;
+  for (std::ptrdiff_t i = 0; i < n; ++i) bytes |= std::uint64_t{p[i]} << (8 * i);
+  return _mm_cvtsi64_si128(static_cast<long long>(bytes));
+}
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<float> {
+  static constexpr std::ptrdiff_t kLanes = 8;
+  __m256 v;
+
+  static Vec zero() { return {_mm256_setzero_ps()}; }
+  static Vec splat(float x) { return {_mm256_set1_ps(x)}; }
+  static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static Vec load_n(const float* p, std::ptrdiff_t n) {
+    return {_mm256_maskload_ps(p, mask32(n))};
+  }
+  static Vec widen(__m128i bytes) { return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))}; }
+  static Vec load(const std::uint8_t* p) {
+    return widen(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Vec load_n(const std::uint8_t* p, std::ptrdiff_t n) { return widen(bytes_n(p, n)); }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void store_n(float* p, std::ptrdiff_t n) const { _mm256_maskstore_ps(p, mask32(n), v); }
+};
+
+template <>
+struct Vec<double> {
+  static constexpr std::ptrdiff_t kLanes = 4;
+  __m256d v;
+
+  static Vec zero() { return {_mm256_setzero_pd()}; }
+  static Vec splat(double x) { return {_mm256_set1_pd(x)}; }
+  static Vec load(const double* p) { return {_mm256_loadu_pd(p)}; }
+  static Vec load_n(const double* p, std::ptrdiff_t n) {
+    return {_mm256_maskload_pd(p, mask64(n))};
+  }
+  static Vec load(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p))}; }
+  static Vec load_n(const float* p, std::ptrdiff_t n) {
+    return {_mm256_cvtps_pd(_mm_maskload_ps(p, _mm256_castsi256_si128(mask32(n))))};
+  }
+  static Vec widen(__m128i bytes) { return {_mm256_cvtepi32_pd(_mm_cvtepu8_epi32(bytes))}; }
+  static Vec load(const std::uint8_t* p) { return widen(_mm_loadu_si32(p)); }
+  static Vec load_n(const std::uint8_t* p, std::ptrdiff_t n) { return widen(bytes_n(p, n)); }
+  void store(double* p) const { _mm256_storeu_pd(p, v); }
+  void store_n(double* p, std::ptrdiff_t n) const { _mm256_maskstore_pd(p, mask64(n), v); }
+};
+
+inline Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm256_add_pd(a.v, b.v)}; }
+inline Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline Vec<double> operator-(Vec<double> a, Vec<double> b) { return {_mm256_sub_pd(a.v, b.v)}; }
+inline Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm256_mul_pd(a.v, b.v)}; }
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return {_mm256_fmadd_ps(a.v, b.v, c.v)};
+}
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return {_mm256_fmadd_pd(a.v, b.v, c.v)};
+}
+inline Vec<float> max(Vec<float> a, Vec<float> b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline Vec<double> max(Vec<double> a, Vec<double> b) { return {_mm256_max_pd(a.v, b.v)}; }
+inline Vec<float> min(Vec<float> a, Vec<float> b) { return {_mm256_min_ps(a.v, b.v)}; }
+inline Vec<double> min(Vec<double> a, Vec<double> b) { return {_mm256_min_pd(a.v, b.v)}; }
+inline Vec<float> first_n(std::ptrdiff_t n, Vec<float> a, Vec<float> b) {
+  return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(mask32(n)))};
+}
+inline Vec<double> first_n(std::ptrdiff_t n, Vec<double> a, Vec<double> b) {
+  return {_mm256_blendv_pd(b.v, a.v, _mm256_castsi256_pd(mask64(n)))};
+}
+inline Vec<float> round(Vec<float> x) {
+  return {_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline Vec<double> round(Vec<double> x) {
+  return {_mm256_round_pd(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+
+inline float reduce_add(Vec<float> a) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+inline double reduce_add(Vec<double> a) {
+  const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+inline float reduce_max(Vec<float> a) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+inline double reduce_max(Vec<double> a) {
+  const __m128d s = _mm_max_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
+  return _mm_cvtsd_f64(_mm_max_sd(s, _mm_unpackhi_pd(s, s)));
+}
+
+// 2^n is built in the exponent field, in two halves so that each stays in range.
+inline Vec<float> ldexp(Vec<float> x, Vec<float> n) {
+  const __m256i whole = _mm256_cvtps_epi32(n.v), half = _mm256_srai_epi32(whole, 1);
+  const __m256i bias = _mm256_set1_epi32(127), rest = _mm256_sub_epi32(whole, half);
+  const __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+  const __m256i b = _mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23);
+  return {_mm256_mul_ps(_mm256_mul_ps(x.v, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b))};
+}
+inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
+  const __m128i whole = _mm256_cvtpd_epi32(n.v), half = _mm_srai_epi32(whole, 1);
+  const __m128i bias = _mm_set1_epi32(1023), rest = _mm_sub_epi32(whole, half);
+  const __m256i a = _mm256_slli_epi64(_mm256_cvtepi32_epi64(_mm_add_epi32(half, bias)), 52);
+  const __m256i b = _mm256_slli_epi64(_mm256_cvtepi32_epi64(_mm_add_epi32(rest, bias)), 52);
+  return {_mm256_mul_pd(_mm256_mul_pd(x.v, _mm256_castsi256_pd(a)), _mm256_castsi256_pd(b))};
+}
+
+// Sixteen registers: 10 accumulators, 2 of x and one broadcast or W; 6 x 2 + 2 + 1 for gemm.
+constexpr int kLogitsRows = 2, kLogitsClasses = 5;
+constexpr int kUpdateVecs = 2, kUpdateClasses = 5;
+constexpr int kGemmRows = 6, kGemmVecs = 2;
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

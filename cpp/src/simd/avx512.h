@@ -1,0 +1,111 @@
+// The vector vocabulary in AVX-512 (F, BW, DQ, VL): 16 floats or 8 doubles. Meanings: scalar.h.
+#pragma once
+
+#if defined(FASTSOFTMAX_EMULATE_AVX512)
+#include "simde_gaps.h"
+#else
+#include <immintrin.h>
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+inline __mmask16 mask16(std::ptrdiff_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
+inline __mmask8 mask8(std::ptrdiff_t n) { return static_cast<__mmask8>((1u << n) - 1u); }
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<float> {
+  static constexpr std::ptrdiff_t kLanes = 16;
+  __m512 v;
+
+  static Vec zero() { return {_mm512_setzero_ps()}; }
+  static Vec splat(float x) { return {_mm512_set1_ps(x)}; }
+  static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static Vec load_n(const float* p, std::ptrdiff_t n) {
+    return {_mm512_maskz_loadu_ps(mask16(n), p)};
+  }
+  static Vec widen(__m128i bytes) { return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))}; }
+  static Vec load(const std::uint8_t* p) {
+    return widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Vec load_n(const std::uint8_t* p, std::ptrdiff_t n) {
+    return widen(_mm_maskz_loadu_epi8(mask16(n), p));
+  }
+  void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void store_n(float* p, std::ptrdiff_t n) const { _mm512_mask_storeu_ps(p, mask16(n), v); }
+};
+
+template <>
+struct Vec<double> {
+  static constexpr std::ptrdiff_t kLanes = 8;
+  __m512d v;
+
+  static Vec zero() { return {_mm512_setzero_pd()}; }
+  static Vec splat(double x) { return {_mm512_set1_pd(x)}; }
+  static Vec load(const double* p) { return {_mm512_loadu_pd(p)}; }
+  static Vec load_n(const double* p, std::ptrdiff_t n) {
+    return {_mm512_maskz_loadu_pd(mask8(n), p)};
+  }
+  static Vec load(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p))}; }
+  static Vec load_n(const float* p, std::ptrdiff_t n) {
+    return {_mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask8(n), p))};
+  }
+  static Vec widen(__m128i bytes) { return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(bytes))}; }
+  static Vec load(const std::uint8_t* p) {
+    return widen(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Vec load_n(const std::uint8_t* p, std::ptrdiff_t n) {
+    return widen(_mm_maskz_loadu_epi8(mask16(n), p));
+  }
+  void store(double* p) const { _mm512_storeu_pd(p, v); }
+  void store_n(double* p, std::ptrdiff_t n) const { _mm512_mask_storeu_pd(p, mask8(n), v); }
+};
+
+inline Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm512_add_pd(a.v, b.v)}; }
+inline Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Vec<double> operator-(Vec<double> a, Vec<double> b) { return {_mm512_sub_pd(a.v, b.v)}; }
+inline Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm512_mul_pd(a.v, b.v)}; }
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return {_mm512_fmadd_pd(a.v, b.v, c.v)};
+}
+inline Vec<float> max(Vec<float> a, Vec<float> b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline Vec<double> max(Vec<double> a, Vec<double> b) { return {_mm512_max_pd(a.v, b.v)}; }
+inline Vec<float> min(Vec<float> a, Vec<float> b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline Vec<double> min(Vec<double> a, Vec<double> b) { return {_mm512_min_pd(a.v, b.v)}; }
+inline Vec<float> first_n(std::ptrdiff_t n, Vec<float> a, Vec<float> b) {
+  return {_mm512_mask_blend_ps(mask16(n), b.v, a.v)};
+}
+inline Vec<double> first_n(std::ptrdiff_t n, Vec<double> a, Vec<double> b) {
+  return {_mm512_mask_blend_pd(mask8(n), b.v, a.v)};
+}
+inline Vec<float> round(Vec<float> x) {
+  return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline Vec<double> round(Vec<double> x) {
+  return {_mm512_roundscale_pd(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline float reduce_add(Vec<float> a) { return _mm512_reduce_add_ps(a.v); }
+inline double reduce_add(Vec<double> a) { return _mm512_reduce_add_pd(a.v); }
+inline float reduce_max(Vec<float> a) { return _mm512_reduce_max_ps(a.v); }
+inline double reduce_max(Vec<double> a) { return _mm512_reduce_max_pd(a.v); }
+inline Vec<float> ldexp(Vec<float> x, Vec<float> n) { return {_mm512_scalef_ps(x.v, n.v)}; }
+inline Vec<double> ldexp(Vec<double> x, Vec<double> n) { return {_mm512_scalef_pd(x.v, n.v)}; }
+
+// Thirty-two registers: 20 accumulators leave room for x and W; 12 x 2 + 2 + 1 for gemm.
+constexpr int kLogitsRows = 2, kLogitsClasses = 10;
+constexpr int kUpdateVecs = 2, kUpdateClasses = 10;
+constexpr int kGemmRows = 12, kGemmVecs = 2;
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

@@ -1,0 +1,247 @@
+// Mini-batch gradient descent: one threaded region for all epochs, two barriers a step.
+//
+// A step is a forward pass, in which each thread takes some rows of the batch to their dlogits, and a
+// backward pass, in which each thread takes some features of W one step on. No sum crosses threads,
+// so the bits do not depend on their number. A batch that is larger than the cache comes in chunks of
+// rows, fixed by the shape; only then is there a gradient buffer.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+
+#include "aligned_buffer.h"
+#include "fastsoftmax/objective.h"
+#include "fastsoftmax/solvers.h"
+#include "parallel.h"
+#include "storage.h"
+
+namespace fastsoftmax {
+namespace {
+
+// The rows of a chunk and their logits stay in a second-level cache of 1 MB between the two passes:
+// the tutorial's batch, 100 x (784 + 10) float32, is 318 KB and one chunk.
+constexpr std::ptrdiff_t kChunkBytes = 512 << 10, kMinChunkRows = 32;
+
+template <class In, class T>
+std::ptrdiff_t chunk_rows(std::ptrdiff_t n_features, std::ptrdiff_t n_classes,
+                          std::ptrdiff_t batch_size) {
+  const auto row_bytes = n_features * static_cast<std::ptrdiff_t>(sizeof(In)) +
+                         n_classes * static_cast<std::ptrdiff_t>(sizeof(T));
+  return std::min(batch_size, std::max(kMinChunkRows, kChunkBytes / row_bytes));
+}
+
+template <class In, class T>
+class SgdRun {
+ public:
+  SgdRun(const In* data, const InputView& X, const std::int64_t* labels, const T* sample_weight,
+         const SgdOptions& options, const SgdState<T>& state, double* loss_curve,
+         const StopRequested& stop_requested)
+      : data_(data),
+        X_(X),
+        labels_(labels),
+        sample_weight_(sample_weight),
+        options_(options),
+        state_(state),
+        loss_curve_(loss_curve),
+        stop_requested_(stop_requested),
+        batch_size_(std::min<std::ptrdiff_t>(options.batch_size, X.n_rows)),
+        chunk_rows_(chunk_rows<In, T>(X.n_cols, state.n_classes, batch_size_)),
+        order_(options.shuffle ? X.n_rows : 0),
+        chunk_(chunk_rows_),
+        chunk_labels_(chunk_rows_),
+        chunk_weights_(sample_weight ? chunk_rows_ : 0),
+        losses_(chunk_rows_),
+        dlogits_(chunk_rows_ * state.n_classes),
+        db_(state.n_classes),
+        gradient_(chunk_rows_ < batch_size_ ? state.n_classes * X.n_cols : 0) {
+    total_weight_ = sample_weight ? 0.0 : static_cast<double>(X.n_rows);
+    for (std::ptrdiff_t i = 0; sample_weight && i < X.n_rows; ++i) total_weight_ += sample_weight[i];
+  }
+
+  SgdResult run() {
+    parallel_region(options_.n_threads, [this](int thread, int n_threads) {
+      for (std::int64_t epoch = 0; epoch < options_.n_epochs && !done_; ++epoch) {
+        if (thread == 0) begin_epoch(epoch);
+        barrier_.wait(n_threads);
+        run_epoch(thread, n_threads);
+        if (thread == 0) end_epoch(epoch);
+        barrier_.wait(n_threads);
+      }
+    });
+    return result_;
+  }
+
+ private:
+  struct Chunk {
+    std::ptrdiff_t begin, n_rows;  // in the order of the epoch
+    std::ptrdiff_t batch_rows;
+    bool first, last;  // of its batch
+  };
+
+  void begin_epoch(std::int64_t epoch) {
+    epoch_loss_ = 0.0;
+    if (options_.shuffle) {
+      epoch_permutation(options_.seed, options_.first_epoch + epoch, X_.n_rows, order_.data());
+    }
+  }
+
+  void run_epoch(int thread, int n_threads) {
+    for (std::ptrdiff_t batch = 0; batch < X_.n_rows; batch += batch_size_) {
+      const std::ptrdiff_t batch_rows = std::min(batch_size_, X_.n_rows - batch);
+      for (std::ptrdiff_t at = 0; at < batch_rows; at += chunk_rows_) {
+        const std::ptrdiff_t n_rows = std::min(chunk_rows_, batch_rows - at);
+        const Chunk chunk{batch + at, n_rows, batch_rows, at == 0, at + n_rows == batch_rows};
+        forward(chunk, thread, n_threads);
+        barrier_.wait(n_threads);
+        backward(chunk, thread, n_threads);
+        if (thread == 0) poll(chunk);
+        barrier_.wait(n_threads);
+        if (result_.stopped) return;
+      }
+    }
+  }
+
+  // Rows of the chunk to losses and dlogits.
+  void forward(const Chunk& chunk, int thread, int n_threads) {
+    const Range mine = share(chunk.n_rows, 2, thread, n_threads);
+    const std::ptrdiff_t n_rows = mine.end - mine.begin, first = mine.begin;
+    if (n_rows == 0) return;
+    for (std::ptrdiff_t i = first; i < mine.end; ++i) {
+      const std::ptrdiff_t row = options_.shuffle ? order_[chunk.begin + i] : chunk.begin + i;
+      chunk_[i] = data_ + row * X_.row_stride;
+      chunk_labels_[i] = labels_[row];
+      if (sample_weight_) chunk_weights_[i] = sample_weight_[row];
+    }
+    T* dlogits = dlogits_.data() + first * state_.n_classes;
+    storage_kernels(data_, T()).logits(chunk_.data() + first, n_rows, X_.n_cols, state_.W, state_.b,
+                                       state_.n_classes, static_cast<T>(options_.input_scale),
+                                       dlogits);
+    arithmetic_kernels<T>().cross_entropy(
+        dlogits, n_rows, state_.n_classes, chunk_labels_.data() + first,
+        sample_weight_ ? chunk_weights_.data() + first : nullptr,
+        T(1) / static_cast<T>(chunk.batch_rows), dlogits, losses_.data() + first);
+  }
+
+  // Features of W one step on (or of the gradient one chunk on); the bias and the loss by thread 0.
+  void backward(const Chunk& chunk, int thread, int n_threads) {
+    const Range mine = share(X_.n_cols, 64, thread, n_threads);
+    SgdUpdate<In, T> update{};
+    update.rows = chunk_.data();
+    update.n_rows = chunk.n_rows;
+    update.dlogits = dlogits_.data();
+    update.n_classes = state_.n_classes;
+    update.n_features = X_.n_cols;
+    update.feature_begin = mine.begin;
+    update.feature_end = mine.end;
+    update.W = state_.W;
+    update.velocity = state_.velocity_W;
+    update.gradient = gradient_.data();
+    update.first_chunk = chunk.first;
+    update.last_chunk = chunk.last;
+    update.learning_rate = static_cast<T>(options_.learning_rate);
+    update.alpha = static_cast<T>(options_.alpha);
+    update.momentum = static_cast<T>(options_.momentum);
+    update.input_scale = static_cast<T>(options_.input_scale);
+    update.nesterov = options_.nesterov;
+    storage_kernels(data_, T()).sgd_update(update);
+    if (thread == 0) {
+      for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) epoch_loss_ += static_cast<double>(losses_[i]);
+      if (options_.fit_intercept) update_bias(chunk);
+    }
+  }
+
+  void update_bias(const Chunk& chunk) {
+    if (chunk.first) std::fill_n(db_.data(), state_.n_classes, T(0));
+    for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
+      for (std::ptrdiff_t c = 0; c < state_.n_classes; ++c) {
+        db_[c] += dlogits_[i * state_.n_classes + c];
+      }
+    }
+    if (!chunk.last) return;
+    const T rate = static_cast<T>(options_.learning_rate);
+    const T momentum = static_cast<T>(options_.momentum);
+    for (std::ptrdiff_t c = 0; c < state_.n_classes; ++c) {
+      const T step = -rate * db_[c];
+      if (!state_.velocity_b) {
+        state_.b[c] += step;
+        continue;
+      }
+      T& velocity = state_.velocity_b[c];
+      velocity = momentum * velocity + step;
+      state_.b[c] += options_.nesterov ? momentum * velocity + step : velocity;
+    }
+  }
+
+  // Asks whether to stop, now and then: the clock costs as much as a step of a single small row.
+  void poll(const Chunk& chunk) {
+    constexpr double kProductsBetweenLooks = 1e6;
+    constexpr auto kBetweenPolls = std::chrono::milliseconds(30);
+    products_since_look_ += static_cast<double>(chunk.n_rows * X_.n_cols) *
+                            static_cast<double>(state_.n_classes);
+    if (!stop_requested_ || products_since_look_ < kProductsBetweenLooks) return;
+    products_since_look_ = 0.0;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_poll_ < kBetweenPolls) return;
+    last_poll_ = now;
+    result_.stopped = stop_requested_();
+  }
+
+  void end_epoch(std::int64_t epoch) {
+    if (!result_.stopped) {
+      const double loss = epoch_loss_ / total_weight_;
+      loss_curve_[epoch] = loss;
+      result_.n_epochs = epoch + 1;
+      const auto finite = [](T x) { return std::isfinite(x); };
+      result_.diverged = !std::isfinite(loss) ||
+                         !std::all_of(state_.W, state_.W + state_.n_classes * X_.n_cols, finite) ||
+                         !std::all_of(state_.b, state_.b + state_.n_classes, finite);
+    }
+    done_ = result_.stopped || result_.diverged;
+  }
+
+  const In* const data_;
+  const InputView X_;
+  const std::int64_t* const labels_;
+  const T* const sample_weight_;
+  const SgdOptions options_;
+  const SgdState<T> state_;
+  double* const loss_curve_;
+  const StopRequested& stop_requested_;
+  const std::ptrdiff_t batch_size_, chunk_rows_;
+
+  AlignedBuffer<std::int64_t> order_;
+  AlignedBuffer<const In*> chunk_;
+  AlignedBuffer<std::int64_t> chunk_labels_;
+  AlignedBuffer<T> chunk_weights_, losses_, dlogits_, db_, gradient_;
+
+  // Written by thread 0 between barriers, read by all after the next one.
+  SgdResult result_;
+  bool done_ = false;
+  double epoch_loss_ = 0.0, total_weight_ = 0.0, products_since_look_ = 0.0;
+  std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
+  Barrier barrier_;
+};
+
+}  // namespace
+
+template <class T>
+SgdResult fit_sgd(const InputView& X, const std::int64_t* labels, const T* sample_weight,
+                  const SgdOptions& options, const SgdState<T>& state, double* loss_curve,
+                  const StopRequested& stop_requested) {
+  if (X.n_rows < 1 || X.n_cols < 1 || state.n_classes < 1 || options.batch_size < 1) {
+    throw std::invalid_argument("fit_sgd needs at least one row, feature, class and row a batch");
+  }
+  check_labels(labels, X.n_rows, state.n_classes);
+  return with_storage<T>(X, [&](const auto* data) {
+    return SgdRun(data, X, labels, sample_weight, options, state, loss_curve, stop_requested).run();
+  });
+}
+
+template SgdResult fit_sgd<float>(const InputView&, const std::int64_t*, const float*,
+                                  const SgdOptions&, const SgdState<float>&, double*,
+                                  const StopRequested&);
+template SgdResult fit_sgd<double>(const InputView&, const std::int64_t*, const double*,
+                                   const SgdOptions&, const SgdState<double>&, double*,
+                                   const StopRequested&);
+
+}  // namespace fastsoftmax

@@ -1,0 +1,13 @@
+// One bind function per concept; module.cpp is their list.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace fastsoftmax {
+
+void bind_isa(pybind11::module_& m);
+void bind_functions(pybind11::module_& m);
+void bind_objective(pybind11::module_& m);
+void bind_solvers(pybind11::module_& m);
+
+}  // namespace fastsoftmax

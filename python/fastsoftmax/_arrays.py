@@ -1,0 +1,53 @@
+"""What arrays and thread counts the core can take, and how others are brought there. NumPy only."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# The dtypes that the core reads as they are.
+STORAGE_DTYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+
+
+def floating_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The arithmetic for a dtype: float32 where that holds all its values, else float64."""
+    wide = np.result_type(dtype.newbyteorder("="), np.float32)
+    return np.dtype(np.float64) if wide.itemsize > 8 else wide
+
+
+def storage_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which the core reads an array: its own, if it can, else its arithmetic."""
+    native = dtype.newbyteorder("=")
+    return native if native in STORAGE_DTYPES else floating_dtype(dtype)
+
+
+def as_numbers(x: ArrayLike, name: str) -> NDArray[Any]:
+    """`x` as an array of real numbers, or a TypeError that says what it is instead."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill or drop the masked values first")
+    array = np.asarray(x)
+    if array.dtype.kind == "b":
+        return array.view(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be of real numbers, not of dtype {array.dtype}")
+    return array
+
+
+def threads_or_default(n_threads: int | None) -> int:
+    """The core's number for `n_threads`: 0 for None."""
+    if n_threads is None:
+        return 0
+    if isinstance(n_threads, bool | np.bool_):
+        raise TypeError("n_threads must be an integer or None, not a bool")
+    try:
+        count = operator.index(n_threads)
+    except TypeError:
+        raise TypeError(
+            f"n_threads must be an integer or None, not {type(n_threads).__name__}"
+        ) from None
+    if count < 1:
+        raise ValueError(f"n_threads must be at least 1, not {count}")
+    return min(count, 4096)

@@ -1,0 +1,156 @@
+"""The data that the command works on: named data sets, and arrays from .npz and .npy files."""
+
+import zipfile
+import zlib
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_NAMED = {"digits": 16, "mnist": 255}  # their largest input
+_KERAS = {"x_train", "y_train", "x_test", "y_test"}
+_HOLD_OUT = 0.2  # of a file without a test set of its own
+_FEWEST_TO_SPLIT = 5  # rows
+
+
+class TrainingData(NamedTuple):
+    """Rows to train on and to test with, and the factor that brings the inputs near 1."""
+
+    X_train: Array
+    y_train: Array
+    X_test: Array | None
+    y_test: Array | None
+    classes: Array
+    input_scale: float
+
+
+def load_training_data(name: str, data_dir: str | None, seed: int) -> TrainingData:
+    """Load ``digits``, ``mnist``, or an .npz file: its own split, or X and y to be split here.
+
+    Parameters
+    ----------
+    name : str
+        ``digits``, ``mnist``, or the path of a file.
+    data_dir : str or None
+        The directory of the MNIST files.
+    seed : int
+        Chooses the rows held out.
+
+    Returns
+    -------
+    TrainingData
+        X of shape (n, d) and y of shape (n,); no test set if there are too few rows.
+    """
+    if name in _NAMED:
+        (X_train, y_train), (X_test, y_test) = _load_named(name, data_dir)
+        input_scale = 1 / _NAMED[name]
+        return TrainingData(X_train, y_train, X_test, y_test, np.unique(y_train), input_scale)
+    arrays = _read_arrays(name, {*_KERAS, "X", "y"})
+    if arrays.keys() >= _KERAS:
+        return _keras_split(name, arrays)
+    if arrays.keys() >= {"X", "y"}:
+        X, y = _rows(name, arrays, "X", "y")
+        return TrainingData(*_hold_out(X, y, seed), np.unique(y), _input_scale(X))
+    raise ValueError(f"{name}: holds neither x_train, y_train, x_test and y_test nor X and y")
+
+
+def load_prediction_data(name: str, data_dir: str | None) -> tuple[Array, Array | None]:
+    """Load the rows to predict, and their labels if there are any.
+
+    Parameters
+    ----------
+    name : str
+        ``digits`` or ``mnist``, for their test sets; the path of an .npz file with X or x_test and
+        perhaps y or y_test; or the path of an .npy file.
+    data_dir : str or None
+        The directory of the MNIST files.
+
+    Returns
+    -------
+    X : ndarray of shape (n, d)
+    y : ndarray of shape (n,) or None
+    """
+    if name in _NAMED:
+        return _load_named(name, data_dir)[1]
+    arrays = _read_arrays(name, {"X", "y", "x_test", "y_test"})
+    for x_name, y_name in (("X", "y"), ("x_test", "y_test")):
+        if x_name in arrays and y_name in arrays:
+            return _rows(name, arrays, x_name, y_name)
+        if x_name in arrays:
+            return _matrix(name, x_name, arrays[x_name]), None
+    raise ValueError(f"{name}: holds neither X nor x_test")
+
+
+def _keras_split(path: str, arrays: dict[str, Array]) -> TrainingData:
+    X_train, y_train = _rows(path, arrays, "x_train", "y_train")
+    X_test, y_test = _rows(path, arrays, "x_test", "y_test")
+    if X_train.dtype != X_test.dtype or X_train.shape[1] != X_test.shape[1]:
+        raise ValueError(
+            f"{path}: x_train is {X_train.dtype} with {X_train.shape[1]} features, "
+            f"but x_test is {X_test.dtype} with {X_test.shape[1]}"
+        )
+    classes = np.unique(y_train)
+    return TrainingData(X_train, y_train, X_test, y_test, classes, _input_scale(X_train))
+
+
+def _input_scale(X: Array) -> float:
+    return 1 / 255 if X.dtype == np.uint8 else 1.0
+
+
+def _load_named(name: str, data_dir: str | None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    from . import datasets
+
+    return datasets.load_digits() if name == "digits" else datasets.load_mnist(data_dir)
+
+
+def _read_arrays(path: str, wanted: Collection[str]) -> dict[str, Array]:
+    """Read those of the wanted arrays that an .npz file has, or an .npy file as X."""
+    with open(path, "rb") as file:
+        magic = file.read(6)
+        file.seek(0)
+        if not magic.startswith((b"PK", b"\x93NUMPY")):
+            raise ValueError(f"{path}: neither an .npz nor an .npy file")
+        try:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"X": loaded}
+            with loaded:
+                return {name: loaded[name] for name in wanted if name in loaded}
+        # What numpy.load and the zip reader below it raise on damaged files.
+        except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def _rows(path: str, arrays: dict[str, Array], x_name: str, y_name: str) -> tuple[Array, Array]:
+    X, y = _matrix(path, x_name, arrays[x_name]), arrays[y_name]
+    if y.ndim == 2 and y.shape[1] == 1:  # Keras's CIFAR files
+        y = y[:, 0]
+    if y.shape != (len(X),):
+        raise ValueError(f"{path}: {y_name} has shape {y.shape}, but {x_name} has {len(X)} rows")
+    if y.dtype.kind not in "biufU":
+        raise ValueError(f"{path}: {y_name} holds {y.dtype}, not labels")
+    return X, y
+
+
+def _matrix(path: str, name: str, X: Array) -> Array:
+    if X.ndim < 2 or X.size == 0:
+        raise ValueError(f"{path}: {name} has shape {X.shape}, not (n_samples, n_features)")
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: {name} holds {X.dtype}, not numbers")
+    return X.reshape(len(X), -1)
+
+
+def _hold_out(X: Array, y: Array, seed: int) -> tuple[Array, Array, Array | None, Array | None]:
+    from sklearn.model_selection import train_test_split
+
+    if len(X) < _FEWEST_TO_SPLIT:
+        return X, y, None, None
+    counts = np.unique(y, return_counts=True)[1]
+    can_stratify = counts.min() >= 2 and len(counts) <= _HOLD_OUT * len(X)
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, test_size=_HOLD_OUT, random_state=seed, stratify=y if can_stratify else None
+    )
+    return X_train, y_train, X_test, y_test

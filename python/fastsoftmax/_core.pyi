@@ -1,0 +1,67 @@
+"""The C++ core. Private: arrays must already have the right dtype, layout and shape."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Array: TypeAlias = NDArray[Any]
+
+def supported_isas() -> list[str]: ...
+def active_isa() -> str: ...
+def set_active_isa(name: str) -> None: ...
+def available_threads() -> int: ...
+def plan_threads(n_threads: int, work_ns: float) -> int: ...
+def softmax(x: _Array, out: _Array, n_threads: int) -> None: ...
+def log_softmax(x: _Array, out: _Array, n_threads: int) -> None: ...
+def logsumexp(x: _Array, out: _Array, n_threads: int) -> None: ...
+def cross_entropy(
+    logits: _Array,
+    labels: NDArray[np.int64],
+    sample_weight: _Array | None,
+    losses: _Array,
+    n_threads: int,
+) -> None: ...
+def matmul(a: _Array, b: _Array, out: _Array, n_threads: int) -> None: ...
+def predict_logits(
+    X: _Array, W: _Array, b: _Array, input_scale: float, out: _Array, n_threads: int
+) -> bool: ...
+def predict_probs(
+    X: _Array, W: _Array, b: _Array, input_scale: float, out: _Array, n_threads: int
+) -> bool: ...
+def predict_log_probs(
+    X: _Array, W: _Array, b: _Array, input_scale: float, out: _Array, n_threads: int
+) -> bool: ...
+def predict_class(
+    X: _Array,
+    W: _Array,
+    b: _Array,
+    input_scale: float,
+    out: NDArray[np.int64],
+    n_threads: int,
+) -> bool: ...
+def first_nonfinite(X: _Array) -> tuple[int, int] | None: ...
+def fit_sgd(
+    X: _Array,
+    labels: NDArray[np.int64],
+    sample_weight: _Array | None,
+    W: _Array,
+    b: _Array,
+    velocity_W: _Array | None,
+    velocity_b: _Array | None,
+    loss_curve: NDArray[np.float64],
+    *,
+    learning_rate: float,
+    alpha: float,
+    momentum: float,
+    nesterov: bool,
+    shuffle: bool,
+    fit_intercept: bool,
+    input_scale: float,
+    batch_size: int,
+    first_epoch: int,
+    n_epochs: int,
+    seed: int,
+    n_threads: int,
+) -> tuple[int, bool]: ...
+def epoch_permutation(seed: int, epoch: int, n: int) -> NDArray[np.int64]: ...

@@ -1,0 +1,324 @@
+"""The kernels as functions of NumPy arrays: matmul and the softmax family.
+
+Arguments are checked and brought into the layout that the core reads; all arithmetic is the core's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+from numpy.typing import ArrayLike, NDArray
+
+from . import _core
+from ._arrays import as_numbers, floating_dtype, threads_or_default
+
+_Array = NDArray[Any]
+
+
+def softmax(
+    x: ArrayLike, axis: int = -1, out: _Array | None = None, n_threads: int | None = None
+) -> _Array:
+    """Softmax of `x` along one axis: ``exp(x) / sum(exp(x))``, without overflow.
+
+    Parameters
+    ----------
+    x : array_like, any shape with at least one dimension
+        Real numbers. float32 and float64 are computed in their own precision, float16 and integers
+        of up to 16 bits as float32, other integers as float64. Any strides; arrays whose `axis` is
+        not last or not contiguous are copied once.
+    axis : int, default=-1
+    out : ndarray of the shape of `x` and the dtype of the result, optional
+        Where to put the result; may be `x` itself.
+    n_threads : int, optional
+        At most so many threads; by default ``OMP_NUM_THREADS`` or all CPUs this process may use.
+        The result has the same bits for any number.
+
+    Returns
+    -------
+    ndarray of the shape of `x`
+        `out`, if given. Infinities and NaN give what `scipy.special.softmax` gives.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not of real numbers, or `out` has another dtype than the result.
+    ValueError
+        If `x` has no dimension, `out` another shape, or `n_threads` is not positive.
+    numpy.exceptions.AxisError
+        If there is no such axis.
+    """
+    return _along_axis(_core.softmax, x, axis, out, n_threads)
+
+
+def log_softmax(
+    x: ArrayLike, axis: int = -1, out: _Array | None = None, n_threads: int | None = None
+) -> _Array:
+    """Logarithm of the softmax of `x` along one axis: ``x - logsumexp(x)``.
+
+    Parameters
+    ----------
+    x : array_like, any shape with at least one dimension
+        As for `softmax`.
+    axis : int, default=-1
+    out : ndarray of the shape of `x` and the dtype of the result, optional
+        Where to put the result; may be `x` itself.
+    n_threads : int, optional
+        As for `softmax`.
+
+    Returns
+    -------
+    ndarray of the shape of `x`
+        `out`, if given. Infinities and NaN give what `scipy.special.log_softmax` gives.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As for `softmax`.
+    """
+    return _along_axis(_core.log_softmax, x, axis, out, n_threads)
+
+
+def logsumexp(
+    x: ArrayLike, axis: int = -1, keepdims: bool = False, n_threads: int | None = None
+) -> Any:
+    """Logarithm of the sum of exponentials along one axis, without overflow.
+
+    Parameters
+    ----------
+    x : array_like, any shape with at least one dimension
+        As for `softmax`.
+    axis : int, default=-1
+    keepdims : bool, default=False
+        Keep the axis, with length one.
+    n_threads : int, optional
+        As for `softmax`.
+
+    Returns
+    -------
+    ndarray, or a NumPy scalar for one-dimensional `x`
+        The shape of `x` without the axis. -inf where the axis has length zero; infinities and NaN
+        give what `scipy.special.logsumexp` gives.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As for `softmax`.
+    """
+    rows, axis, shape = _rows_along(x, axis)
+    result = np.empty(len(rows), dtype=rows.dtype)
+    _core.logsumexp(rows, result, threads_or_default(n_threads))
+    result = result.reshape(shape[:axis] + shape[axis + 1 :])
+    return np.expand_dims(result, axis) if keepdims else result[()]
+
+
+def cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    n_threads: int | None = None,
+) -> Any:
+    """Cross-entropy of ``softmax(logits)`` against class labels: ``-log_softmax(logits)[label]``.
+
+    Parameters
+    ----------
+    logits : array_like of shape (..., n_classes)
+        Dtypes as for `softmax`.
+    labels : array_like of int, shape (...)
+        Indices of classes, 0 to n_classes - 1.
+    sample_weight : array_like of shape (...), optional
+        Finite weights, none negative, that multiply the losses.
+    reduction : {'mean', 'sum', 'none'}, default='mean'
+        The mean (divided by the sum of the weights, if there are any), the sum, or the losses one by
+        one. Sums are taken in float64.
+    n_threads : int, optional
+        As for `softmax`.
+
+    Returns
+    -------
+    NumPy scalar, or for 'none' an ndarray of shape (...), in the precision of the logits
+        The mean over no sample is NaN.
+
+    Raises
+    ------
+    TypeError
+        If `logits` or `sample_weight` are not of real numbers, or `labels` not of integers.
+    ValueError
+        If the shapes do not fit, a label is out of range, a weight negative or not finite, or the
+        reduction unknown.
+    """
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+    rows, axis, shape = _rows_along(logits, -1, name="logits")
+    indices = _class_indices(labels, shape[:axis], shape[axis])
+    weights = _weights(sample_weight, shape[:axis], rows.dtype)
+    losses = np.empty(len(rows), dtype=rows.dtype)
+    _core.cross_entropy(rows, indices, weights, losses, threads_or_default(n_threads))
+    if reduction == "none":
+        return losses.reshape(shape[:axis])[()]
+    total = losses.sum(dtype=np.float64)
+    if reduction == "mean":
+        count = len(rows) if weights is None else weights.sum(dtype=np.float64)
+        total = total / count if count else np.float64(np.nan)
+    return rows.dtype.type(total)
+
+
+def matmul(
+    a: ArrayLike, b: ArrayLike, out: _Array | None = None, n_threads: int | None = None
+) -> _Array:
+    """Matrix product of two 2-D arrays.
+
+    Parameters
+    ----------
+    a : array_like of shape (m, k)
+        Any strides. uint8 is read as it lies, whatever the dtype of `b`.
+    b : array_like of shape (k, n)
+        Any strides.
+    out : ndarray of shape (m, n) and the dtype of the result, optional
+        Where to put the result. If it overlaps `a` or `b`, a temporary array is used.
+    n_threads : int, optional
+        As for `softmax`; the result has the same bits for any number.
+
+    Returns
+    -------
+    ndarray of shape (m, n)
+        `out`, if given. float32 if both are float32 or narrower (float16, integers of up to 16
+        bits), else float64.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of real numbers, or `out` has another dtype than the result.
+    ValueError
+        If an argument is not 2-D, the shapes do not fit, or `n_threads` is not positive.
+    """
+    left, right = as_numbers(a, "a"), as_numbers(b, "b")
+    for name, matrix in (("a", left), ("b", right)):
+        if matrix.ndim != 2:
+            raise ValueError(f"{name} must have two dimensions, not shape {matrix.shape}")
+    if left.shape[1] != right.shape[0]:
+        raise ValueError(
+            f"a of shape {left.shape} has {left.shape[1]} columns, "
+            f"but b of shape {right.shape} has {right.shape[0]} rows"
+        )
+    dtype = np.result_type(floating_dtype(left.dtype), floating_dtype(right.dtype))
+    right = _strided(right, dtype)
+    # The core reads uint8 and float32 as they are; wider integers do not fit any kernel.
+    narrow = left.dtype in (np.uint8, np.float32)
+    left = _strided(left, left.dtype if narrow else dtype)
+    threads = threads_or_default(n_threads)
+
+    def compute(result: _Array) -> None:
+        _core.matmul(left, right, result, threads)
+
+    return _into(out, (left.shape[0], right.shape[1]), dtype, (left, right), compute)
+
+
+def _along_axis(
+    kernel: Callable[[_Array, _Array, int], None],
+    x: ArrayLike,
+    axis: int,
+    out: _Array | None,
+    n_threads: int | None,
+) -> _Array:
+    rows, axis, shape = _rows_along(x, axis)
+    threads = threads_or_default(n_threads)
+    last = axis == len(shape) - 1
+    # The kernels take each row from start to end, so they may overwrite the very array they read.
+    overlap = () if last and out is not None and _is_same_memory(out, rows) else (rows,)
+
+    def compute(result: _Array) -> None:
+        if last:
+            kernel(rows, result.reshape(rows.shape), threads)
+        else:
+            moved = np.empty_like(rows)
+            kernel(rows, moved, threads)
+            np.moveaxis(result, axis, -1)[...] = moved.reshape(_moved_to_end(shape, axis))
+
+    return _into(out, shape, rows.dtype, overlap, compute)
+
+
+def _rows_along(x: ArrayLike, axis: int, name: str = "x") -> tuple[_Array, int, tuple[int, ...]]:
+    """`x` as contiguous rows (n, length of the axis) of a floating dtype; the axis; the shape."""
+    array = as_numbers(x, name)
+    if array.ndim == 0:
+        raise ValueError(f"{name} must have at least one dimension")
+    axis = normalize_axis_index(axis, array.ndim)
+    moved = np.moveaxis(array, axis, -1)
+    rows = np.require(moved, dtype=floating_dtype(array.dtype), requirements=["C", "A"])
+    n_rows = math.prod(moved.shape[:-1])
+    return rows.reshape(n_rows, moved.shape[-1]), axis, array.shape
+
+
+def _moved_to_end(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return shape[:axis] + shape[axis + 1 :] + (shape[axis],)
+
+
+def _is_same_memory(a: _Array, b: _Array) -> bool:
+    return a.ctypes.data == b.ctypes.data and a.nbytes == b.nbytes and a.flags.c_contiguous
+
+
+def _into(
+    out: _Array | None,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    inputs: tuple[_Array, ...],
+    compute: Callable[[_Array], None],
+) -> _Array:
+    """Let `compute` fill a contiguous array: a new one, or `out` or a stand-in for it."""
+    if out is None:
+        result = np.empty(shape, dtype=dtype)
+        compute(result)
+        return result
+    if not isinstance(out, np.ndarray) or out.dtype != dtype:
+        raise TypeError(f"out must be an ndarray of dtype {dtype}, the dtype of the result")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, but the result has {shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    fits = out.flags.c_contiguous and out.flags.aligned and out.dtype.isnative
+    if fits and not any(np.may_share_memory(out, array) for array in inputs):
+        compute(out)
+    else:
+        result = np.empty(shape, dtype=dtype)
+        compute(result)
+        out[...] = result
+    return out
+
+
+def _strided(array: _Array, dtype: np.dtype[Any]) -> _Array:
+    """`array` with this native dtype, aligned, its strides whole elements; copied only if need be."""
+    array = np.require(array, dtype=dtype, requirements=["A"])
+    if any(stride % array.itemsize for stride in array.strides):
+        return np.ascontiguousarray(array)
+    return array
+
+
+def _class_indices(labels: ArrayLike, shape: tuple[int, ...], n_classes: int) -> NDArray[np.int64]:
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"labels must be integers, not {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"labels have shape {array.shape}, but the logits ask for {shape}")
+    bad = np.flatnonzero((array < 0) | (array >= n_classes))
+    if bad.size:
+        value = array.reshape(-1)[bad[0]]
+        raise ValueError(f"label {value} at position {bad[0]} is not in 0..{n_classes - 1}")
+    return np.require(array.reshape(-1), dtype=np.int64, requirements=["C", "A"])
+
+
+def _weights(
+    sample_weight: ArrayLike | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> _Array | None:
+    if sample_weight is None:
+        return None
+    weights = as_numbers(sample_weight, "sample_weight")
+    if weights.shape != shape:
+        raise ValueError(f"sample_weight has shape {weights.shape}, but the logits ask for {shape}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError("sample_weight must be finite and not negative")
+    return np.require(weights.reshape(-1), dtype=dtype, requirements=["C", "A"])

@@ -1,0 +1,170 @@
+"""Save and load fitted models: the estimator's attributes as plain arrays, and back.
+
+What a valid model is stands in _model_format.py, how bytes are written and read in _npz.py.
+"""
+
+import json
+import numbers
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._model_format import FORMAT, PARAMETER_TYPES, VERSION, Arrays, check_model, is_label_type
+from ._npz import read_npz, write_npz
+
+if TYPE_CHECKING:
+    from ._softmax_classifier import SoftmaxClassifier
+
+
+def save_model(model: "SoftmaxClassifier", path: str | os.PathLike[str]) -> None:
+    """Save a fitted classifier to a file that holds data only.
+
+    The file is an uncompressed ``.npz`` archive, which `numpy.load` can open too. It is written
+    beside its destination and then moved there: readers see the old file or the new one, and after
+    a failure the old one is still there.
+
+    Parameters
+    ----------
+    model : SoftmaxClassifier
+        The fitted classifier. A `random_state` that is neither an int nor None is stored as None;
+        what is needed to go on training, with the same bits, is stored in any case.
+    path : str or os.PathLike
+        The file, with no suffix added.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the classifier is not fitted.
+    TypeError
+        If `model` is no SoftmaxClassifier, a parameter has the wrong type, or the class labels are
+        neither numbers, booleans nor str.
+    ValueError
+        If the model's attributes do not fit together or are not finite.
+    OSError
+        If the file cannot be written.
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    from ._softmax_classifier import SoftmaxClassifier
+
+    if type(model) is not SoftmaxClassifier:
+        raise TypeError(f"save_model takes a SoftmaxClassifier, not {type(model).__name__}")
+    check_is_fitted(model, "coef_")
+    arrays = _to_arrays(model)
+    try:
+        check_model(arrays)  # what would not load is not saved
+    except ValueError as error:
+        raise ValueError(f"this model cannot be saved: {error}") from error
+    write_npz(path, arrays)
+
+
+def load_model(path: str | os.PathLike[str]) -> "SoftmaxClassifier":
+    """Load a classifier that `save_model` wrote.
+
+    Files from untrusted sources are safe to load: no code in them is run, no declared size is
+    trusted, and everything is checked before a model is made.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    SoftmaxClassifier
+        The classifier as it was saved. Text labels come back as a fixed-width str array.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened or read.
+    ValueError
+        If it holds no valid model; the message names the file and the fault.
+    """
+    from ._softmax_classifier import SoftmaxClassifier
+
+    try:
+        arrays = read_npz(path)
+        header = check_model(arrays)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: no valid fastsoftmax model: {error}") from error
+    model = SoftmaxClassifier(**header["parameters"])
+    for name, value in _attributes(header, arrays).items():
+        setattr(model, name, value)
+    return model
+
+
+def _to_arrays(model: "SoftmaxClassifier") -> Arrays:
+    arrays = {
+        "coef_": np.asarray(model.coef_, order="C"),
+        "intercept_": np.asarray(model.intercept_, order="C"),
+        "classes_": _plain_labels(model.classes_),
+        "loss_curve_": np.array(model.loss_curve_, dtype=np.float64),
+    }
+    if hasattr(model, "feature_names_in_"):
+        arrays["feature_names_in_"] = _plain_text("feature name", model.feature_names_in_)
+    velocity = getattr(model, "_velocity", None)
+    if velocity is not None:
+        arrays["velocity_coef"], arrays["velocity_intercept"] = velocity
+    seed = getattr(model, "_seed", None)
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "class": type(model).__name__,
+        "parameters": _plain_parameters(model),
+        "n_features_in": int(model.n_features_in_),
+        "n_iter": int(model.n_iter_),
+        "seed": None if seed is None else int(seed),
+        "arrays": sorted(arrays),
+    }
+    return {"header": np.array(json.dumps(header).encode("ascii")), **arrays}
+
+
+def _attributes(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
+    """Give what `_to_arrays` stored the form of the estimator's attributes."""
+    attributes = {
+        "coef_": arrays["coef_"],
+        "intercept_": arrays["intercept_"],
+        "classes_": arrays["classes_"],
+        "loss_curve_": arrays["loss_curve_"].tolist(),
+        "n_iter_": header["n_iter"],
+        "n_features_in_": header["n_features_in"],
+        "_velocity": None,
+    }
+    if "feature_names_in_" in arrays:
+        attributes["feature_names_in_"] = arrays["feature_names_in_"].astype(object)
+    if header["seed"] is not None:
+        attributes["_seed"] = header["seed"]
+    if "velocity_coef" in arrays:
+        attributes["_velocity"] = arrays["velocity_coef"], arrays["velocity_intercept"]
+    return attributes
+
+
+def _plain_parameters(model: "SoftmaxClassifier") -> dict[str, Any]:
+    parameters = dict(model.get_params(deep=False))
+    if not isinstance(parameters["random_state"], numbers.Integral):
+        parameters["random_state"] = None
+    for name, value in parameters.items():
+        parameters[name] = value = value.item() if isinstance(value, np.generic) else value
+        if type(value) not in PARAMETER_TYPES[name]:
+            raise TypeError(f"parameter {name}={value!r} has a type that cannot be saved")
+    return parameters
+
+
+def _plain_labels(classes: NDArray[Any]) -> NDArray[Any]:
+    if classes.dtype.kind in "OT":
+        return _plain_text("class label", classes)
+    if not is_label_type(classes.dtype):
+        raise TypeError(f"class labels of type {classes.dtype} cannot be saved")
+    return classes
+
+
+def _plain_text(what: str, strings: NDArray[Any]) -> NDArray[Any]:
+    """Convert an array of str objects to fixed width, which drops NULs at the end of a str."""
+    values = strings.tolist()
+    for value in values:
+        if not isinstance(value, str) or value.endswith("\0"):
+            raise TypeError(f"{what} {value!r} of type {type(value).__name__} cannot be saved")
+    return np.array(values, dtype=str)

@@ -1,0 +1,507 @@
+"""The mini-batch estimator: parameters, conventions of scikit-learn, and one call of the core."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from . import _core
+from ._arrays import floating_dtype, threads_or_default
+from ._functions import log_softmax, softmax
+from ._validation import (
+    check_bool,
+    check_labels,
+    check_number,
+    check_sample_weight,
+    check_X,
+    encode,
+    encode_known,
+    nonfinite_message,
+    uniform_labels,
+)
+
+_Array = NDArray[Any]
+
+
+@contextmanager
+def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Give the estimator its attributes back after any exception, Ctrl-C included."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__ = before
+        raise
+
+
+@dataclass
+class _State:
+    """What training changes: copies, so that nothing is lost when it fails."""
+
+    W: _Array  # (n_classes, n_features)
+    b: _Array  # (n_classes,)
+    velocity: tuple[_Array, _Array] | None  # like W and b; None without momentum
+    seed: int
+    n_iter: int
+    loss_curve: list[float]
+
+
+class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Softmax (multinomial logistic) regression, trained by mini-batch gradient descent.
+
+    Minimizes the mean cross-entropy of ``softmax(input_scale * X @ coef_.T + intercept_)`` plus
+    ``alpha / 2`` times the squared norm of the weights, from weights that are zero. Each step takes
+    the mean gradient over a batch; an epoch visits every sample once, the last batch may be smaller.
+
+    Parameters
+    ----------
+    learning_rate : float, default=0.01
+        The constant length of a step along the negative gradient. Finite, > 0.
+    batch_size : int, default=100
+        Samples in a batch, at least 1; all of them, if there are fewer.
+    max_iter : int, default=10
+        Epochs (scikit-learn's word is iterations): passes over the training data, at least 1.
+    alpha : float, default=0.0
+        Strength of the L2 penalty on the mean loss; the intercept is not penalized. Finite, >= 0.
+    momentum : float, default=0.0
+        Share of the last step that is kept in the next, in [0, 1):
+        ``v = momentum * v - learning_rate * gradient; coef_ += v``.
+    nesterov : bool, default=False
+        Nesterov's momentum [1]_: ``coef_ += momentum * v - learning_rate * gradient``.
+    shuffle : bool, default=True
+        Visit the samples in a new random order in every epoch; else in the order of `X`.
+    fit_intercept : bool, default=True
+        Train an intercept; else it stays zero.
+    input_scale : float, default=1.0
+        Every entry of `X` is multiplied with this inside the kernels, in training and in prediction:
+        with ``1 / 255``, 8-bit images are trained as numbers from 0 to 1 without a copy. `coef_`
+        belongs to the scaled inputs. Finite, > 0.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the order of the samples. The order for a seed is the same on every platform.
+    n_threads : int or None, default=None
+        At most so many threads. None: ``OMP_NUM_THREADS``, or all CPUs that this process may use
+        (affinity and control-group quota counted). Small problems take fewer. The result has the
+        same bits for any number.
+    warm_start : bool, default=False
+        `fit` goes on from where the last `fit` or `partial_fit` stopped, with the same classes:
+        weights, momentum, order of the samples and epoch count. Else it starts from zero.
+    verbose : int, default=0
+        1 or more: print a line for each epoch.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_classes, n_features), or (1, n_features) for two classes
+        The weights. For two classes, as in scikit-learn, those of the positive class
+        ``classes_[1]`` less those of the other. float64 if `X` was float64, else float32.
+    intercept_ : ndarray of shape (n_classes,) or (1,)
+        The intercepts, likewise.
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    n_iter_ : int
+        Epochs trained since the weights were zero.
+    loss_curve_ : list of float
+        For each epoch the mean of the cross-entropies (without the penalty) as they were met, batch
+        by batch, before the step of each; weighted by `sample_weight`.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features; only if `X` was a frame whose column names are all strings.
+
+    Notes
+    -----
+    `X` of float32, float64 or uint8 (and bool) with contiguous rows is read where it lies: C order,
+    also every n-th row or a range of columns of such an array, read-only or memory-mapped. Any other
+    layout is copied once, any other dtype converted once: float16 and integers of up to 16 bits to
+    float32, wider integers to float64. float32 and uint8 are computed in float32, float64 in float64.
+
+    `sample_weight` multiplies the losses. `fit` divides the weights by their mean, so that their
+    scale changes nothing; `partial_fit` takes them as they are, so that they may differ between the
+    chunks of a stream. With mini-batches a weight of two is not quite the same as a sample that comes
+    twice, since that would change the batches.
+
+    NaN and infinities are found in the pass itself. After any exception, Ctrl-C included, the
+    estimator is as it was before the call.
+
+    References
+    ----------
+    .. [1] I. Sutskever, J. Martens, G. Dahl and G. Hinton, "On the importance of initialization and
+       momentum in deep learning", ICML 2013.
+
+    Examples
+    --------
+    >>> import fastsoftmax as fs
+    >>> (X, y), (X_test, y_test) = fs.datasets.load_digits()
+    >>> clf = fs.SoftmaxClassifier(learning_rate=0.5, input_scale=1 / 16, random_state=0)
+    >>> clf.fit(X, y).score(X_test, y_test) > 0.9
+    True
+    """
+
+    classes_: _Array
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float = 0.01,
+        batch_size: int = 100,
+        max_iter: int = 10,
+        alpha: float = 0.0,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        shuffle: bool = True,
+        fit_intercept: bool = True,
+        input_scale: float = 1.0,
+        random_state: int | np.random.RandomState | None = None,
+        n_threads: int | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.alpha = alpha
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.shuffle = shuffle
+        self.fit_intercept = fit_intercept
+        self.input_scale = input_scale
+        self.random_state = random_state
+        self.n_threads = n_threads
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train for `max_iter` epochs.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Training data; see Notes for what is read in place.
+        y : array_like of shape (n_samples,)
+            Labels: integers, bools, whole floats or strings, of at least two classes.
+        sample_weight : array_like of shape (n_samples,), optional
+            Finite weights, none negative, not all zero.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If a parameter or an array is of the wrong type.
+        ValueError
+            If a parameter is out of range, the shapes do not fit, `X` contains NaN or infinity, `y`
+            has a single class, or the training diverges; the message says which and where.
+        """
+        with _unchanged_on_error(self):
+            options = self._options()
+            n_epochs = check_number(self.max_iter, "max_iter", integer=True, minimum=1)
+            goes_on = check_bool(self.warm_start, "warm_start") and hasattr(self, "coef_")
+            n_features_before = getattr(self, "n_features_in_", None)
+            X = check_X(self, X, reset=True)
+            labels = check_labels(self, X, y)
+            if goes_on:
+                if X.shape[1] != n_features_before:
+                    raise ValueError(
+                        f"warm_start: X has {X.shape[1]} features, but the fitted weights are for "
+                        f"{n_features_before}"
+                    )
+                indices = encode_known(labels, self.classes_)
+                state = self._saved_state(X)
+            else:
+                self.classes_, indices = encode(labels)
+                state = self._zero_state(X)
+            weights = check_sample_weight(sample_weight, len(X), state.W.dtype, rescale=True)
+            self._train(state, X, indices, weights, options, n_epochs)
+        return self
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train for one epoch over this part of the data, from where the last call stopped.
+
+        Ten calls with the same data do what `fit` does with ``max_iter=10``.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Training data.
+        y : array_like of shape (n_samples,)
+            Labels; any subset of the classes.
+        classes : array_like of shape (n_classes,), optional
+            All labels there will be; needed in the first call, and the same in later ones.
+        sample_weight : array_like of shape (n_samples,), optional
+            As for `fit`, but taken as they are.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `fit`; also if `classes` is missing in the first call or not the same in a later
+            one, or `y` has a label that is not among them.
+        """
+        with _unchanged_on_error(self):
+            options = self._options()
+            first = not hasattr(self, "coef_")
+            if first and classes is None:
+                raise ValueError("classes must be given in the first call of partial_fit")
+            X = check_X(self, X, reset=first)
+            labels = check_labels(self, X, y)
+            if classes is not None:
+                self._check_classes(np.asarray(classes), first)
+            indices = encode_known(labels, self.classes_)
+            state = self._zero_state(X) if first else self._saved_state(X)
+            weights = check_sample_weight(sample_weight, len(X), state.W.dtype, rescale=False)
+            self._train(state, X, indices, weights, options, n_epochs=1)
+        return self
+
+    def _check_classes(self, classes: _Array, first: bool) -> None:
+        if classes.ndim != 1 or len(classes) == 0:
+            raise ValueError(f"classes must be a 1-D array of labels, not of shape {classes.shape}")
+        known = np.unique(uniform_labels(classes))
+        if first:
+            self.classes_ = known
+        elif not np.array_equal(known, self.classes_):
+            raise ValueError(
+                f"classes {known.tolist()} are not those of the first call, "
+                f"{self.classes_.tolist()}"
+            )
+
+    def _options(self) -> dict[str, Any]:
+        """The parameters of the core, checked."""
+        check_number(self.verbose, "verbose", integer=True)
+        return {
+            "learning_rate": check_number(self.learning_rate, "learning_rate", exclusive=True),
+            "alpha": check_number(self.alpha, "alpha"),
+            "momentum": check_number(self.momentum, "momentum", below=1.0),
+            "nesterov": check_bool(self.nesterov, "nesterov"),
+            "shuffle": check_bool(self.shuffle, "shuffle"),
+            "fit_intercept": check_bool(self.fit_intercept, "fit_intercept"),
+            "input_scale": check_number(self.input_scale, "input_scale", exclusive=True),
+            "batch_size": min(
+                check_number(self.batch_size, "batch_size", integer=True, minimum=1), 2**62
+            ),
+            "n_threads": threads_or_default(self.n_threads),
+        }
+
+    def _zero_state(self, X: _Array) -> _State:
+        n_classes = len(self.classes_)
+        if n_classes < 2:
+            raise ValueError(
+                f"y has one class only, {self.classes_[0]!r}; a classifier needs at least two"
+            )
+        dtype = floating_dtype(X.dtype)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        W = np.zeros((n_classes, X.shape[1]), dtype)
+        return _State(W, np.zeros(n_classes, dtype), None, seed, 0, [])
+
+    def _saved_state(self, X: _Array) -> _State:
+        """The fitted state in the arithmetic of `X`, or in its own if that is wider."""
+        dtype = np.result_type(self.coef_, floating_dtype(X.dtype))
+        W = np.array(self.coef_, dtype, order="C")
+        b = np.array(self.intercept_, dtype)
+        if len(self.classes_) == 2:
+            # From zero, the two rows of weights stay each other's negatives to the last bit.
+            W, b = np.concatenate([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
+        velocity = self._velocity and (
+            np.array(self._velocity[0], dtype, order="C"),
+            np.array(self._velocity[1], dtype),
+        )
+        return _State(W, b, velocity, self._seed, self.n_iter_, list(self.loss_curve_))
+
+    def _train(
+        self,
+        state: _State,
+        X: _Array,
+        indices: NDArray[np.int64],
+        weights: _Array | None,
+        options: dict[str, Any],
+        n_epochs: int,
+    ) -> None:
+        """Run the epochs and take their result over."""
+        if not options["momentum"]:
+            state.velocity = None
+        elif state.velocity is None:
+            state.velocity = np.zeros_like(state.W), np.zeros_like(state.b)
+        # A call for each epoch where there is something to say, else one for all.
+        steps = [1] * n_epochs if self.verbose else [n_epochs]
+        for step in steps:
+            started = time.perf_counter()
+            self._run_epochs(state, X, indices, weights, options, step)
+            if self.verbose:
+                rate = len(X) / (time.perf_counter() - started)
+                loss = state.loss_curve[-1]
+                print(f"epoch {state.n_iter}: loss {loss:.6f}, {rate:,.0f} samples/s", flush=True)
+        W, b = state.W, state.b
+        if len(self.classes_) == 2:
+            W, b = W[1:] - W[:1], b[1:] - b[:1]
+        self.coef_, self.intercept_ = W, b
+        self.n_iter_, self.loss_curve_ = state.n_iter, state.loss_curve
+        self._velocity, self._seed = state.velocity, state.seed
+
+    @staticmethod
+    def _run_epochs(
+        state: _State,
+        X: _Array,
+        indices: NDArray[np.int64],
+        weights: _Array | None,
+        options: dict[str, Any],
+        n_epochs: int,
+    ) -> None:
+        losses = np.empty(n_epochs)
+        velocity_W, velocity_b = state.velocity or (None, None)
+        n_done, diverged = _core.fit_sgd(
+            X,
+            indices,
+            weights,
+            state.W,
+            state.b,
+            velocity_W,
+            velocity_b,
+            losses,
+            first_epoch=state.n_iter,
+            n_epochs=n_epochs,
+            seed=state.seed,
+            **options,
+        )
+        state.n_iter += n_done
+        state.loss_curve += losses[:n_done].tolist()
+        if diverged:
+            raise ValueError(
+                nonfinite_message(X)
+                or f"the training diverged in epoch {state.n_iter}: the loss or a weight is not "
+                f"finite; use a lower learning_rate or scale X (input_scale)"
+            )
+
+    def decision_function(self, X: ArrayLike) -> _Array:
+        """Logits of each class.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Finite data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            Logits; for two classes, that of ``classes_[1]`` less that of ``classes_[0]``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        TypeError, ValueError
+            If `X` is of the wrong type or shape, or contains NaN or infinity.
+        """
+        logits = self._predict_with(_core.predict_logits, X)
+        return logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict(self, X: ArrayLike) -> _Array:
+        """Label of the most likely class; the first of equals.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Finite data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels, of the dtype of `classes_`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As for `decision_function`.
+        """
+        if self._is_binary():
+            return self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
+        return self.classes_[self._predict_with(_core.predict_class, X, np.dtype(np.int64))]
+
+    def predict_proba(self, X: ArrayLike) -> _Array:
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Finite data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; each row adds up to one.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As for `decision_function`.
+        """
+        if self._is_binary():
+            return softmax(self._two_logits(X), n_threads=self.n_threads)
+        return self._predict_with(_core.predict_probs, X)
+
+    def predict_log_proba(self, X: ArrayLike) -> _Array:
+        """Logarithms of the probabilities of the classes, exact where those round to zero.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Finite data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As for `decision_function`.
+        """
+        if self._is_binary():
+            return log_softmax(self._two_logits(X), n_threads=self.n_threads)
+        return self._predict_with(_core.predict_log_probs, X)
+
+    def _is_binary(self) -> bool:
+        check_is_fitted(self)
+        return len(self.classes_) == 2
+
+    def _two_logits(self, X: ArrayLike) -> _Array:
+        positive = self.decision_function(X)
+        return np.stack([np.zeros_like(positive), positive], axis=1)
+
+    def _predict_with(
+        self, kernel: Callable[..., bool], X: ArrayLike, labels: np.dtype[Any] | None = None
+    ) -> _Array:
+        """Fill an array of logits, probabilities or (with a dtype for them) class indices."""
+        check_is_fitted(self)
+        X = check_X(self, X, reset=False)
+        dtype = np.result_type(self.coef_, floating_dtype(X.dtype))
+        W = np.require(self.coef_, dtype, ["C", "A"])
+        b = np.require(self.intercept_, dtype, ["C", "A"])
+        scale = check_number(self.input_scale, "input_scale", exclusive=True)
+        shape = (len(X),) if labels else (len(X), len(W))
+        out = np.empty(shape, labels or dtype)
+        if not kernel(X, W, b, scale, out, threads_or_default(self.n_threads)):
+            raise ValueError(
+                nonfinite_message(X)
+                or f"the logits are not finite although X is: coef_ is not finite, or the products "
+                f"overflow {dtype}"
+            )
+        return out

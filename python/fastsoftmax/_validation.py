@@ -1,0 +1,200 @@
+"""From what users pass as X, y and sample_weight to what the core reads, or an error that says why not.
+
+X is not searched for NaN here: the kernels meet every entry anyway, and what is not finite shows in
+the logits. `nonfinite_message` then says where it is.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
+
+from . import _core
+from ._arrays import as_numbers, storage_dtype
+
+_Array = NDArray[Any]
+
+
+def check_X(estimator: Any, X: Any, *, reset: bool) -> _Array:
+    """`X` as a 2-D array that the core reads: itself, if it can be, else one copy."""
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError("X is a masked array; fill or drop the masked values first")
+    _refuse_text(X)
+    array = validate_data(estimator, X, reset=reset, dtype="numeric", ensure_all_finite=False)
+    array = as_numbers(array, "X")
+    dtype = storage_dtype(array.dtype)
+    readable = (
+        array.dtype == dtype
+        and array.flags.aligned
+        and (array.shape[1] == 1 or array.strides[1] == array.itemsize)
+        and array.strides[0] % array.itemsize == 0
+    )
+    return array if readable else np.require(array, dtype=dtype, requirements=["C", "A", "O"])
+
+
+def _refuse_text(X: Any) -> None:
+    """Refuse text, which scikit-learn would read as numbers if it finds it in an object array."""
+    values = X if isinstance(X, np.ndarray) else getattr(X, "values", None)
+    if not isinstance(values, np.ndarray) or values.dtype != object:
+        return
+    for value in values.flat:
+        if isinstance(value, str | bytes):
+            raise ValueError(f"X must be of numbers, but contains the text {value!r}")
+
+
+def nonfinite_message(X: _Array) -> str | None:
+    """Say where the first NaN or infinity of `X` is; None if it has none."""
+    position = _core.first_nonfinite(X)
+    if position is None:
+        return None
+    row, column = position
+    what = "NaN" if np.isnan(X[row, column]) else "infinity"
+    return f"X contains {what} at row {row}, column {column}"
+
+
+def check_sample_weight(
+    sample_weight: ArrayLike | None, n_samples: int, dtype: np.dtype[Any], *, rescale: bool
+) -> _Array | None:
+    """Check the weights; `rescale` makes their mean one."""
+    if sample_weight is None:
+        return None
+    weights = as_numbers(sample_weight, "sample_weight").astype(np.float64)
+    if weights.ndim == 0:
+        weights = np.full(n_samples, weights)
+    if weights.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, not of shape {weights.shape}")
+    if weights.shape != (n_samples,):
+        raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}")
+    for bad, what in ((~np.isfinite(weights), "not finite"), (weights < 0, "negative")):
+        if bad.any():
+            position = int(np.flatnonzero(bad)[0])
+            raise ValueError(f"sample_weight[{position}] is {weights[position]}, which is {what}")
+    mean = weights.mean()
+    if mean == 0:
+        raise ValueError("sample_weight is zero for every sample")
+    return (weights / mean if rescale else weights).astype(dtype)
+
+
+def check_labels(estimator: Any, X: _Array, y: Any) -> _Array:
+    """`y` as a 1-D array of labels of one type, as many as `X` has rows."""
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None"
+        )
+    if isinstance(y, np.ma.MaskedArray):
+        raise TypeError("y is a masked array; fill or drop the masked values first")
+    labels = column_or_1d(y, warn=True)
+    check_consistent_length(X, labels)
+    return uniform_labels(labels)
+
+
+def uniform_labels(labels: _Array) -> _Array:
+    """Labels of bool, integers, whole floats or text; a ValueError for anything else or a mixture."""
+    kind = labels.dtype.kind
+    if kind in "biuUS":
+        return labels
+    if kind == "f":
+        bad = np.flatnonzero(~np.isfinite(labels))
+        if bad.size:
+            raise ValueError(f"y contains {_name(labels[bad[0]])} at position {bad[0]}")
+        check_classification_targets(labels)
+        return labels
+    if kind in "OT":
+        return _uniform_objects(labels)
+    raise ValueError(f"Unknown label type: y must not be of dtype {labels.dtype}")
+
+
+# What the elements of an object array may be, and the dtype that holds such labels.
+_FAMILIES = (
+    (str, np.dtype(object)),
+    (bool | np.bool_, np.dtype(bool)),
+    (numbers.Integral, np.dtype(np.int64)),
+    (numbers.Real, np.dtype(np.float64)),
+)
+
+
+def _uniform_objects(labels: _Array) -> _Array:
+    families = [row for row in _FAMILIES if isinstance(labels[0], row[0])]
+    if not families:
+        raise ValueError(f"Unknown label type: y contains {_name(labels[0])} at position 0")
+    family, dtype = families[0]
+    for position, label in enumerate(labels):
+        if not isinstance(label, family):
+            raise ValueError(
+                f"y mixes labels of different types: {_name(labels[0])} at position 0, "
+                f"{_name(label)} at position {position}"
+            )
+    return labels.astype(object) if dtype == object else uniform_labels(labels.astype(dtype))
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "infinity"
+    return f"{value!r} ({type(value).__name__})"
+
+
+def encode(labels: _Array) -> tuple[_Array, NDArray[np.int64]]:
+    """The sorted classes, and for each label the index of its class."""
+    if labels.dtype.kind in "iu":
+        low, high = int(labels.min()), int(labels.max())
+        # Counting takes 0.3 ms for MNIST's labels, sorting 2 ms: a tenth of an epoch.
+        if high - low < 2 * len(labels) and low >= -(2**62) and high < 2**62:
+            offsets = labels.astype(np.int64) - low
+            present = np.bincount(offsets) > 0
+            values = np.flatnonzero(present)
+            return (values + low).astype(labels.dtype), (np.cumsum(present) - 1)[offsets]
+    classes, indices = np.unique(labels, return_inverse=True)
+    return classes, indices.astype(np.int64, copy=False)
+
+
+def encode_known(labels: _Array, classes: _Array) -> NDArray[np.int64]:
+    """For each label the index of its class; a ValueError that names those that are no class."""
+    if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf"):
+        raise ValueError(
+            f"y has labels like {labels[0]!r}, but the classes are like {classes[0]!r}"
+        )
+    found, found_at = encode(labels)
+    indices = np.minimum(np.searchsorted(classes, found), len(classes) - 1)
+    unknown = found[classes[indices] != found]
+    if unknown.size:
+        shown = ", ".join(str(label) for label in unknown[:5]) + (
+            ", .." if unknown.size > 5 else ""
+        )
+        raise ValueError(f"y contains labels that are not among the classes: {shown}")
+    return indices.astype(np.int64, copy=False)[found_at]
+
+
+def check_number(
+    value: object,
+    name: str,
+    *,
+    integer: bool = False,
+    minimum: float = 0.0,
+    exclusive: bool = False,
+    below: float = math.inf,
+) -> Any:
+    """A hyper-parameter as int or float: in [minimum, below), or above minimum if `exclusive`."""
+    kind = numbers.Integral if integer else numbers.Real
+    if not isinstance(value, kind) or isinstance(value, bool | np.bool_):
+        expected = "an integer" if integer else "a number"
+        raise TypeError(f"{name} must be {expected}, not {value!r}")
+    number = operator.index(value) if isinstance(value, numbers.Integral) else float(value)
+    if not (number > minimum if exclusive else number >= minimum) or not number < below:
+        above = f"> {minimum:g}" if exclusive else f">= {minimum:g}"
+        limit = "finite" if below == math.inf else f"< {below:g}"
+        raise ValueError(f"{name} must be {above} and {limit}, not {value!r}")
+    return number
+
+
+def check_bool(value: object, name: str) -> bool:
+    """A hyper-parameter that is true or false."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be a bool, not {value!r}")
+    return bool(value)
