@@ -1,7 +1,5 @@
 """The data that the command works on: named data sets, and arrays from .npz and .npy files."""
 
-import zipfile
-import zlib
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -119,8 +117,10 @@ def _read_arrays(path: str, wanted: Collection[str]) -> dict[str, Array]:
                 return {"X": loaded}
             with loaded:
                 return {name: loaded[name] for name in wanted if name in loaded}
-        # What numpy.load and the zip reader below it raise on damaged files.
-        except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        except MemoryError:
+            raise
+        # numpy.load lets TokenError, TypeError, zlib.error and more out on damaged files.
+        except Exception as error:
             raise ValueError(f"{path}: {error}") from error
 
 

@@ -1,6 +1,6 @@
 """The command ``fastsoftmax``: train, predict, info.
 
-Only this file prints, and only it turns errors into exit codes; data come from _cli_data.py.
+Only this file turns errors into exit codes; data come from _cli_data.py.
 Heavy modules are imported by the functions that need them: ``--help`` must be quick.
 """
 

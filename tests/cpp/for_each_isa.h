@@ -1,0 +1,69 @@
+// Runs a body under each instruction set of this machine, and makes sure that it really ran there.
+#pragma once
+
+#include <string>
+
+#include "check.h"
+#include "dispatch.h"
+#include "fastsoftmax/isa.h"
+#include "kernels/kernel_table.h"
+
+namespace test {
+
+template <class Acc>
+bool differs(const fastsoftmax::ArithmeticKernels<Acc>& a,
+             const fastsoftmax::ArithmeticKernels<Acc>& b) {
+  return a.softmax != b.softmax && a.log_softmax != b.log_softmax && a.logsumexp != b.logsumexp &&
+         a.cross_entropy != b.cross_entropy && a.gemm_pack != b.gemm_pack;
+}
+template <class In, class Acc>
+bool differs(const fastsoftmax::StorageKernels<In, Acc>& a,
+             const fastsoftmax::StorageKernels<In, Acc>& b) {
+  return a.logits != b.logits && a.sgd_update != b.sgd_update && a.gemm != b.gemm;
+}
+
+// No slot of a has the function of b.
+inline bool differs(const fastsoftmax::KernelTable& a, const fastsoftmax::KernelTable& b) {
+  return differs(a.f32, b.f32) && differs(a.f64, b.f64) && differs(a.f32_f32, b.f32_f32) &&
+         differs(a.u8_f32, b.u8_f32) && differs(a.f64_f64, b.f64_f64) &&
+         differs(a.f32_f64, b.f32_f64) && differs(a.u8_f64, b.u8_f64);
+}
+
+template <class F>
+void for_each_isa(const F& body) {
+  const std::string before = fastsoftmax::active_isa();
+  fastsoftmax::KernelTable scalar{};
+  fastsoftmax::fill_scalar(scalar);
+  for (const std::string& isa : fastsoftmax::supported_isas()) {
+    fastsoftmax::set_active_isa(isa);
+    CHECK_EQ(fastsoftmax::active_isa(), isa);
+    CHECK_EQ(differs(fastsoftmax::kernels(), scalar), isa != "scalar");
+    body();
+    CHECK_EQ(fastsoftmax::active_isa(), isa);
+  }
+  fastsoftmax::set_active_isa(before);
+}
+
+// f(In(), Acc()) for each column of the table: the storage type of X and that of the arithmetic.
+template <class F>
+void for_each_column(const F& f) {
+  f(float(), float());
+  f(std::uint8_t(), float());
+  f(double(), double());
+  f(float(), double());
+  f(std::uint8_t(), double());
+}
+
+template <class In>
+const char* name_of(In) {
+  return sizeof(In) == 1 ? "u8" : sizeof(In) == 4 ? "f32" : "f64";
+}
+
+// The context of a case: the instruction set, the column, the shape.
+template <class... Numbers>
+void set_context(const char* in, const char* acc, Numbers... shape) {
+  context = fastsoftmax::active_isa() + ' ' + in + '_' + acc;
+  ((context += ' ' + std::to_string(shape)), ...);
+}
+
+}  // namespace test
