@@ -229,7 +229,7 @@ def _along_axis(
     threads = threads_or_default(n_threads)
     last = axis == len(shape) - 1
     # The kernels take each row from start to end, so they may overwrite the very array they read.
-    overlap = () if last and out is not None and _is_same_memory(out, rows) else (rows,)
+    overlap = () if last and isinstance(out, np.ndarray) and _is_same_memory(out, rows) else (rows,)
 
     def compute(result: _Array) -> None:
         if last:

@@ -37,7 +37,7 @@ def check_writable(path: Path) -> None:
         names_none = not os.path.basename(path)
         if names_none or (os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)):
             raise OSError(errno.EINVAL, "not a regular file")
-        # A trial, because os.access knows nothing of a full disk and lets root do anything.
+        # Only a trial tells for sure: os.access knows nothing of quotas and network disks.
         with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
             pass
     except OSError as error:

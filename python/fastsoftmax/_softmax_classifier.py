@@ -18,6 +18,7 @@ from . import _core
 from ._arrays import floating_dtype, threads_or_default
 from ._functions import log_softmax, softmax
 from ._validation import (
+    as_classes,
     check_bool,
     check_labels,
     check_number,
@@ -26,7 +27,6 @@ from ._validation import (
     encode,
     encode_known,
     nonfinite_message,
-    uniform_labels,
 )
 
 _Array = NDArray[Any]
@@ -264,17 +264,15 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X = check_X(self, X, reset=first)
             labels = check_labels(self, X, y)
             if classes is not None:
-                self._check_classes(np.asarray(classes), first)
+                self._check_classes(classes, first)
             indices = encode_known(labels, self.classes_)
             state = self._zero_state(X) if first else self._saved_state(X)
             weights = check_sample_weight(sample_weight, len(X), state.W.dtype, rescale=False)
             self._train(state, X, indices, weights, options, n_epochs=1)
         return self
 
-    def _check_classes(self, classes: _Array, first: bool) -> None:
-        if classes.ndim != 1 or len(classes) == 0:
-            raise ValueError(f"classes must be a 1-D array of labels, not of shape {classes.shape}")
-        known = np.unique(uniform_labels(classes))
+    def _check_classes(self, classes: ArrayLike, first: bool) -> None:
+        known = as_classes(classes)
         if first:
             self.classes_ = known
         elif not np.array_equal(known, self.classes_):
@@ -304,7 +302,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_classes = len(self.classes_)
         if n_classes < 2:
             raise ValueError(
-                f"y has one class only, {self.classes_[0]!r}; a classifier needs at least two"
+                f"y has one class only, {self.classes_.tolist()[0]!r}; a classifier needs at least two"
             )
         dtype = floating_dtype(X.dtype)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))

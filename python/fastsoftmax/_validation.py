@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-import operator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -92,13 +92,29 @@ def check_labels(estimator: Any, X: _Array, y: Any) -> _Array:
         raise TypeError("y is a masked array; fill or drop the masked values first")
     labels = column_or_1d(y, warn=True)
     check_consistent_length(X, labels)
+    _refuse_mixed_list(y, labels)
     return uniform_labels(labels)
+
+
+def as_classes(classes: ArrayLike) -> _Array:
+    """The sorted labels of `classes`, each once."""
+    labels = np.asarray(classes)
+    if labels.ndim != 1 or len(labels) == 0:
+        raise ValueError(f"classes must be a 1-D array of labels, not of shape {labels.shape}")
+    _refuse_mixed_list(classes, labels)
+    return np.unique(uniform_labels(labels))
+
+
+def _refuse_mixed_list(given: Any, labels: _Array) -> None:
+    """Refuse a list of text and numbers, of which NumPy has made text throughout."""
+    if labels.dtype.kind == "U" and not hasattr(given, "dtype"):
+        _uniform_objects(np.asarray(given, dtype=object))
 
 
 def uniform_labels(labels: _Array) -> _Array:
     """Labels of bool, integers, whole floats or text; a ValueError for anything else or a mixture."""
     kind = labels.dtype.kind
-    if kind in "biuUS":
+    if kind in "biuU":
         return labels
     if kind == "f":
         bad = np.flatnonzero(~np.isfinite(labels))
@@ -157,9 +173,8 @@ def encode(labels: _Array) -> tuple[_Array, NDArray[np.int64]]:
 def encode_known(labels: _Array, classes: _Array) -> NDArray[np.int64]:
     """For each label the index of its class; a ValueError that names those that are no class."""
     if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf"):
-        raise ValueError(
-            f"y has labels like {labels[0]!r}, but the classes are like {classes[0]!r}"
-        )
+        label, known = labels[:1].tolist()[0], classes.tolist()[0]
+        raise ValueError(f"y has labels like {label!r}, but the classes are like {known!r}")
     found, found_at = encode(labels)
     indices = np.minimum(np.searchsorted(classes, found), len(classes) - 1)
     unknown = found[classes[indices] != found]
@@ -185,7 +200,9 @@ def check_number(
     if not isinstance(value, kind) or isinstance(value, bool | np.bool_):
         expected = "an integer" if integer else "a number"
         raise TypeError(f"{name} must be {expected}, not {value!r}")
-    number = operator.index(value) if isinstance(value, numbers.Integral) else float(value)
+    number: float = math.inf
+    with suppress(OverflowError):  # of an integer above all floats
+        number = int(value) if isinstance(value, numbers.Integral) and integer else float(value)
     if not (number > minimum if exclusive else number >= minimum) or not number < below:
         above = f"> {minimum:g}" if exclusive else f">= {minimum:g}"
         limit = "finite" if below == math.inf else f"< {below:g}"

@@ -22,8 +22,8 @@ BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 2, 128 + 2, 128 + 13  # as shells report S
 
 # Those of TensorFlow's MNIST tutorials, for mnist and for files.
 TUTORIAL = {"epochs": 10, "batch_size": 100, "learning_rate": 0.01, "momentum": 0.0, "alpha": 0.0}
-# The mean test accuracy over 20 seeds is 0.914; the exact optimum of an L2-penalized fit reaches
-# 0.911 at its best penalty.
+# Over 20 seeds the test accuracy is 0.964 to 0.972, its mean 0.968; the exact optimum of
+# scikit-learn's LogisticRegression reaches 0.969 at its best C.
 DIGITS = {"epochs": 30, "batch_size": 20, "learning_rate": 0.1, "momentum": 0.9, "alpha": 0.0}
 
 

@@ -1,0 +1,132 @@
+"""What several test files share: naive NumPy, data and its layouts, states, fresh interpreters."""
+
+import copy
+import os
+import subprocess
+import sys
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+
+
+def seed_of(random_state):
+    """Draw the seed of the permutations as the estimator does from an integer `random_state`."""
+    return int(np.random.RandomState(random_state).randint(np.iinfo(np.int32).max))
+
+
+def train_sgd(
+    X,
+    labels,
+    n_classes,
+    permutations,
+    *,
+    learning_rate=0.01,
+    batch_size=100,
+    alpha=0.0,
+    momentum=0.0,
+    nesterov=False,
+    fit_intercept=True,
+    input_scale=1.0,
+    sample_weight=None,
+):
+    """Train in float64 for one epoch per permutation (of all rows or some); return W, b, losses."""
+    X = np.asarray(X, np.float64) * input_scale
+    w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    W, b = np.zeros((n_classes, X.shape[1])), np.zeros(n_classes)
+    velocity_W, velocity_b = np.zeros_like(W), np.zeros_like(b)
+    curve = []
+    for order in permutations:
+        loss = 0.0
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            logits = X[rows] @ W.T + b
+            loss -= w[rows] @ log_softmax(logits, axis=1)[np.arange(len(rows)), labels[rows]]
+            dlogits = softmax(logits, axis=1) - np.eye(n_classes)[labels[rows]]
+            dlogits *= w[rows, None] / len(rows)
+            step_W = -learning_rate * (dlogits.T @ X[rows] + alpha * W)
+            step_b = -learning_rate * dlogits.sum(axis=0) * fit_intercept
+            velocity_W = momentum * velocity_W + step_W
+            velocity_b = momentum * velocity_b + step_b
+            W = W + (momentum * velocity_W + step_W if nesterov else velocity_W)
+            b = b + (momentum * velocity_b + step_b if nesterov else velocity_b)
+        curve.append(loss / w[order].sum())
+    return W, b, curve
+
+
+def fitted_pair(W, b):
+    """Bring W and b into the shapes of coef_ and intercept_."""
+    return (W[1:] - W[:1], b[1:] - b[:1]) if len(W) == 2 else (W, b)
+
+
+def blobs(n_samples, n_features, n_classes, dtype=np.float64, seed=0):
+    """Noisy clusters that softmax regression learns; uint8 covers 0..255, the others about -2..2."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n_samples) % n_classes)
+    X = rng.normal(size=(n_classes, n_features))[y] + rng.normal(size=(n_samples, n_features))
+    if dtype == np.uint8:
+        return np.clip(128 + 40 * X, 0, 255).astype(np.uint8), y
+    return (X / 2).astype(dtype), y
+
+
+def layouts(x):
+    """The same 2-D numbers in every kind of memory; zero strides are tested on their own."""
+    wide = np.empty((2 * x.shape[0], 3 * x.shape[1]), x.dtype)
+    wide[::2, ::3] = x
+    buffer = b"\0" + x.tobytes()
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    # A field of a packed record: its strides are no multiple of the item size.
+    records = np.empty(x.shape, [("tag", "u1"), ("x", x.dtype)])
+    records["x"] = x
+    return {
+        "C": x.copy(),
+        "F": np.asfortranarray(x),
+        "rows reversed": x[::-1].copy()[::-1],
+        "columns reversed": x[:, ::-1].copy()[:, ::-1],
+        "every third of every second": wide[::2, ::3],
+        "misaligned": np.frombuffer(buffer, x.dtype, x.size, offset=1).reshape(x.shape),
+        "odd strides": records["x"],
+        "byte-swapped": x.astype(x.dtype.newbyteorder()),
+        "read-only": read_only,
+    }
+
+
+LAYOUTS = tuple(layouts(np.zeros((2, 2))))
+
+
+def snapshot(estimator):
+    return copy.deepcopy(vars(estimator))
+
+
+def assert_unchanged(estimator, before):
+    """Compare all attributes, deeply and to the bit, with an earlier snapshot."""
+    after = vars(estimator)
+    assert after.keys() == before.keys()
+    for name, value in before.items():
+        _assert_identical(after[name], value, name)
+
+
+def _assert_identical(actual, expected, name):
+    assert type(actual) is type(expected), name
+    if isinstance(expected, np.ndarray):
+        np.testing.assert_array_equal(actual, expected, err_msg=name, strict=True)
+    elif isinstance(expected, tuple | list):
+        assert len(actual) == len(expected), name
+        for one, other in zip(actual, expected, strict=True):
+            _assert_identical(one, other, name)
+    else:
+        assert actual is expected or actual == expected, name  # NaN is itself, but not its equal
+
+
+def run_python(code, *arguments, timeout=180, **environment):
+    """Run code in a fresh interpreter and return what it printed; a hang or a failure is an error."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

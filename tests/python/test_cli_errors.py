@@ -1,0 +1,196 @@
+"""The command on bad input: exit code 2 and one line that says what is wrong, never a traceback."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastsoftmax import cli, datasets
+
+
+def refuse(capsys, *argv):
+    """Run the command on bad input; return its one line of complaint."""
+    code = cli.main([str(argument) for argument in argv])
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert_one_complaint(err)
+    return err
+
+
+def assert_one_complaint(err):
+    assert err.startswith("fastsoftmax: error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert "Traceback" not in err
+
+
+@pytest.fixture(scope="module")
+def digits_model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "digits.npz"
+    assert cli.main(["train", "--epochs", "3", "--output", str(path)]) == 0
+    return path
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "",
+        "trian",
+        "train --epoch=0",
+        "train --epochs 0",
+        "train --epochs -1",
+        "train --epochs 1.5",
+        "train --epochs many",
+        "train --epochs 99999999999",
+        "train --batch-size 0",
+        "train --learning-rate 0",
+        "train --learning-rate -0.1",
+        "train --learning-rate nan",
+        "train --learning-rate inf",
+        "train --momentum 1",
+        "train --momentum -0.5",
+        "train --momentum nan",
+        "train --alpha -1",
+        "train --alpha inf",
+        "train --threads 0",
+        "train --threads -2",
+        "train --seed -1",
+        "train --seed 4294967296",
+        "train --seed x",
+        "train --output",
+        "train --no-such-option",
+        "train digits mnist",
+        "predict",
+        "predict model",
+        "predict model digits extra",
+        "info extra",
+        "--no-such-option",
+    ],
+)
+def test_wrong_usage(capsys, argv):
+    assert "--help)" in refuse(capsys, *argv.split())
+
+
+def test_usage_errors_name_option_and_value(capsys):
+    complaint = refuse(capsys, "train", "--momentum", "2")
+    assert "--momentum" in complaint
+    assert "'2'" in complaint
+
+
+def write_npz(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+X, Y = np.ones((8, 3)), np.arange(8) % 2
+BAD_ARRAYS = {
+    "nothing": {},
+    "X alone": {"X": X},
+    "half of Keras's names": {"x_train": X, "y_train": Y, "x_test": X},
+    "lengths differ": {"X": X, "y": Y[:-1]},
+    "1-d": {"X": X[:, 0], "y": Y},
+    "0-d": {"X": np.array(1.0), "y": Y},
+    "no rows": {"X": X[:0], "y": Y[:0]},
+    "no features": {"X": X[:, :0], "y": Y},
+    "text": {"X": X.astype(str), "y": Y},
+    "complex": {"X": X.astype(complex), "y": Y},
+    "objects": {"X": X.astype(object), "y": Y},
+    "2-d labels": {"X": X, "y": np.eye(8)},
+    "complex labels": {"X": X, "y": Y.astype(complex)},
+    "object labels": {"X": X, "y": Y.astype(object)},
+    "labels are no classes": {"X": X, "y": Y + 0.5},
+    "one class": {"X": X, "y": 0 * Y},
+    "NaN": {"X": np.where(np.eye(8, 3) > 0, np.nan, X), "y": Y},
+    "widths differ": {"x_train": X, "y_train": Y, "x_test": X[:, :2], "y_test": Y},
+    "types differ": {"x_train": X, "y_train": Y, "x_test": X.astype(np.uint8), "y_test": Y},
+}
+
+
+@pytest.mark.parametrize("arrays", BAD_ARRAYS.values(), ids=BAD_ARRAYS.keys())
+def test_bad_training_arrays(capsys, tmp_path, arrays):
+    path = write_npz(tmp_path / "data.npz", **arrays)
+    code = cli.main(["train", str(path), "--output", str(tmp_path / "model")])
+    assert code == 2
+    assert_one_complaint(capsys.readouterr().err)
+    assert not (tmp_path / "model").exists()
+
+
+def make_bad_files(folder):
+    data = write_npz(folder / "good.npz", X=X, y=Y).read_bytes()
+    (folder / "empty.npz").touch()
+    (folder / "text.npz").write_text("X,y\n1,2\n")
+    (folder / "truncated.npz").write_bytes(data[:-100])
+    (folder / "damaged.npz").write_bytes(data[:300] + b"????" + data[304:])
+    (folder / "folder.npz").mkdir()
+    (folder / "good.npz").unlink()
+    return [*folder.glob("*.npz"), folder / "missing.npz"]
+
+
+def test_bad_files(capsys, tmp_path, digits_model):
+    bad = make_bad_files(tmp_path)
+    assert len(bad) == 6
+    for path in bad:
+        assert path.name in refuse(capsys, "train", path)
+        assert path.name in refuse(capsys, "predict", digits_model, path)
+        assert path.name in refuse(capsys, "predict", path, "digits")
+    np.savez(tmp_path / "arrays.npz", X=X, y=Y)
+    assert "no header" in refuse(capsys, "predict", tmp_path / "arrays.npz", "digits")
+    np.save(tmp_path / "truncated.npy", X)
+    os.truncate(tmp_path / "truncated.npy", 200)
+    assert "truncated.npy" in refuse(capsys, "predict", digits_model, tmp_path / "truncated.npy")
+
+
+def test_missing_mnist(capsys, tmp_path, monkeypatch):
+    def load_mnist(data_home=None, **options):
+        raise FileNotFoundError(f"no MNIST in {data_home}\nput it there")
+
+    monkeypatch.setattr(datasets, "load_mnist", load_mnist)
+    assert "no MNIST in here put it there" in refuse(capsys, "train", "mnist", "--data-dir", "here")
+
+
+def test_wrong_number_of_features(capsys, tmp_path, digits_model):
+    data = write_npz(tmp_path / "data.npz", X=X)
+    complaint = refuse(capsys, "predict", digits_model, data)
+    assert "3 features" in complaint
+    assert "64" in complaint
+
+
+def test_diverged_training(capsys, tmp_path):
+    data = write_npz(tmp_path / "data.npz", X=1e6 * X * np.arange(8)[:, None], y=Y)
+    argv = ["train", data, "--learning-rate", "1e38", "--output", tmp_path / "model"]
+    assert cli.main([str(argument) for argument in argv]) == 2
+    assert_one_complaint(capsys.readouterr().err)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), MemoryError("Unable to allocate 9 EiB")])
+def test_out_of_memory(capsys, monkeypatch, error):
+    def load_digits():
+        raise error
+
+    monkeypatch.setattr(datasets, "load_digits", load_digits)
+    assert (str(error) or "not enough memory") in refuse(capsys, "train")
+
+
+def test_bugs_show_their_traceback(monkeypatch):
+    def load_digits():
+        raise AssertionError
+
+    monkeypatch.setattr(datasets, "load_digits", load_digits)
+    with pytest.raises(AssertionError):
+        cli.main(["train"])
+
+
+@pytest.mark.parametrize("command", ["train", "predict"])
+@pytest.mark.parametrize("output", ["missing/file", ".", "", "file/x"])
+def test_unwritable_output_is_found_at_once(
+    capsys, tmp_path, monkeypatch, digits_model, command, output
+):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    monkeypatch.setattr(datasets, "load_digits", lambda: pytest.fail("too late"))
+    argv = ["train"] if command == "train" else ["predict", digits_model, "digits"]
+    assert "cannot be written" in refuse(capsys, *argv, "--output", output)
+    assert os.listdir() == ["file"]

@@ -1,0 +1,143 @@
+"""The command as a process of its own: exit codes, signals, pipes, and what it imports."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastsoftmax
+
+
+def assert_one_complaint(err):
+    assert err.startswith("fastsoftmax: error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert "Traceback" not in err
+
+
+def process(*argv, **options):
+    """Run Python; return exit code, standard output and standard error."""
+    command = [sys.executable, *map(str, argv)]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=120, **options
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model"
+    assert process("-m", "fastsoftmax", "train", "--epochs", 1, "--output", path)[0] == 0
+    return path
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from fastsoftmax.cli import main; main(['train', '--help'])\n"
+        "print('heavy:', [m for m in ('sklearn', 'scipy', 'pandas') if m in sys.modules])"
+    )
+    assert process("-c", code)[1].endswith("heavy: []\n")
+
+
+def test_module_and_script_are_the_same():
+    code, out, err = process("-m", "fastsoftmax", "--version")
+    assert (code, out, err) == (0, f"fastsoftmax {fastsoftmax.__version__}\n", "")
+    scripts = Path(sys.executable).parent / "fastsoftmax"
+    if scripts.exists():
+        assert subprocess.check_output([scripts, "--version"], text=True) == out
+
+
+def test_train_then_predict(tmp_path):
+    model = tmp_path / "model"
+    code, out, err = process("-m", "fastsoftmax", "train", "--epochs", 3, "--output", model)
+    assert (code, err) == (0, "")
+    accuracy = out.splitlines()[-1].split()[2]
+    code, out, err = process("-m", "fastsoftmax", "predict", model, "digits")
+    assert code == 0
+    assert len(out.splitlines()) == 360
+    assert err == f"accuracy {accuracy}\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["train", "--epochs", "0"],
+        ["train", "missing.npz"],
+        ["train", "--output", "/missing/model"],
+        ["predict", "missing", "digits"],
+        [],
+    ],
+)
+def test_bad_input_in_a_process(argv):
+    code, out, err = process("-m", "fastsoftmax", *argv)
+    assert (code, out) == (2, "")
+    assert_one_complaint(err)
+
+
+@pytest.mark.parametrize("command", ["train", "info"])
+def test_unknown_instruction_set(command):
+    environment = os.environ | {"FASTSOFTMAX_ISA": "nonsense"}
+    code, out, err = process("-m", "fastsoftmax", command, env=environment)
+    assert (code, out) == (2, "")
+    assert_one_complaint(err)
+    assert "nonsense" in err
+
+
+def test_scalar_instruction_set_is_shown():
+    environment = os.environ | {"FASTSOFTMAX_ISA": "scalar"}
+    code, out, _ = process("-m", "fastsoftmax", "train", "--epochs", 1, env=environment)
+    assert code == 0
+    assert "; scalar, threads" in out
+
+
+def start(*argv, **options):
+    command = [sys.executable, "-m", "fastsoftmax", *map(str, argv)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_ctrl_c(tmp_path):
+    argv = ("train", "--epochs", 10**8, "--output", tmp_path / "model")
+    with start(*argv, stdout=subprocess.PIPE) as running:
+        for _ in range(3):  # lines come one by one, into a pipe too
+            running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err == "fastsoftmax: interrupted\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pipe_closed_in_the_middle():
+    with start("train", "--epochs", 10**8, stdout=subprocess.PIPE) as running:
+        running.stdout.readline()
+        running.stdout.close()
+        err = running.stderr.read()
+        assert running.wait(timeout=60) == 141
+    assert err == ""
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["info"], ["train"], ["predict"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_pipe_closed_from_the_start(argv, unbuffered, model):
+    argv = [*argv, model, "digits"] if argv == ["predict"] else argv
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    reader, writer = os.pipe()
+    os.close(reader)
+    with start(*argv, stdout=writer, env=environment) as running:
+        os.close(writer)
+        err = running.stderr.read()
+        assert running.wait(timeout=60) == 141
+    assert err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("argv", [["--help"], ["info"], ["train"]])
+def test_full_disk(argv):
+    with Path("/dev/full").open("w") as full, start(*argv, stdout=full) as running:
+        err = running.stderr.read()
+        assert running.wait(timeout=60) == 2
+    assert_one_complaint(err)
+    assert "No space left" in err
