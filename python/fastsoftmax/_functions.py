@@ -6,7 +6,7 @@ Arguments are checked and brought into the layout that the core reads; all arith
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from ._arrays import as_numbers, floating_dtype, threads_or_default
+from ._arrays import as_numbers, floating_dtype, interruptible_slices, threads_or_default
 
 _Array = NDArray[Any]
 
@@ -110,7 +110,9 @@ def logsumexp(
     """
     rows, axis, shape = _rows_along(x, axis)
     result = np.empty(len(rows), dtype=rows.dtype)
-    _core.logsumexp(rows, result, threads_or_default(n_threads))
+    threads = threads_or_default(n_threads)
+    for part in _softmax_slices(rows):
+        _core.logsumexp(rows[part], result[part], threads)
     result = result.reshape(shape[:axis] + shape[axis + 1 :])
     return np.expand_dims(result, axis) if keepdims else result[()]
 
@@ -213,7 +215,8 @@ def matmul(
     threads = threads_or_default(n_threads)
 
     def compute(result: _Array) -> None:
-        _core.matmul(left, right, result, threads)
+        for rows in interruptible_slices(len(left), right.size):
+            _core.matmul(left[rows], right, result[rows], threads)
 
     return _into(out, (left.shape[0], right.shape[1]), dtype, (left, right), compute)
 
@@ -232,14 +235,18 @@ def _along_axis(
     overlap = () if last and isinstance(out, np.ndarray) and _is_same_memory(out, rows) else (rows,)
 
     def compute(result: _Array) -> None:
-        if last:
-            kernel(rows, result.reshape(rows.shape), threads)
-        else:
-            moved = np.empty_like(rows)
-            kernel(rows, moved, threads)
+        moved = result.reshape(rows.shape) if last else np.empty_like(rows)
+        for part in _softmax_slices(rows):
+            kernel(rows[part], moved[part], threads)
+        if not last:
             np.moveaxis(result, axis, -1)[...] = moved.reshape(_moved_to_end(shape, axis))
 
     return _into(out, shape, rows.dtype, overlap, compute)
+
+
+def _softmax_slices(rows: _Array) -> Iterator[slice]:
+    # An exponential takes as long as 20 products.
+    return interruptible_slices(len(rows), 20 * rows.shape[1])
 
 
 def _rows_along(x: ArrayLike, axis: int, name: str = "x") -> tuple[_Array, int, tuple[int, ...]]:
@@ -280,7 +287,7 @@ def _into(
         raise ValueError(f"out has shape {out.shape}, but the result has {shape}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
-    fits = out.flags.c_contiguous and out.flags.aligned and out.dtype.isnative
+    fits = out.flags.c_contiguous and out.flags.aligned
     if fits and not any(np.may_share_memory(out, array) for array in inputs):
         compute(out)
     else:

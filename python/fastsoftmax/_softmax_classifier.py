@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _core
-from ._arrays import floating_dtype, threads_or_default
+from ._arrays import floating_dtype, interruptible_slices, threads_or_default
 from ._functions import log_softmax, softmax
 from ._validation import (
     as_classes,
@@ -36,10 +36,14 @@ _Array = NDArray[Any]
 def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
     """Give the estimator its attributes back after any exception, Ctrl-C included."""
     before = vars(estimator).copy()
+    random = estimator.random_state
+    random_before = random.get_state() if isinstance(random, np.random.RandomState) else None
     try:
         yield
     except BaseException:
         estimator.__dict__ = before
+        if random_before is not None:
+            random.set_state(random_before)
         raise
 
 
@@ -204,7 +208,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         with _unchanged_on_error(self):
             options = self._options()
-            n_epochs = check_number(self.max_iter, "max_iter", integer=True, minimum=1)
+            n_epochs = check_number(self.max_iter, "max_iter", integer=True, minimum=1, below=2**31)
             goes_on = check_bool(self.warm_start, "warm_start") and hasattr(self, "coef_")
             n_features_before = getattr(self, "n_features_in_", None)
             X = check_X(self, X, reset=True)
@@ -333,6 +337,10 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_epochs: int,
     ) -> None:
         """Run the epochs and take their result over."""
+        limits = np.finfo(state.W.dtype)
+        for name in ("learning_rate", "input_scale"):
+            if not float(limits.tiny) <= options[name] <= float(limits.max):
+                raise ValueError(f"{name} {options[name]} is out of the range of {state.W.dtype}")
         if not options["momentum"]:
             state.velocity = None
         elif state.velocity is None:
@@ -385,6 +393,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 nonfinite_message(X)
                 or f"the training diverged in epoch {state.n_iter}: the loss or a weight is not "
                 f"finite; use a lower learning_rate or scale X (input_scale)"
+                + ("" if weights is None else ", or look at the largest of sample_weight")
             )
 
     def decision_function(self, X: ArrayLike) -> _Array:
@@ -496,10 +505,12 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scale = check_number(self.input_scale, "input_scale", exclusive=True)
         shape = (len(X),) if labels else (len(X), len(W))
         out = np.empty(shape, labels or dtype)
-        if not kernel(X, W, b, scale, out, threads_or_default(self.n_threads)):
-            raise ValueError(
-                nonfinite_message(X)
-                or f"the logits are not finite although X is: coef_ is not finite, or the products "
-                f"overflow {dtype}"
-            )
+        threads = threads_or_default(self.n_threads)
+        for rows in interruptible_slices(len(X), W.size):
+            if not kernel(X[rows], W, b, scale, out[rows], threads):
+                raise ValueError(
+                    nonfinite_message(X)
+                    or f"the logits are not finite although X is: coef_ is not finite, or the "
+                    f"products overflow {dtype}"
+                )
         return out

@@ -383,3 +383,32 @@ def test_labels_above_int64():
     clf = SoftmaxClassifier(random_state=0).fit(X, y)
     assert clf.classes_.tolist() == [0, 2**64 - 1]
     assert set(clf.predict(X).tolist()) <= {0, 2**64 - 1}
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "input_scale"])
+@pytest.mark.parametrize("value", [1e-60, 1e60])
+def test_beyond_the_range_of_float32(name, value):
+    X, y = blobs(20, 3, 3, np.float32)
+    with pytest.raises(
+        ValueError, match=re.escape(f"{name} {value} is out of the range of float32")
+    ):
+        SoftmaxClassifier(**{name: value}).fit(X, y)
+    if value < 1:
+        SoftmaxClassifier(**{name: value}).fit(X.astype(np.float64), y)
+
+
+def test_too_many_epochs():
+    X, y = blobs(20, 3, 3, np.float32)
+    with pytest.raises(ValueError, match=r"max_iter must be >= 1 and < 2\.147"):
+        SoftmaxClassifier(max_iter=10**30).fit(X, y)
+
+
+def test_failed_fit_draws_nothing_from_the_random_state():
+    X, y = blobs(20, 3, 3, np.float32)
+    random = np.random.RandomState(3)
+    clf = SoftmaxClassifier(random_state=random)
+    X_bad = X.copy()
+    X_bad[7, 2] = np.nan
+    with pytest.raises(ValueError, match="row 7, column 2"):
+        clf.fit(X_bad, y)
+    assert random.randint(2**31 - 1) == np.random.RandomState(3).randint(2**31 - 1)

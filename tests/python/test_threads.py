@@ -281,3 +281,36 @@ def test_ctrl_c(shape, state):
         if seconds[-1] < 0.5:
             return  # another chance only where other programs keep the machine busy
     pytest.fail(f"took {seconds} s to stop")
+
+
+INTERRUPTED_CALL = """
+import sys
+import numpy as np
+import fastsoftmax as fs
+
+X = np.lib.stride_tricks.as_strided(np.ones((1, 64), np.float32), (10**8, 64), (0, 4))
+clf = fs.SoftmaxClassifier(max_iter=1).fit(X[:500], np.arange(500) % 100)
+print("ready", flush=True)
+try:
+    {call}
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["clf.predict(X)", "fs.matmul(X, np.ones((64, 1), np.float32))"],
+)
+def test_ctrl_c_in_long_calls(call):
+    code = INTERRUPTED_CALL.format(call=call)
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    watchdog = threading.Timer(180, child.kill)
+    watchdog.start()
+    assert child.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    child.send_signal(signal.SIGINT)
+    assert child.stdout.readline() == "interrupted\n"
+    child.stdout.close()
+    assert child.wait() == 0
+    watchdog.cancel()
