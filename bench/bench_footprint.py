@@ -1,0 +1,20 @@
+"""Start-up, the cost of a call, memory: the report's figures, each within its range."""
+
+import footprint
+import pytest
+
+
+def test_footprint(request):
+    small = request.config.getoption("benchmark_disable")
+    figures = footprint.measure(1 if small else 5, n=2_000 if small else 60_000)
+    for name, value in figures.items():
+        if value is None:
+            continue
+        print(f"{name}: {value:.3g}")
+        # A difference of two times may come out below zero on a busy machine; nothing else may.
+        assert value >= 0 or name.startswith("fit beyond"), name
+        assert value < 60_000, name
+    memory = figures["memory that a fit adds, float32 (MB)"]
+    if memory is None:
+        pytest.skip("only Linux tells the memory of a fit")
+    assert memory < 100

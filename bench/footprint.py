@@ -1,0 +1,138 @@
+"""What it costs besides the work: start-up, the estimator's own Python, memory.
+
+Each figure comes from fresh processes: as a script this file is the child, `footprint.py <what>`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DTYPES = ("float32", "uint8")
+N_CALLS = 2000
+
+
+def measure(rounds: int, n: int = 60_000) -> dict[str, Any]:
+    """All of it; medians over `rounds` processes, or rounds within one where that is enough."""
+    starts = [_child("start") for _ in range(rounds)]
+    return {
+        "import after NumPy (ms)": statistics.median(start["import"] for start in starts) * 1e3,
+        "first use of the estimator after that of scikit-learn (ms)": statistics.median(
+            s["estimator"] for s in starts
+        )
+        * 1e3,
+        "import of scikit-learn alone (ms)": statistics.median(s["sklearn"] for s in starts) * 1e3,
+        **{
+            f"fit beyond the core, {dtype} (ms)": seconds * 1e3
+            for dtype, seconds in zip(DTYPES, _child("fit", n, rounds), strict=True)
+        },
+        **_child("call", rounds),
+        **{
+            f"memory that a fit adds, {dtype} (MB)": megabytes
+            for dtype, megabytes in zip(DTYPES, _child("memory", n), strict=True)
+        },
+    }
+
+
+def _child(*arguments: Any) -> Any:
+    command = [sys.executable, __file__, *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _start() -> dict[str, float]:
+    clock = time.perf_counter
+    times = [clock()]
+    import fastsoftmax as fs
+
+    times.append(clock())
+    import sklearn.base  # noqa: F401
+
+    times.append(clock())
+    fs.SoftmaxClassifier  # noqa: B018  # loads on first use
+    times.append(clock())
+    seconds = np.diff(times)
+    return {"import": seconds[0], "sklearn": seconds[1], "estimator": seconds[2]}
+
+
+def _fit_overhead(dtype: str, n: str, rounds: str) -> float:
+    """Seconds that `fit` takes beyond one call of the core: the median over pairs."""
+    from libraries import load
+    from problems import Epoch
+
+    library = load("fastsoftmax")
+    library.set_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    problem = Epoch("fit", n=int(n))
+    whole, core = (library.prepare(problem, mode)[1] for mode in (dtype, f"core, {dtype}"))
+    differences = []
+    for _ in range(int(rounds) + 1):
+        times = [time.perf_counter()]
+        for run in (whole, core):
+            run()
+            times.append(time.perf_counter())
+        differences.append(times[1] - times[0] - (times[2] - times[1]))
+    return statistics.median(differences[1:])
+
+
+def _call(rounds: str) -> dict[str, float]:
+    """Calls with next to no work: what a call costs."""
+    from timeit import repeat
+
+    from fastsoftmax import _core, matmul, softmax
+
+    one, two = np.zeros((1, 4), np.float32), np.zeros((2, 4), np.float32)
+    b, classes, product = np.zeros(2, np.float32), np.zeros(1, np.int64), two[:1, :2].copy()
+    transposed = np.ascontiguousarray(two.T)
+    element = b[:1]
+    calls = {
+        "NumPy ufunc, one element": lambda: np.add(element, element, out=element),
+        "core, one row": lambda: _core.predict_class(one, two, b, 1.0, classes, 1),
+        "softmax, one row": lambda: softmax(one, out=one),
+        "matmul, one row": lambda: matmul(one, transposed, out=product),
+    }
+    return {
+        f"call: {name} (us)": min(repeat(call, number=N_CALLS, repeat=int(rounds))) / N_CALLS * 1e6
+        for name, call in calls.items()
+    }
+
+
+def _fit_memory(dtype: str, n: str) -> float | None:
+    """MB by which the peak of resident memory exceeds what was resident before the fit."""
+    import fastsoftmax as fs
+
+    X = np.zeros((int(n), 784), dtype)
+    X[:, ::3] = 1
+    y = np.arange(len(X)) % 10
+    classifier = fs.SoftmaxClassifier(max_iter=1)
+    classifier.fit(X[:1000], y[:1000])  # loads libraries and starts threads
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
+        before = _peak()
+        classifier.fit(X, y)
+        return (_peak() - before) / 1e6
+    except OSError:
+        return None  # only Linux tells
+
+
+def _peak() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    what, *arguments = sys.argv[1:]
+    tasks = {
+        "start": _start,
+        "fit": lambda *sizes: [_fit_overhead(dtype, *sizes) for dtype in DTYPES],
+        "call": _call,
+        "memory": lambda n: [_fit_memory(dtype, n) for dtype in DTYPES],
+    }
+    print(json.dumps(tasks[what](*arguments)))

@@ -1,0 +1,68 @@
+"""The contenders: one file per library, each with a `LIBRARY` of the form below.
+
+A mode is one way to do one kind of work with a library: `prepare(problem)` brings data into the
+library's best form and returns a callable; only that callable is timed. What it returns is what
+`problem.sample` understands. Libraries are imported inside functions, so that this package loads
+without any of them, and a library's pool of threads starts only in its own process.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+Prepare = Callable[[Any], Callable[[], Any]]
+
+# The order of tables. The file of X is libraries/X.py.
+NAMES = (
+    "fastsoftmax",
+    "tensorflow",
+    "keras",
+    "torch",
+    "jax",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "onnxruntime",
+)
+
+
+@dataclass(frozen=True)
+class Library:
+    title: str
+    packages: tuple[str, ...]  # what must be importable; the first has the version
+    modes: Mapping[str, Mapping[str, Prepare]]  # kind of problem -> mode -> prepare
+    set_threads: Callable[[int], None]  # called once, before the first `prepare`
+    slow: frozenset[str] = frozenset()  # modes that get problem.shortened()
+
+    def is_available(self) -> tuple[bool, str]:
+        """Whether all packages are installed, and if not, which one is missing."""
+        for package in self.packages:
+            if find_spec(package) is None:
+                return False, f"{package} is not installed"
+        return True, ""
+
+    def version(self) -> str:
+        return str(importlib.import_module(self.packages[0]).__version__)
+
+    def prepare(self, problem: Any, mode: str) -> tuple[Any, Callable[[], Any]]:
+        """The problem as this mode gets it, and the callable that is timed."""
+        if mode in self.slow and hasattr(problem, "shortened"):
+            problem = problem.shortened()
+        return problem, self.modes[problem.kind][mode](problem)
+
+
+def load(name: str) -> Library:
+    library = importlib.import_module(f"libraries.{name}").LIBRARY
+    assert isinstance(library, Library)
+    return library
+
+
+def limit_blas_threads(n: int) -> None:
+    """For libraries that compute with BLAS or OpenMP and have no setting of their own."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(n)

@@ -1,0 +1,144 @@
+"""fastsoftmax: the estimator and the functions as a user calls them, and the core below them.
+
+Modes named "core" leave the estimator's checks out; they show what those cost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import Library
+
+_n_threads = 1
+
+
+def _set_threads(n: int) -> None:
+    global _n_threads
+    _n_threads = n
+
+
+def _estimator(problem: Any, uint8: bool) -> Any:
+    import fastsoftmax as fs
+
+    return fs.SoftmaxClassifier(
+        learning_rate=getattr(problem, "learning_rate", 0.01),
+        batch_size=getattr(problem, "batch", 100),
+        max_iter=getattr(problem, "epochs", 1),
+        input_scale=1 / 255 if uint8 else 1.0,
+        random_state=0,
+        n_threads=_n_threads,
+    )
+
+
+def _fit(problem: Any, uint8: bool) -> Any:
+    X, y = problem.images() if uint8 else problem.floats()
+    y = np.concatenate([y, np.arange(problem.k)])[: len(y)]
+    classifier = _estimator(problem, uint8)
+
+    def run() -> Any:
+        classifier.fit(X, y)
+        W, b = classifier.coef_.T, classifier.intercept_
+        # Of two classes the estimator keeps the difference alone.
+        return (W, b) if problem.k > 2 else (W * [[-0.5, 0.5]], b * [-0.5, 0.5])
+
+    return run
+
+
+def _fit_core(problem: Any, uint8: bool) -> Any:
+    from fastsoftmax import _core
+
+    X, y = problem.images() if uint8 else problem.floats()
+    losses = np.empty(problem.epochs)
+
+    def run() -> Any:
+        W = np.zeros((problem.k, problem.d), np.float32)
+        b = np.zeros(problem.k, np.float32)
+        _core.fit_sgd(
+            X, y, None, W, b, None, None, losses,
+            learning_rate=problem.learning_rate, alpha=0.0, momentum=0.0, nesterov=False,
+            shuffle=True, fit_intercept=True, input_scale=1 / 255 if uint8 else 1.0,
+            batch_size=problem.batch, first_epoch=0, n_epochs=problem.epochs, seed=0,
+            n_threads=_n_threads,
+        )  # fmt: skip
+        return W.T, b
+
+    return run
+
+
+def _softmax(problem: Any, reuse: bool) -> Any:
+    import fastsoftmax as fs
+
+    x = problem.inputs()
+    out = np.empty_like(x) if reuse else None
+    return lambda: fs.softmax(x, out=out, n_threads=_n_threads)
+
+
+def _matmul(problem: Any, reuse: bool) -> Any:
+    import fastsoftmax as fs
+
+    a, b = problem.inputs()
+    out = np.empty((problem.m, problem.n), np.float32) if reuse else None
+    return lambda: fs.matmul(a, b, out=out, n_threads=_n_threads)
+
+
+def _predict(problem: Any, uint8: bool) -> Any:
+    X = problem.images() if uint8 else problem.floats()
+    W, b = problem.model()
+    classifier = _estimator(problem, uint8)
+    classifier.fit(np.zeros((problem.k, problem.d), X.dtype), np.arange(problem.k))
+    classifier.coef_, classifier.intercept_ = np.ascontiguousarray(W.T), b
+    return lambda: classifier.predict(X)
+
+
+def _predict_functions(problem: Any) -> Any:
+    import fastsoftmax as fs
+
+    X, (W, b) = problem.floats(), problem.model()
+    return lambda: (fs.matmul(X, W, n_threads=_n_threads) + b).argmax(axis=1)
+
+
+def _predict_core(problem: Any, uint8: bool) -> Any:
+    from fastsoftmax import _core
+
+    X = problem.images() if uint8 else problem.floats()
+    W, b = problem.model()
+    W, scale = np.ascontiguousarray(W.T), 1 / 255 if uint8 else 1.0
+    out = np.empty(problem.n, np.int64)
+
+    def run() -> Any:
+        _core.predict_class(X, W, b, scale, out, _n_threads)
+        return out
+
+    return run
+
+
+LIBRARY = Library(
+    title="fastsoftmax",
+    packages=("fastsoftmax",),
+    modes={
+        "epoch": {
+            "float32": lambda problem: _fit(problem, uint8=False),
+            "uint8": lambda problem: _fit(problem, uint8=True),
+            "core, float32": lambda problem: _fit_core(problem, uint8=False),
+            "core, uint8": lambda problem: _fit_core(problem, uint8=True),
+        },
+        "softmax": {
+            "new array": lambda problem: _softmax(problem, reuse=False),
+            "out=": lambda problem: _softmax(problem, reuse=True),
+        },
+        "matmul": {
+            "new array": lambda problem: _matmul(problem, reuse=False),
+            "out=": lambda problem: _matmul(problem, reuse=True),
+        },
+        "predict": {
+            "estimator": lambda problem: _predict(problem, uint8=False),
+            "estimator, uint8": lambda problem: _predict(problem, uint8=True),
+            "matmul, argmax": _predict_functions,
+            "core": lambda problem: _predict_core(problem, uint8=False),
+            "core, uint8": lambda problem: _predict_core(problem, uint8=True),
+        },
+    },
+    set_threads=_set_threads,
+)

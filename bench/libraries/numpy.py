@@ -1,0 +1,93 @@
+"""NumPy, on the BLAS that it comes with: written by hand, with buffers that are used again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import Library, limit_blas_threads
+
+
+def _softmax_into(x: Any, out: Any) -> Any:
+    np.subtract(x, x.max(axis=1, keepdims=True), out=out)
+    np.exp(out, out=out)
+    out /= out.sum(axis=1, keepdims=True)
+    return out
+
+
+def _epoch(problem: Any) -> Any:
+    X, y = problem.floats()
+    Y = np.eye(problem.k, dtype=np.float32)[y]
+    n, batch = problem.n, min(problem.batch, problem.n)
+    rate = np.float32(problem.learning_rate)
+    rng = np.random.default_rng(0)
+    x = np.empty((batch, problem.d), np.float32)
+    z = np.empty((batch, problem.k), np.float32)
+    gradient = np.empty((problem.d, problem.k), np.float32)
+
+    def run() -> Any:
+        W = np.zeros((problem.d, problem.k), np.float32)
+        b = np.zeros(problem.k, np.float32)
+        for _ in range(problem.epochs):
+            order = rng.permutation(n)
+            for start in range(0, n, batch):
+                rows = order[start : start + batch]
+                m = len(rows)
+                np.take(X, rows, axis=0, out=x[:m], mode="clip")
+                np.matmul(x[:m], W, out=z[:m])
+                residual = z[:m]
+                residual += b
+                _softmax_into(residual, residual)
+                residual -= Y[rows]
+                residual *= rate / np.float32(m)
+                W -= np.matmul(x[:m].T, residual, out=gradient)
+                b -= residual.sum(axis=0)
+        return W, b
+
+    return run
+
+
+def _softmax(problem: Any, reuse: bool) -> Any:
+    x = problem.inputs()
+    out = np.empty_like(x)
+    return lambda: _softmax_into(x, out if reuse else np.empty_like(x))
+
+
+def _matmul(problem: Any, reuse: bool) -> Any:
+    a, b = problem.inputs()
+    out = np.empty((problem.m, problem.n), np.float32) if reuse else None
+    return lambda: np.matmul(a, b, out=out)
+
+
+def _predict(problem: Any) -> Any:
+    X, (W, b) = problem.floats(), problem.model()
+    return lambda: (X @ W + b).argmax(axis=1)
+
+
+def _convert(problem: Any) -> Any:
+    X, y = problem.images()
+    return lambda: (
+        np.divide(X, np.float32(255), dtype=np.float32),
+        np.eye(problem.k, dtype=np.float32)[y],
+    )
+
+
+LIBRARY = Library(
+    title="NumPy",
+    packages=("numpy",),
+    modes={
+        "epoch": {"by hand": _epoch},
+        "softmax": {
+            "new array": lambda problem: _softmax(problem, reuse=False),
+            "out=": lambda problem: _softmax(problem, reuse=True),
+        },
+        "matmul": {
+            "new array": lambda problem: _matmul(problem, reuse=False),
+            "out=": lambda problem: _matmul(problem, reuse=True),
+        },
+        "predict": {"by hand": _predict},
+        "convert": {"by hand": _convert},
+    },
+    set_threads=limit_blas_threads,
+)

@@ -1,0 +1,30 @@
+"""SciPy: its softmax, and the BLAS routine that it exposes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import Library, limit_blas_threads
+
+
+def _softmax(problem: Any) -> Any:
+    from scipy.special import softmax
+
+    x = problem.inputs()
+    return lambda: softmax(x, axis=1)
+
+
+def _matmul(problem: Any) -> Any:
+    from scipy.linalg.blas import sgemm
+
+    a, b = problem.inputs()
+    # Fortran order throughout: the transposes of C-ordered arrays, so that nothing is copied.
+    return lambda: sgemm(1.0, b.T, a.T).T
+
+
+LIBRARY = Library(
+    title="SciPy",
+    packages=("scipy",),
+    modes={"softmax": {"special.softmax": _softmax}, "matmul": {"blas.sgemm": _matmul}},
+    set_threads=limit_blas_threads,
+)

@@ -1,0 +1,128 @@
+"""PyTorch on the CPU: the usual loop with autograd, and the same by hand without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import Library
+
+
+def _set_threads(n: int) -> None:
+    import torch
+
+    torch.set_num_threads(n)
+
+
+def _resident(problem: Any) -> tuple[Any, Any]:
+    import torch
+
+    X, y = problem.floats()
+    return torch.tensor(X), torch.tensor(y)
+
+
+def _autograd(problem: Any) -> Any:
+    import torch
+
+    X, y = _resident(problem)
+    model = torch.nn.Linear(problem.d, problem.k)
+    optimizer = torch.optim.SGD(model.parameters(), lr=problem.learning_rate)
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def run() -> Any:
+        for parameter in model.parameters():
+            torch.nn.init.zeros_(parameter)
+        for _ in range(problem.epochs):
+            for rows in torch.randperm(problem.n).split(problem.batch):
+                loss = cross_entropy(model(X[rows]), y[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return model.weight.detach().T, model.bias.detach()
+
+    return run
+
+
+def _by_hand(problem: Any) -> Any:
+    import torch
+
+    X, y = _resident(problem)
+    Y = torch.nn.functional.one_hot(y, problem.k).float()
+    batch = min(problem.batch, problem.n)
+    x, t = torch.empty(batch, problem.d), torch.empty(batch, problem.k)
+
+    @torch.inference_mode()
+    def run() -> Any:
+        W, b = torch.zeros(problem.d, problem.k), torch.zeros(problem.k)
+        for _ in range(problem.epochs):
+            for rows in torch.randperm(problem.n).split(batch):
+                m = len(rows)
+                torch.index_select(X, 0, rows, out=x[:m])
+                torch.index_select(Y, 0, rows, out=t[:m])
+                residual = torch.addmm(b, x[:m], W).softmax(1).sub_(t[:m])
+                W.addmm_(x[:m].T, residual, alpha=-problem.learning_rate / m)
+                b.sub_(residual.sum(0), alpha=problem.learning_rate / m)
+        return W, b
+
+    return run
+
+
+def _softmax(problem: Any, reuse: bool) -> Any:
+    import torch
+
+    x = torch.from_numpy(problem.inputs())
+    if not reuse:
+        return lambda: torch.softmax(x, 1)
+    out = torch.empty_like(x)
+    return lambda: torch.softmax(x, 1, out=out)
+
+
+def _matmul(problem: Any, reuse: bool) -> Any:
+    import torch
+
+    a, b = map(torch.from_numpy, problem.inputs())
+    out = torch.empty(problem.m, problem.n) if reuse else None
+    return lambda: torch.matmul(a, b, out=out)
+
+
+def _predict(problem: Any) -> Any:
+    import torch
+
+    X = torch.tensor(problem.floats())
+    W, b = map(torch.tensor, problem.model())
+
+    @torch.inference_mode()
+    def run() -> Any:
+        return torch.addmm(b, X, W).argmax(1)
+
+    return run
+
+
+def _convert(problem: Any) -> Any:
+    import torch
+
+    X, y = problem.images()
+    return lambda: (
+        torch.from_numpy(X).float().div_(255),
+        torch.nn.functional.one_hot(torch.from_numpy(y), problem.k).float(),
+    )
+
+
+LIBRARY = Library(
+    title="PyTorch",
+    packages=("torch",),
+    modes={
+        "epoch": {"autograd": _autograd, "by hand": _by_hand},
+        "softmax": {
+            "new array": lambda problem: _softmax(problem, reuse=False),
+            "out=": lambda problem: _softmax(problem, reuse=True),
+        },
+        "matmul": {
+            "new array": lambda problem: _matmul(problem, reuse=False),
+            "out=": lambda problem: _matmul(problem, reuse=True),
+        },
+        "predict": {"inference_mode": _predict},
+        "convert": {"tensors": _convert},
+    },
+    set_threads=_set_threads,
+    slow=frozenset({"autograd"}),
+)

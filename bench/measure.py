@@ -1,0 +1,131 @@
+"""A contest: all contenders on one problem, in turns, checked before they are timed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import libraries
+import machine
+from worker import Worker, WorkerError
+
+OWN = "fastsoftmax"
+
+
+@dataclass(frozen=True)
+class Contender:
+    library: str
+    mode: str
+    n_threads: int
+
+
+@dataclass(frozen=True)
+class Effort:
+    rounds: int
+    min_seconds: float  # of calls in one turn
+
+
+class Pool:
+    """The processes, one for each library and number of threads, started when first needed."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
+        self._workers: dict[tuple[str, int], Worker] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers.values():
+            worker.close()
+
+    def has(self, name: str) -> bool:
+        library = libraries.load(name)
+        is_available, reason = library.is_available()
+        if not is_available:
+            self.skipped[library.title] = reason
+        return is_available
+
+    def worker(self, name: str, n_threads: int) -> Worker:
+        if (name, n_threads) not in self._workers:
+            worker = self._workers[name, n_threads] = Worker(name, n_threads)
+            self.versions[libraries.load(name).title] = worker.version
+        return self._workers[name, n_threads]
+
+    def forget(self) -> None:
+        for key, worker in list(self._workers.items()):
+            try:
+                worker.forget()
+            except WorkerError:  # it died; the next contest starts another
+                worker.close()
+                del self._workers[key]
+
+
+def contenders(pool: Pool, problem: Any, n_threads: int) -> list[Contender]:
+    """All modes of all libraries at hand; our own also on one thread."""
+    found = []
+    for name in filter(pool.has, libraries.NAMES):
+        for mode in libraries.load(name).modes.get(problem.kind, {}):
+            found.append(Contender(name, mode, n_threads))
+            if name == OWN and n_threads > 1 and not mode.startswith("core"):
+                found.append(Contender(name, mode, 1))
+    return found
+
+
+def contest(
+    pool: Pool, problem: Any, entrants: Iterable[Contender], n_threads: int, effort: Effort
+) -> dict[str, Any]:
+    """Prepare and check each contender, then let all take turns, round by round."""
+    entrants = list(entrants)
+    limits = [machine.limits(n_threads)]
+    rows = {contender: _entry(pool, problem, contender, effort) for contender in entrants}
+    for round_ in range(effort.rounds):
+        shift = round_ % max(1, len(entrants))  # so that nobody always follows the same one
+        for contender in entrants[shift:] + entrants[:shift]:
+            row = rows[contender]
+            if "error" in row:
+                continue
+            try:
+                worker = pool.worker(contender.library, contender.n_threads)
+                row["seconds"].append(worker.turn(contender.mode))
+            except WorkerError as error:
+                row["error"] = _last_line(error)
+    if effort.rounds > 2:
+        limits.append(machine.limits(n_threads))
+    pool.forget()
+    return {
+        "problem": problem.name,
+        "kind": problem.kind,
+        "unit": problem.unit,
+        "limits": {k: statistics.median(found[k] for found in limits) for k in limits[0]},
+        "rows": list(rows.values()),
+    }
+
+
+def _entry(pool: Pool, problem: Any, contender: Contender, effort: Effort) -> dict[str, Any]:
+    """A row of the result: who, how much work, the time of the cold first call."""
+    title = libraries.load(contender.library).title
+    row: dict[str, Any] = asdict(contender) | {"library": title, "seconds": []}
+    try:
+        worker = pool.worker(contender.library, contender.n_threads)
+        answer = worker.prepare(problem, contender.mode, effort.min_seconds)
+        own_problem = answer["problem"]
+        own_problem.check(answer["sample"])
+    except WorkerError as error:
+        return row | {"error": _last_line(error)}
+    except AssertionError as error:
+        return row | {"error": f"wrong result: {_last_line(error)}", "is_wrong": True}
+    return row | {
+        "cold": answer["cold"],
+        "work": own_problem.work,
+        "flops": own_problem.flops,
+        "traffic": own_problem.traffic(contender.mode),
+        "is_shortened": own_problem != problem,
+    }
+
+
+def _last_line(error: Exception) -> str:
+    return ([line for line in str(error).splitlines() if line.strip()] or [repr(error)])[-1]

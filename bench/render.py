@@ -1,0 +1,200 @@
+"""The report as Markdown, from the results."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from measure import OWN
+
+Row = dict[str, Any]
+
+
+def markdown(name: str, results: dict[str, Any]) -> str:
+    lines = [
+        f"# {name}",
+        "",
+        "Written by `python bench/report.py`; [how to read it](../README.md).",
+        "",
+    ]
+    contests = [c for section in results.values() for c in section.get("contests", [])]
+    if contests:
+        lines += ["## At a glance", "", *_glance(contests)]
+    for section in ("epoch", "kernels", "inference"):
+        if section in results:
+            lines += ["", f"## {section.capitalize()}", "", *_provenance(results[section])]
+            for found in results[section]["contests"]:
+                lines += ["", *_contest(found)]
+    if "scaling" in results:
+        lines += ["", "## Scaling", "", *_provenance(results["scaling"])]
+        for sweep in results["scaling"]["sweeps"]:
+            lines += ["", *_sweep(sweep)]
+    if "footprint" in results:
+        lines += ["", "## Footprint", "", *_provenance(results["footprint"]), ""]
+        figures = results["footprint"]["figures"]
+        lines += _table(["", "median"], [[k, number(v)] for k, v in figures.items()])
+    return "\n".join(lines) + "\n"
+
+
+def is_valid(row: Row) -> bool:
+    return "error" not in row and bool(row["seconds"])
+
+
+def rate(row: Row) -> float:
+    return float(row["work"] / statistics.median(row["seconds"]))
+
+
+def is_own(row: Row) -> bool:
+    return bool(row["library"] == OWN)
+
+
+def ratio(row: Row, other: Row) -> float:
+    """How many times faster `row` is than `other`: the median of the ratios of each round."""
+    scale = row["work"] / other["work"]
+    pairs = zip(row["seconds"], other["seconds"], strict=True)
+    return statistics.median(scale * theirs / ours for ours, theirs in pairs)
+
+
+def fastest_peer(rows: list[Row]) -> Row | None:
+    return max((r for r in rows if is_valid(r) and not is_own(r)), key=rate, default=None)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Three significant digits, never an exponent."""
+    if value is None:
+        return "unknown"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    text = f"{value:.{digits}g}"
+    return text if "e" not in text else f"{value:.6f}"
+
+
+def big(value: float) -> str:
+    """A rate with three digits and k, M or G."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return (
+                f"{value / size:.3g} {unit}"
+                if value < 999.5 * size
+                else f"{value / size:.0f} {unit}"
+            )
+    return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{number(seconds / size)} {unit}"
+    return f"{number(seconds / 1e-9)} ns"
+
+
+def shares(row: Row, limits: dict[str, float]) -> tuple[str, str]:
+    """Shares of the memory bandwidth and of the multiply-add peak that a row reaches."""
+    seconds = statistics.median(row["seconds"])
+    (kind, n_bytes), *_ = row["traffic"].items()
+    memory = f"{n_bytes / seconds * 1e-9 / limits[kind]:.0%}" if kind in limits else "unknown"
+    peaks = [value for name, value in limits.items() if name.startswith("fma")]
+    if not row["flops"]:
+        return memory, "-"
+    return memory, f"{row['flops'] / seconds * 1e-9 / max(peaks):.0%}" if peaks else "unknown"
+
+
+def _glance(contests: list[dict[str, Any]]) -> list[str]:
+    table = []
+    for found in contests:
+        rows = found["rows"]
+        peer = fastest_peer(rows)
+        most = max(row["n_threads"] for row in rows)
+        for row in filter(is_valid, filter(is_own, rows)):
+            if row["n_threads"] != most or (found["kind"] == "epoch" and "core" in row["mode"]):
+                continue
+            single = [
+                r for r in rows if is_own(r) and r["mode"] == row["mode"] and r["n_threads"] == 1
+            ]
+            table.append([
+                found["problem"],
+                row["mode"],
+                f"{big(rate(row))} {found['unit']}",
+                f"{number(ratio(row, peer))}x" if peer else "-",
+                f"{peer['library']}, {peer['mode']}" if peer else "-",
+                *shares(row, found["limits"]),
+                f"{ratio(row, single[0]):.2f}x" if single and most > 1 else "-",
+            ])  # fmt: skip
+    head = "workload|ours|rate|to fastest peer|which is|of memory|of FMA|to 1 thread"
+    return _table(head.split("|"), table)
+
+
+def _provenance(section: dict[str, Any]) -> list[str]:
+    facts = section["machine"]
+    effort = f"{section['rounds']} rounds of at least {section['min_seconds']} s a turn"
+    core = f"fastsoftmax {facts['fastsoftmax']} ({facts['instruction set']})"
+    lines = [
+        f"{section['date']}, `{section['command']}`: {effort}, {section['n_threads']} threads.",
+        f"{facts['cpu']}, {facts['threads']} CPUs, {facts['memory']}, {facts['platform']}.",
+        f"{core}, Python {facts['python']}, {facts['compiler of the limits']}; {section['data']}.",
+    ]
+    if section.get("versions"):
+        lines.append(
+            ", ".join(f"{k} {v}" for k, v in section["versions"].items() if k != OWN) + "."
+        )
+    if section.get("skipped"):
+        lines.append("Skipped: " + "; ".join(section["skipped"].values()) + ".")
+    return lines
+
+
+def _contest(found: dict[str, Any]) -> list[str]:
+    rows = sorted(filter(is_valid, found["rows"]), key=rate, reverse=True)
+    best = next((row for row in rows if is_own(row)), None)
+    table = []
+    for row in rows:
+        seconds = row["seconds"]
+        mode = row["mode"] + (f" ({row['work']:,.0f} images only)" if row["is_shortened"] else "")
+        table.append([
+            f"**{row['library']}**" if is_own(row) else row["library"],
+            mode,
+            str(row["n_threads"]),
+            duration(row["cold"]),
+            duration(statistics.median(seconds)),
+            f"{duration(min(seconds))} .. {duration(max(seconds))}",
+            big(rate(row)),
+            f"{number(ratio(best, row))}x" if best else "-",
+            *shares(row, found["limits"]),
+        ])  # fmt: skip
+    head = "library|mode|threads|first call|median|range|UNIT|best of ours is faster|memory|FMA"
+    lines = [f"### {found['problem']}", "", _limits(found["limits"]), ""]
+    lines += _table(head.replace("UNIT", found["unit"]).split("|"), table)
+    failures = [row for row in found["rows"] if "error" in row]
+    lines += [f"- {row['library']}, {row['mode']}: {row['error']}" for row in failures]
+    return lines
+
+
+def _limits(limits: dict[str, float]) -> str:
+    texts = [
+        f"{name.replace('fma_', 'FMA ')} {value:.1f} {'GFLOP/s' if 'fma' in name else 'GB/s'}"
+        for name, value in limits.items()
+    ]
+    return "Limits measured before and after: " + ", ".join(texts) + "."
+
+
+def label(row: Row) -> str:
+    """A contender in a few words; the number of threads only where it is one."""
+    mode = row["mode"] + (", 1 thread" if is_own(row) and row["n_threads"] == 1 else "")
+    return f"{row['library']}, {mode}"
+
+
+def _sweep(sweep: dict[str, Any]) -> list[str]:
+    columns = list(dict.fromkeys(label(row) for c in sweep["contests"] for row in c["rows"]))
+    table = []
+    for found in sweep["contests"]:
+        times = {
+            label(r): duration(statistics.median(r["seconds"]))
+            for r in filter(is_valid, found["rows"])
+        }
+        table.append(
+            [f"{found['value']:,}", f"{found['n']:,}", *(times.get(c, "-") for c in columns)]
+        )
+    return _table([sweep["axis"], "images", *columns], table)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
