@@ -1,6 +1,7 @@
 #include "parallel.h"
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <cstdlib>
 #include <mutex>
@@ -40,6 +41,20 @@ int positive_from_environment(const char* name) {
   // OMP_NUM_THREADS may be a list by nesting level, "4,2": its first number counts.
   const char* text = std::getenv(name);
   return text ? static_cast<int>(std::clamp(std::strtol(text, nullptr, 10), 0L, 4096L)) : 0;
+}
+
+// Reading the quota takes 50 to 100 microseconds, more than many a call of a kernel; it is read anew
+// once a second.
+int recent_cpu_quota() {
+  using Clock = std::chrono::steady_clock;
+  static std::atomic<int> quota{0};
+  static std::atomic<Clock::rep> read_at{0};
+  const Clock::duration now = Clock::now().time_since_epoch();
+  if (quota == 0 || now - Clock::duration(read_at) > std::chrono::seconds(1)) {
+    quota = cpu_quota("");
+    read_at = now.count();
+  }
+  return quota;
 }
 
 void pause() {
@@ -109,13 +124,14 @@ void run_on_threads(int n_threads, const Body& body) {
 
 int available_threads() {
   const int forced = positive_from_environment("FASTSOFTMAX_CPUS");
-  return forced > 0 ? forced : std::max(1, std::min(cpus_in_affinity(), cpu_quota("")));
+  return forced > 0 ? forced : std::max(1, std::min(cpus_in_affinity(), recent_cpu_quota()));
 }
 
 int plan_threads(int n_requested, double work_ns) {
   if (must_run_serially()) return 1;
   // Starting and joining a thread costs a few microseconds where it spins, tens where it sleeps.
   constexpr double kWorthAThreadNs = 5e3;
+  if (work_ns < 2 * kWorthAThreadNs) return 1;
   const int available = available_threads();
   const int wanted =
       n_requested > 0 ? n_requested : positive_from_environment("OMP_NUM_THREADS");
