@@ -65,8 +65,8 @@ inline int report() {
 
 #define CHECK(condition) test::record(condition, __FILE__, __LINE__, #condition)
 #define CHECK_EQ(a, b) test::check_equal(a, b, __FILE__, __LINE__, #a " == " #b)
-#define CHECK_NEAR(actual, expected, tolerance)                                              \
-  test::check_near(static_cast<double>(actual), static_cast<double>(expected),               \
+#define CHECK_NEAR(actual, expected, tolerance)                                \
+  test::check_near(static_cast<double>(actual), static_cast<double>(expected), \
                    static_cast<double>(tolerance), __FILE__, __LINE__, #actual " ~ " #expected)
 // expression must throw the exception, with these words in its message.
 #define CHECK_THROWS(Exception, words, expression) \

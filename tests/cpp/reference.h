@@ -40,23 +40,28 @@ inline double shift(const Vector& x) {
   return std::isfinite(m) ? m : 0.0;
 }
 inline double log_sum(const Vector& x) {
+  const double m = shift(x);
   double sum = 0;
-  for (double v : x) sum += std::exp(v - shift(x));
+  for (double v : x) sum += std::exp(v - m);
   return std::log(sum);
 }
 inline double logsumexp(const Vector& x) { return shift(x) + log_sum(x); }
 inline Vector log_softmax(const Vector& x) {
+  const double m = shift(x), log_of_sum = log_sum(x);
   Vector out = x;
-  for (double& v : out) v = v - shift(x) - log_sum(x);
+  for (double& v : out) v = v - m - log_of_sum;
   return out;
 }
 
 inline double cross_entropy(const Vector& logits, Index label) {
   return log_sum(logits) - (at(logits, label) - shift(logits));
 }
+// The derivative of that: infinities count as in log_softmax. Of two classes one's is the other's
+// negative, which only infinities can tell.
 inline Vector cross_entropy_gradient(const Vector& logits, Index label) {
-  Vector gradient = softmax(logits);
-  at(gradient, label) -= 1;
+  Vector gradient = log_softmax(logits);
+  for (double& g : gradient) g = std::exp(g);
+  at(gradient, label) = logits.size() == 2 ? -at(gradient, 1 - label) : at(gradient, label) - 1;
   return gradient;
 }
 

@@ -1,5 +1,5 @@
-// AVX-512 on machines without it: SIMDe (github.com/simd-everywhere/simde) under the names of Intel,
-// and the intrinsics that its release 0.7.4 lacks or approximates, lane by lane. Included by
+// AVX-512 on machines without it: SIMDe (github.com/simd-everywhere/simde) under the names of
+// Intel, and the intrinsics that its release 0.7.4 lacks or approximates, lane by lane. Included by
 // simd/avx512.h in builds with FASTSOFTMAX_EMULATE_AVX512, which are for tests: right, but slow.
 #pragma once
 

@@ -43,7 +43,7 @@ def digits_model(tmp_path_factory):
         "train --epochs -1",
         "train --epochs 1.5",
         "train --epochs many",
-        "train --epochs 99999999999",
+        "train --batch-size 99999999999",
         "train --batch-size 0",
         "train --learning-rate 0",
         "train --learning-rate -0.1",

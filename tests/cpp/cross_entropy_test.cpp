@@ -1,0 +1,152 @@
+// The cross-entropy kernel of every instruction set against the reference.
+//
+// Tolerances as in softmax_test.cpp, in kEps: the loss is a log_softmax times a weight; the
+// gradient is (softmax - onehot) times a scale, with one more rounding of the scale itself and, at
+// the label, one of the difference.
+#include <limits>
+
+#include "data.h"
+#include "for_each_isa.h"
+#include "guarded.h"
+#include "reference.h"
+
+namespace {
+
+using test::Guarded;
+using test::kEps;
+using test::kTiny;
+using test::Side;
+
+template <class T>
+struct Case {
+  std::ptrdiff_t n_rows, n;
+  std::vector<T> logits, weights;  // no weights: null
+  std::vector<std::int64_t> labels;
+  T gradient_scale;
+};
+
+template <class T>
+void check_row(const Case<T>& c, std::ptrdiff_t i, const std::vector<T>& losses,
+               const std::vector<T>& dlogits) {
+  const auto row = static_cast<std::size_t>(i);
+  const std::vector<double> z(c.logits.begin() + i * c.n, c.logits.begin() + (i + 1) * c.n);
+  const double weight = c.weights.empty() ? 1.0 : static_cast<double>(c.weights[row]);
+  const double scale = std::abs(weight * static_cast<double>(c.gradient_scale));
+  const double size = static_cast<double>(c.n), m = reference::shift(z);
+  const double log_sum = std::abs(reference::log_sum(z));
+  const auto label = static_cast<std::size_t>(c.labels[row]);
+  const double expected = weight * reference::cross_entropy(z, c.labels[row]);
+  CHECK_NEAR(losses[row], static_cast<T>(expected),
+             kEps<T> * std::abs(weight) * (2 * std::abs(z[label] - m) + 4 * log_sum + size + 6));
+  const auto softmax = reference::softmax(z);
+  const auto gradient = reference::cross_entropy_gradient(z, c.labels[row]);
+  for (std::size_t j = 0; j < z.size(); ++j) {
+    const double of_softmax = softmax[j] > 0 ? (std::abs(z[j] - m) + size + 7) * softmax[j] : 0.0;
+    const double bound = of_softmax + (j == label ? 2 : 0);
+    CHECK_NEAR(dlogits[row * z.size() + j], weight * c.gradient_scale * gradient[j],
+               kEps<T> * scale * bound + 3 * kTiny<T>);
+  }
+}
+
+template <class T>
+void check(const Case<T>& c) {
+  const auto& kernel = fastsoftmax::arithmetic_kernels<T>().cross_entropy;
+  for (const Side side : {Side::kEnd, Side::kBegin}) {
+    Guarded<T> logits(c.logits, side), weights(c.weights, side);
+    Guarded<T> losses(c.n_rows, side), dlogits(c.n_rows * c.n, side);
+    Guarded<std::int64_t> labels(c.labels, side);
+    const T* w = c.weights.empty() ? nullptr : weights.data();
+    const auto run = [&](T* out) {
+      kernel(logits.data(), c.n_rows, c.n, labels.data(), w, c.gradient_scale, out, losses.data());
+      return losses.copy();
+    };
+    const auto with_gradient = run(dlogits.data());
+    CHECK(test::same_bits(logits.copy(), c.logits));
+    const auto gradient = dlogits.copy();
+    for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) check_row(c, i, with_gradient, gradient);
+    CHECK(test::same_bits(run(nullptr), with_gradient));
+    CHECK(test::same_bits(run(logits.data()), with_gradient));  // in place
+    CHECK(test::same_bits(logits.copy(), dlogits.copy()));
+  }
+}
+
+template <class T>
+Case<T> make_case(std::ptrdiff_t n_rows, std::ptrdiff_t n, double range, bool weighted) {
+  const auto seed = static_cast<std::uint64_t>(n_rows * 1000 + n);
+  return {n_rows,
+          n,
+          test::uniform<T>(n_rows * n, seed, -range, range),
+          weighted ? test::uniform<T>(n_rows, seed, 0, 3) : std::vector<T>(),
+          test::labels(n_rows, n, seed),
+          T(1) / static_cast<T>(n_rows + 1)};
+}
+
+template <class T>
+void test_ragged_sizes(const char* name) {
+  std::vector<std::ptrdiff_t> sizes = {100, 257};
+  for (std::ptrdiff_t n = 1; n <= 40; ++n) sizes.push_back(n);
+  for (const std::ptrdiff_t n : sizes) {
+    for (const std::ptrdiff_t n_rows : {0, 1, 2, 3, 4, 5, 9, 33}) {
+      test::set_context("cross_entropy", name, n_rows, n);
+      check(make_case<T>(n_rows, n, 2, n_rows % 2 == 0));
+      check(make_case<T>(n_rows, n, sizeof(T) == 4 ? 120 : 800, n_rows % 2 == 1));
+    }
+  }
+}
+
+template <class T>
+void test_special_values(const char* name) {
+  constexpr T infinity = std::numeric_limits<T>::infinity();
+  constexpr T nan = std::numeric_limits<T>::quiet_NaN();
+  for (const std::ptrdiff_t n : {1, 2, 5, 8, 9, 17}) {
+    for (const T special : {infinity, -infinity, nan, T(1e38), T(-1e38)}) {
+      for (std::int64_t label = 0; label < n; ++label) {
+        test::set_context("cross_entropy special", name, n, special, label);
+        Case<T> c = make_case<T>(1, n, 1, false);
+        c.labels[0] = label;
+        c.logits.back() = special;
+        check(c);
+        c.logits.assign(c.logits.size(), special);
+        check(c);
+      }
+    }
+  }
+}
+
+// Of two classes one's gradient is exactly the other's negative, so that weights which start as
+// each other's negatives stay so.
+template <class T>
+void test_two_classes(const char* name) {
+  test::set_context("cross_entropy two classes", name);
+  const Case<T> c = make_case<T>(200, 2, 30, true);
+  std::vector<T> losses(200), d(400);
+  fastsoftmax::arithmetic_kernels<T>().cross_entropy(c.logits.data(), 200, 2, c.labels.data(),
+                                                     c.weights.data(), c.gradient_scale, d.data(),
+                                                     losses.data());
+  for (std::size_t i = 0; i < 400; i += 2) CHECK_EQ(d[i], -d[i + 1]);
+}
+
+// A weight of 0 takes its row out, and each weight goes with its own row.
+template <class T>
+void test_zero_weight(const char* name) {
+  test::set_context("cross_entropy zero weight", name);
+  Case<T> c = make_case<T>(3, 10, 1, true);
+  c.weights = {T(1), T(0), T(2)};
+  check(c);
+}
+
+}  // namespace
+
+int main() {
+  test::for_each_isa([] {
+    test_ragged_sizes<float>("f32");
+    test_ragged_sizes<double>("f64");
+    test_special_values<float>("f32");
+    test_special_values<double>("f64");
+    test_zero_weight<float>("f32");
+    test_zero_weight<double>("f64");
+    test_two_classes<float>("f32");
+    test_two_classes<double>("f64");
+  });
+  return test::report();
+}

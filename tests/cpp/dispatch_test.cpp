@@ -1,0 +1,106 @@
+// Which instruction sets there are, forcing one, and the reading of the processor's registers.
+#include "dispatch.h"
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+#include "check.h"
+#include "fastsoftmax/isa.h"
+#include "for_each_isa.h"
+
+namespace {
+
+void test_list() {
+  const auto all = fastsoftmax::supported_isas();
+  CHECK_EQ(all.back(), "scalar");
+  const std::vector<std::string> best_first = {"avx512", "avx2", "neon", "scalar"};
+  std::vector<std::string> sorted;
+  for (const auto& isa : best_first) {
+    if (std::find(all.begin(), all.end(), isa) != all.end()) sorted.push_back(isa);
+  }
+  CHECK(sorted == all);
+}
+
+// An unknown name throws, names the choices and changes nothing.
+void test_unknown_name() {
+  test::for_each_isa([] {
+    const std::string before = fastsoftmax::active_isa();
+    const auto* kernels = &fastsoftmax::kernels();
+    for (const char* wrong : {"", "AVX2", "avx", "sse2", "scalar ", "nonsense"}) {
+      for (const auto& choice : fastsoftmax::supported_isas()) {
+        CHECK_THROWS(std::invalid_argument, choice, fastsoftmax::set_active_isa(wrong));
+      }
+      const std::string quoted = std::string(1, '\'').append(wrong).append(1, '\'');
+      CHECK_THROWS(std::invalid_argument, quoted, fastsoftmax::set_active_isa(wrong));
+    }
+    CHECK_EQ(fastsoftmax::active_isa(), before);
+    CHECK(&fastsoftmax::kernels() == kernels);
+  });
+}
+
+// No two instruction sets share a function: each runs what it says.
+void test_tables_differ() {
+  std::vector<fastsoftmax::KernelTable> tables;
+  test::for_each_isa([&] {
+    for (const auto& other : tables) CHECK(test::differs(fastsoftmax::kernels(), other));
+    tables.push_back(fastsoftmax::kernels());
+  });
+}
+
+#if defined(__x86_64__)
+using fastsoftmax::CpuRegisters;
+
+// The bits from Intel's manual (CPUID in volume 2; XCR0 in volume 1, 13.3), written down anew.
+constexpr std::uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;
+constexpr std::uint32_t kAvx2 = 1u << 5, kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30;
+constexpr std::uint32_t kVl = 1u << 31;
+constexpr std::uint64_t kXmm = 2, kYmm = 4, kMasks = 0x20, kZmmLow = 0x40, kZmmHigh = 0x80;
+
+void test_every_combination_of_bits() {
+  const std::uint32_t leaf1[] = {kFma, kOsxsave, kAvx}, leaf7[] = {kAvx2, kF, kDq, kBw, kVl};
+  const std::uint64_t xcr0[] = {kXmm, kYmm, kMasks, kZmmLow, kZmmHigh};
+  constexpr unsigned kAvx2Needs = 0b00011'00001'111, kAvx512Needs = 0b11111'11111'111;
+  for (unsigned chosen = 0; chosen < 1u << 13; ++chosen) {
+    for (const bool others : {false, true}) {  // the bits that do not matter, all off and all on
+      CpuRegisters cpu{};
+      if (others) cpu = {~(kFma | kOsxsave | kAvx), ~(kAvx2 | kF | kDq | kBw | kVl), ~0xe6ull};
+      for (unsigned i = 0; i < 3; ++i) cpu.leaf1_ecx |= chosen >> i & 1 ? leaf1[i] : 0;
+      for (unsigned i = 0; i < 5; ++i) cpu.leaf7_ebx |= chosen >> (3 + i) & 1 ? leaf7[i] : 0;
+      for (unsigned i = 0; i < 5; ++i) cpu.xcr0 |= chosen >> (8 + i) & 1 ? xcr0[i] : 0;
+      CHECK_EQ(has_avx2(cpu), (chosen & kAvx2Needs) == kAvx2Needs);
+      CHECK_EQ(has_avx512(cpu), chosen == kAvx512Needs);
+    }
+  }
+}
+
+// The compiler's own run-time asks the same questions.
+void test_this_machine() {
+  const auto all = fastsoftmax::supported_isas();
+  const auto has = [&](const char* isa) {
+    return std::find(all.begin(), all.end(), isa) != all.end();
+  };
+  CHECK_EQ(has("avx2"), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+#if !FASTSOFTMAX_EMULATE_AVX512
+  CHECK_EQ(has("avx512"), __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                              __builtin_cpu_supports("avx512dq") &&
+                              __builtin_cpu_supports("avx512vl"));
+#else
+  CHECK_EQ(has("avx512"), has("avx2"));
+#endif
+}
+#else
+void test_every_combination_of_bits() {}
+void test_this_machine() {}
+#endif
+
+}  // namespace
+
+int main() {
+  test_list();
+  test_unknown_name();
+  test_tables_differ();
+  test_every_combination_of_bits();
+  test_this_machine();
+  return test::report();
+}

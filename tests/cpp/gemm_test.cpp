@@ -1,0 +1,155 @@
+// The gemm and packing kernels of every instruction set and column against the reference.
+//
+// Tolerance: a sum of k products is off by at most k u sum |a b| in any order (Higham, 3.1), adding
+// to C rounds once more, and the reference is off likewise: kEps (k + 2) (sum |a b| + |c|) is
+// enough.
+#include <limits>
+
+#include "data.h"
+#include "for_each_isa.h"
+#include "guarded.h"
+#include "reference.h"
+
+namespace {
+
+using test::Guarded;
+using test::kEps;
+using test::Side;
+
+constexpr std::ptrdiff_t kRowGap = 3;  // C's rows are that much longer than n
+
+template <class In, class Acc>
+struct Case {
+  std::ptrdiff_t m, k, n;
+  bool transpose_A, transpose_B, accumulate;
+  std::vector<In> A;      // (m, k), stored by columns if transpose_A
+  std::vector<Acc> B, C;  // (k, n), likewise; (m, n) with gaps
+};
+
+template <class In, class Acc>
+Case<In, Acc> make_case(std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n) {
+  const auto seed = static_cast<std::uint64_t>(m * 10000 + k * 100 + n);
+  const std::ptrdiff_t c_size = m > 0 ? (m - 1) * (n + kRowGap) + n : 0;  // no gap after the last
+  return {m,
+          k,
+          n,
+          (m + k) % 2 == 0,
+          (k + n) % 3 == 0,
+          (m + n) % 2 == 0,
+          test::uniform<In>(m * k, seed),
+          test::uniform<Acc>(k * n, seed + 1),
+          test::uniform<Acc>(c_size, seed + 2)};
+}
+
+template <class In, class Acc>
+std::vector<Acc> run(const Case<In, Acc>& c, Side side) {
+  const auto& kernels = fastsoftmax::arithmetic_kernels<Acc>();
+  const std::ptrdiff_t panel = kernels.gemm_panel, padded = (c.n + panel - 1) / panel * panel;
+  Guarded<In> A(c.A, side);
+  Guarded<Acc> B(c.B, side), C(c.C, side), packed(c.k * padded, side);
+  kernels.gemm_pack(B.data(), c.transpose_B ? 1 : c.n, c.transpose_B ? c.k : 1, c.k, c.n,
+                    packed.data());
+  const auto before = packed.copy();
+  fastsoftmax::storage_kernels(A.data(), Acc())
+      .gemm(A.data(), c.transpose_A ? 1 : c.k, c.transpose_A ? c.m : 1, packed.data(), c.m, c.k,
+            c.n, C.data(), c.n + kRowGap, c.accumulate);
+  CHECK(test::same_bits(A.copy(), c.A));
+  CHECK(test::same_bits(B.copy(), c.B));
+  CHECK(test::same_bits(packed.copy(), before));
+  return C.copy();
+}
+
+template <class In, class Acc>
+void check_entry(const Case<In, Acc>& c, const std::vector<Acc>& actual, std::ptrdiff_t i,
+                 std::ptrdiff_t j) {
+  const auto at = static_cast<std::size_t>(i * (c.n + kRowGap) + j);
+  const double old = c.accumulate ? static_cast<double>(c.C[at]) : 0.0;
+  double sum = old, size = std::abs(old);
+  for (std::ptrdiff_t p = 0; p < c.k; ++p) {
+    const auto a_at = c.transpose_A ? p * c.m + i : i * c.k + p;
+    const auto b_at = c.transpose_B ? j * c.k + p : p * c.n + j;
+    const double product = static_cast<double>(c.A[static_cast<std::size_t>(a_at)]) *
+                           static_cast<double>(c.B[static_cast<std::size_t>(b_at)]);
+    sum += product;
+    size += std::abs(product);
+  }
+  CHECK_NEAR(actual[at], sum, kEps<Acc> * (static_cast<double>(c.k) + 2) * size);
+}
+
+template <class In, class Acc>
+void check_gaps(const Case<In, Acc>& c, const std::vector<Acc>& actual) {
+  for (std::ptrdiff_t i = 0; i + 1 < c.m; ++i) {
+    for (std::ptrdiff_t j = c.n; j < c.n + kRowGap; ++j) {
+      const auto at = static_cast<std::size_t>(i * (c.n + kRowGap) + j);
+      CHECK_EQ(actual[at], c.C[at]);
+    }
+  }
+}
+
+template <class In, class Acc>
+void check(const Case<In, Acc>& c) {
+  test::set_context(test::name_of(In()), test::name_of(Acc()), c.m, c.k, c.n);
+  const auto actual = run(c, Side::kEnd);
+  for (std::ptrdiff_t i = 0; i < c.m; ++i) {
+    for (std::ptrdiff_t j = 0; j < c.n; ++j) check_entry(c, actual, i, j);
+  }
+  check_gaps(c, actual);
+  CHECK(test::same_bits(run(c, Side::kBegin), actual));
+}
+
+// The same bits for a row alone as among others: rows may be shared among threads anyhow.
+template <class In, class Acc>
+void check_independence(Case<In, Acc> c) {
+  c.transpose_A = false;
+  const auto all = run(c, Side::kEnd);
+  for (std::ptrdiff_t i = 0; i < c.m; ++i) {
+    Case<In, Acc> row = c;
+    row.m = 1;
+    row.A.assign(c.A.begin() + i * c.k, c.A.begin() + (i + 1) * c.k);
+    const auto begin = i * (c.n + kRowGap);
+    row.C.assign(c.C.begin() + begin, c.C.begin() + begin + c.n);
+    const std::vector<Acc> expected(all.begin() + begin, all.begin() + begin + c.n);
+    CHECK(test::same_bits(run(row, Side::kEnd), expected));
+  }
+}
+
+template <class In, class Acc>
+void test_ragged_sizes() {
+  for (std::ptrdiff_t n = 0; n <= 70; ++n) {
+    for (const std::ptrdiff_t m : {1, 2, 5, 13}) {
+      for (const std::ptrdiff_t k : {1, 2, 7}) check(make_case<In, Acc>(m, k, n));
+    }
+  }
+  for (std::ptrdiff_t m = 0; m <= 30; ++m) {
+    for (const std::ptrdiff_t n : {4, 33}) {
+      for (const std::ptrdiff_t k : {1, 4, 9}) check(make_case<In, Acc>(m, k, n));
+      check_independence(make_case<In, Acc>(m, 5, n));
+    }
+  }
+  check(make_case<In, Acc>(7, 300, 100));
+  check(make_case<In, Acc>(33, 256, 65));
+}
+
+// The padding of a panel is multiplied with A: infinities in A must not come out as NaN.
+template <class In, class Acc>
+void test_infinite_entries() {
+  if constexpr (sizeof(In) > 1) {
+    for (std::ptrdiff_t n = 1; n <= 40; ++n) {
+      auto c = make_case<In, Acc>(14, 3, n);
+      for (std::size_t i = 0; i < c.A.size(); i += 4) c.A[i] = std::numeric_limits<In>::infinity();
+      check(c);
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  test::for_each_isa([] {
+    test::for_each_column([](auto in, auto acc) {
+      test_ragged_sizes<decltype(in), decltype(acc)>();
+      test_infinite_entries<decltype(in), decltype(acc)>();
+    });
+  });
+  return test::report();
+}

@@ -1,0 +1,202 @@
+// Predictions of the softmax model for whole matrices, and the checks of labels and inputs.
+//
+// Tolerance of a logit: logits_test.cpp, (d + 3) kEps (scale sum |x w| + |b|) with entries below 1,
+// so at most (d + 3) kEps (d + 1). Probabilities and their logs move by at most twice that and
+// round on their own account by kEps (K + 5 + 5 spread), spread = the range of the logits, below 2
+// (d + 1).
+#include "fastsoftmax/objective.h"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+
+#include "data.h"
+#include "for_each_isa.h"
+#include "reference.h"
+
+namespace {
+
+using fastsoftmax::InputView;
+using fastsoftmax::Prediction;
+using fastsoftmax::Storage;
+
+template <class In>
+constexpr Storage kStorage = sizeof(In) == 1   ? Storage::kUInt8
+                             : sizeof(In) == 4 ? Storage::kFloat32
+                                               : Storage::kFloat64;
+
+template <class In, class T>
+struct Problem {
+  std::ptrdiff_t n, d, K;
+  std::vector<In> X;
+  std::vector<T> W, b;
+  T scale;
+
+  Problem(std::ptrdiff_t n_, std::ptrdiff_t d_, std::ptrdiff_t K_)
+      : n(n_),
+        d(d_),
+        K(K_),
+        X(test::uniform<In>(n * d, 1)),
+        W(test::uniform<T>(K * d, 2)),
+        b(test::uniform<T>(K, 3)),
+        scale(static_cast<T>(sizeof(In) == 1 ? 1 / 255.0 : 1)) {}
+
+  InputView view() const { return {kStorage<In>, X.data(), n, d, d}; }
+  fastsoftmax::Model<T> model() const { return {W.data(), n % 2 ? b.data() : nullptr, K, scale}; }
+
+  std::vector<T> predict(Prediction what, int n_threads, bool finite = true) const {
+    std::vector<T> out(static_cast<std::size_t>(n * K));
+    CHECK_EQ(fastsoftmax::predict(view(), model(), what, out.data(), n_threads), finite);
+    return out;
+  }
+  std::vector<std::int64_t> predict_class(int n_threads, bool finite = true) const {
+    std::vector<std::int64_t> out(static_cast<std::size_t>(n));
+    CHECK_EQ(fastsoftmax::predict_class(view(), model(), out.data(), n_threads), finite);
+    return out;
+  }
+};
+
+template <class In, class T>
+void check_values(const Problem<In, T>& p) {
+  const auto logits = p.predict(Prediction::kLogits, 1), probs = p.predict(Prediction::kProbs, 1);
+  const auto log_probs = p.predict(Prediction::kLogProbs, 1);
+  const auto classes = p.predict_class(1);
+  const auto W = test::widen(p.W), b = p.n % 2 ? test::widen(p.b) : reference::Vector();
+  const double d = static_cast<double>(p.d), K = static_cast<double>(p.K);
+  const double of_logits = test::kEps<T> * (d + 3) * (d + 1);
+  const double tolerance = 2 * of_logits + test::kEps<T> * (K + 15 * (d + 1));
+  for (std::ptrdiff_t i = 0; i < p.n; ++i) {
+    const reference::Vector x(p.X.begin() + i * p.d, p.X.begin() + (i + 1) * p.d);
+    const auto z = reference::logits(x, W, b, p.K, static_cast<double>(p.scale));
+    const auto softmax = reference::softmax(z), log_softmax = reference::log_softmax(z);
+    for (std::size_t k = 0; k < z.size(); ++k) {
+      const auto at = static_cast<std::size_t>(i) * z.size() + k;
+      CHECK_NEAR(logits[at], z[k], of_logits);
+      CHECK_NEAR(probs[at], softmax[k], tolerance);
+      CHECK_NEAR(log_probs[at], log_softmax[k], tolerance);
+    }
+    // The first largest of the computed logits.
+    const auto row = logits.begin() + i * p.K;
+    CHECK_EQ(classes[static_cast<std::size_t>(i)], std::max_element(row, row + p.K) - row);
+  }
+}
+
+template <class In, class T>
+void check_threads(const Problem<In, T>& p) {
+  for (const Prediction what : {Prediction::kLogits, Prediction::kProbs, Prediction::kLogProbs}) {
+    const auto serial = p.predict(what, 1);
+    for (const int n : {2, 3, 8}) CHECK(test::same_bits(p.predict(what, n), serial));
+  }
+  for (const int n : {2, 3, 8}) CHECK(test::same_bits(p.predict_class(n), p.predict_class(1)));
+}
+
+template <class In, class T>
+void test_shapes() {
+  for (const std::ptrdiff_t n : {0, 1, 16, 17, 63, 64, 65, 130, 300}) {
+    for (const std::ptrdiff_t K : {1, 10, 26}) {
+      test::set_context(test::name_of(In()), test::name_of(T()), n, K);
+      const Problem<In, T> p(n, 7 + n % 5, K);
+      check_values(p);
+      if (n == 65 || n == 300) check_threads(p);
+    }
+  }
+  check_values(Problem<In, T>(20, 784, 10));
+}
+
+// A view of every second row, backwards: the rows' own results, in that order.
+template <class In, class T>
+void test_row_strides() {
+  const Problem<In, T> p(40, 9, 4);
+  const auto all = p.predict(Prediction::kProbs, 1);
+  InputView view = p.view();
+  view.data = p.X.data() + 39 * p.d;
+  view.row_stride = -2 * p.d;
+  view.n_rows = 20;
+  std::vector<T> out(20 * 4);
+  CHECK(fastsoftmax::predict(view, p.model(), Prediction::kProbs, out.data(), 2));
+  for (std::size_t i = 0; i < 20; ++i) {
+    const auto row = all.begin() + static_cast<std::ptrdiff_t>(39 - 2 * i) * 4;
+    CHECK(std::equal(row, row + 4, out.begin() + static_cast<std::ptrdiff_t>(i) * 4));
+  }
+}
+
+// One NaN or infinity anywhere is noticed, by whichever thread has it; nothing else changes.
+template <class In, class T>
+void test_nonfinite() {
+  if constexpr (sizeof(In) > 1) {
+    const In special[] = {std::numeric_limits<In>::quiet_NaN(), std::numeric_limits<In>::infinity(),
+                          -std::numeric_limits<In>::infinity()};
+    for (const In value : special) {
+      for (const std::size_t row : {0, 63, 64, 99}) {
+        Problem<In, T> p(100, 5, 3);
+        const auto before = p.predict(Prediction::kLogits, 1);
+        p.X[row * 5 + 2] = value;
+        std::ptrdiff_t i = -1, j = -1;
+        CHECK(fastsoftmax::find_nonfinite(p.view(), &i, &j));
+        CHECK_EQ(static_cast<std::size_t>(i), row);
+        CHECK_EQ(j, 2);
+        for (const int n_threads : {1, 3}) {
+          auto after = p.predict(Prediction::kLogits, n_threads, false);
+          p.predict_class(n_threads, false);
+          for (std::size_t k = 0; k < 3; ++k) after[row * 3 + k] = before[row * 3 + k];
+          CHECK(test::same_bits(after, before));
+        }
+      }
+    }
+  }
+  std::ptrdiff_t i = -1, j = -1;
+  CHECK(!fastsoftmax::find_nonfinite(Problem<In, T>(100, 5, 3).view(), &i, &j));
+  CHECK(i == -1 && j == -1);
+}
+
+// Finite inputs whose logits overflow are reported too.
+void test_overflow() {
+  Problem<float, float> p(10, 4, 2);
+  p.X.assign(p.X.size(), 1e30f);
+  p.W.assign(p.W.size(), 1e30f);
+  p.predict(Prediction::kLogits, 1, false);
+  p.predict(Prediction::kProbs, 2, false);
+}
+
+void test_first_of_equal_logits_wins() {
+  Problem<float, float> p(33, 4, 20);
+  p.W.assign(p.W.size(), 0.0f);
+  p.b.assign(p.b.size(), 1.0f);
+  p.b[0] = 0.5f;
+  CHECK(p.predict_class(2) == std::vector<std::int64_t>(33, 1));
+}
+
+void test_check_labels() {
+  const std::int64_t labels[] = {0, 2, 1, 3, -1};
+  fastsoftmax::check_labels(labels, 3, 3);
+  fastsoftmax::check_labels(labels, 0, 0);
+  CHECK_THROWS(std::invalid_argument, "labels[3] is 3, not in 0..2",
+               fastsoftmax::check_labels(labels, 4, 3));
+  CHECK_THROWS(std::invalid_argument, "labels[4] is -1, not in 0..3",
+               fastsoftmax::check_labels(labels, 5, 4));
+}
+
+void test_float64_needs_float64() {
+  const Problem<double, double> p(2, 3, 2);
+  const Problem<float, float> small(2, 3, 2);
+  float out[4];
+  CHECK_THROWS(std::invalid_argument, "float64",
+               fastsoftmax::predict(p.view(), small.model(), Prediction::kLogits, out, 1));
+}
+
+}  // namespace
+
+int main() {
+  test::for_each_isa([] {
+    test::for_each_column([](auto in, auto acc) {
+      test_shapes<decltype(in), decltype(acc)>();
+      test_row_strides<decltype(in), decltype(acc)>();
+      test_nonfinite<decltype(in), decltype(acc)>();
+    });
+    test_overflow();
+    test_first_of_equal_logits_wins();
+  });
+  test_check_labels();
+  test_float64_needs_float64();
+  return test::report();
+}

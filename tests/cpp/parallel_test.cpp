@@ -1,0 +1,164 @@
+// Regions, shares, the barrier, forks, and the number of threads that a call gets.
+#include "parallel.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <vector>
+
+#include "check.h"
+#include "fastsoftmax/threads.h"
+#include "sgd_problem.h"
+
+namespace {
+
+using fastsoftmax::parallel_region;
+using fastsoftmax::Range;
+
+// Each item is in one share; all but the last share end at whole grains; no share is much larger.
+void test_share() {
+  for (const std::ptrdiff_t n : {0, 1, 2, 15, 16, 17, 64, 65, 784, 1000, 60000}) {
+    for (const std::ptrdiff_t grain : {1, 2, 16, 24, 64}) {
+      for (int n_threads = 1; n_threads <= 9; ++n_threads) {
+        std::ptrdiff_t end = 0;
+        for (int thread = 0; thread < n_threads; ++thread) {
+          const Range mine = fastsoftmax::share(n, grain, thread, n_threads);
+          CHECK_EQ(mine.begin, end);
+          CHECK(mine.begin <= mine.end);
+          CHECK(mine.end % grain == 0 || mine.end == n);
+          CHECK(mine.end - mine.begin <= n / n_threads + 2 * grain);
+          end = mine.end;
+        }
+        CHECK_EQ(end, n);
+      }
+    }
+  }
+}
+
+// Every thread of a region runs once, and all know the same number.
+void test_region() {
+  for (const int n_threads : {1, 2, 3, 8}) {
+    std::vector<int> seen(8, 0);
+    parallel_region(n_threads,
+                    [&](int thread, int n) { seen[static_cast<std::size_t>(thread)] = n; });
+    CHECK(seen[0] >= 1 && seen[0] <= n_threads);
+    for (int thread = 0; thread < 8; ++thread) {
+      CHECK_EQ(seen[static_cast<std::size_t>(thread)], thread < seen[0] ? seen[0] : 0);
+    }
+  }
+}
+
+void test_nested_region() {
+  std::vector<int> n_inside(8, 0);
+  parallel_region(3, [&](int thread, int) {
+    parallel_region(4, [&](int inner, int n) {
+      if (inner == 0) n_inside[static_cast<std::size_t>(thread)] = n;
+    });
+  });
+  CHECK_EQ(n_inside[0], 1);
+}
+
+// In each round each thread writes down its number and then finds those of all others: who runs
+// ahead is held, who comes late is waited for. Rounds take turns at two notes, because who has left
+// one barrier may already write the next.
+void test_barrier(int n_threads) {
+  // Threads without a CPU of their own take a time slice or so to meet.
+  const int n_rounds = n_threads <= fastsoftmax::available_threads() ? 10000 : 1000;
+  fastsoftmax::Barrier barrier;
+  std::vector<int> notes[2], wrong(static_cast<std::size_t>(n_threads), 0);
+  notes[0] = notes[1] = wrong;
+  parallel_region(n_threads, [&](int thread, int n) {
+    const auto me = static_cast<std::size_t>(thread);
+    for (int round = 1; round <= n_rounds; ++round) {
+      std::vector<int>& note = notes[round % 2];
+      note[me] = round;
+      barrier.wait(n);
+      for (int other = 0; other < n; ++other) {
+        wrong[me] += note[static_cast<std::size_t>(other)] != round;
+      }
+    }
+  });
+  for (const int count : wrong) CHECK_EQ(count, 0);
+}
+
+// Runs the body in a forked child, which has ten seconds.
+template <class F>
+bool succeeds_in_child(const F& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(10);
+    _exit(body() ? 0 : 1);
+  }
+  int status = -1;
+  return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+void test_fork() {
+  test::SgdProblem<float, float> p(300, 100, 10, 50);
+  const auto here = p.train_with(3);
+  CHECK(succeeds_in_child([&] { return same_bits(p.train_with(3), here); }));
+  CHECK(succeeds_in_child([&] {  // a child of the child
+    return same_bits(p.train_with(2), here) &&
+           succeeds_in_child([&] { return same_bits(p.train_with(3), here); });
+  }));
+#if FASTSOFTMAX_OPENMP
+  CHECK(succeeds_in_child([] { return fastsoftmax::plan_threads(4, 1e12) == 1; }));
+#endif
+  CHECK(same_bits(p.train_with(3), here));  // the parent goes on as before
+}
+
+void test_plan_threads() {
+  constexpr double kMuch = 1e12;
+  unsetenv("OMP_NUM_THREADS");
+  setenv("FASTSOFTMAX_CPUS", "6", 1);
+  CHECK_EQ(fastsoftmax::available_threads(), 6);
+  CHECK_EQ(fastsoftmax::plan_threads(0, kMuch), 6);
+  CHECK_EQ(fastsoftmax::plan_threads(4, kMuch), 4);
+  CHECK_EQ(fastsoftmax::plan_threads(100, kMuch), 6);
+  setenv("OMP_NUM_THREADS", "3", 1);
+  CHECK_EQ(fastsoftmax::plan_threads(0, kMuch), 3);
+  CHECK_EQ(fastsoftmax::plan_threads(5, kMuch), 5);  // asked for beats the environment
+  for (const char* text : {"2,4", "2, 1", " 2"}) {
+    setenv("OMP_NUM_THREADS", text, 1);
+    CHECK_EQ(fastsoftmax::plan_threads(0, kMuch), 2);
+  }
+  for (const char* text : {"", "0", "-3", "many", "1000000", "99999999999999999999"}) {
+    setenv("OMP_NUM_THREADS", text, 1);
+    CHECK_EQ(fastsoftmax::plan_threads(0, kMuch), 6);
+  }
+  for (const char* text : {"", "0", "-3", "many"}) {
+    setenv("FASTSOFTMAX_CPUS", text, 1);
+    const int available = fastsoftmax::available_threads();
+    CHECK(available >= 1 && available <= static_cast<int>(sysconf(_SC_NPROCESSORS_CONF)));
+  }
+  unsetenv("OMP_NUM_THREADS");
+  unsetenv("FASTSOFTMAX_CPUS");
+}
+
+// More work never gets fewer threads; next to none gets one, whatever was asked for.
+void test_small_work() {
+  setenv("FASTSOFTMAX_CPUS", "8", 1);
+  int before = 1;
+  for (const double ns : {0.0, 1.0, 1e3, 1e4, 2e4, 1e5, 1e6, 1e9, 1e300}) {
+    const int n = fastsoftmax::plan_threads(8, ns);
+    CHECK(n >= before);
+    if (ns <= 1e3) CHECK_EQ(n, 1);
+    before = n;
+  }
+  CHECK_EQ(before, 8);
+  unsetenv("FASTSOFTMAX_CPUS");
+}
+
+}  // namespace
+
+int main() {
+  test_share();
+  test_region();
+  test_nested_region();
+  for (int n_threads = 2; n_threads <= 8; ++n_threads) test_barrier(n_threads);
+  test_fork();
+  test_plan_threads();
+  test_small_work();
+  return test::report();
+}
