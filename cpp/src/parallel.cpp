@@ -94,10 +94,17 @@ void run_on_threads(int n_threads, const Body& body) {
 
 #else
 
-bool must_run_serially() { return false; }
+thread_local bool in_region = false;
+
+bool must_run_serially() { return in_region; }
 
 // The threads wait until it is known how many of them the system gave.
 void run_on_threads(int n_threads, const Body& body) {
+  const auto run = [&](int thread, int n_running) {
+    in_region = true;
+    body(thread, n_running);
+    in_region = false;
+  };
   std::atomic<int> n_started{0};
   std::vector<std::thread> others;
   others.reserve(static_cast<std::size_t>(n_threads));
@@ -105,7 +112,7 @@ void run_on_threads(int n_threads, const Body& body) {
     for (int thread = 1; thread < n_threads; ++thread) {
       others.emplace_back([&, thread] {
         n_started.wait(0);
-        body(thread, n_started.load());
+        run(thread, n_started.load());
       });
     }
   } catch (const std::system_error&) {
@@ -114,7 +121,7 @@ void run_on_threads(int n_threads, const Body& body) {
   const int n_running = static_cast<int>(others.size()) + 1;
   n_started.store(n_running);
   n_started.notify_all();
-  body(0, n_running);
+  run(0, n_running);
   for (std::thread& other : others) other.join();
 }
 

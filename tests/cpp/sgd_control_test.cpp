@@ -48,6 +48,30 @@ void test_stop(int n_threads) {
   CHECK(!test::same_bits(at.W, p.start.W));
 }
 
+// In the middle of an epoch too, here one of seconds: all its rows are the same one.
+void test_stop_within_an_epoch(int n_threads) {
+  SgdProblem<float, float> p(1, 784, 10, 32);
+  constexpr std::ptrdiff_t kRows = 2000000;
+  auto view = p.view();
+  view.n_rows = kRows;
+  view.row_stride = 0;
+  p.options.shuffle = false;
+  p.options.n_threads = n_threads;
+  const std::vector<std::int64_t> labels(kRows, 3);
+  const fastsoftmax::SgdState<float> state{p.K, p.start.W.data(), p.start.b.data(), nullptr,
+                                           nullptr};
+  double losses[2] = {};
+  int n_polls = 0;
+  const auto result =
+      fastsoftmax::fit_sgd<float>(view, labels.data(), nullptr, p.options, state, losses, [&] {
+        ++n_polls;
+        return true;
+      });
+  CHECK(result.stopped && !result.diverged);
+  CHECK_EQ(result.n_epochs, 0);
+  CHECK_EQ(n_polls, 1);  // after a yes nobody asks again
+}
+
 // A callback that always says no changes nothing.
 void test_no_stop() {
   SgdProblem<float, float> p(5000, 100, 10, 32);
@@ -130,6 +154,7 @@ void test_float64_needs_float64() {
 int main() {
   for (const int n_threads : {1, 3}) {
     test_stop(n_threads);
+    test_stop_within_an_epoch(n_threads);
     test_diverged<float>(n_threads);
     test_diverged<double>(n_threads);
   }
