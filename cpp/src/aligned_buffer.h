@@ -14,7 +14,8 @@ class AlignedBuffer {
 
  public:
   explicit AlignedBuffer(std::ptrdiff_t size) : size_(size) {
-    if (size < 0 || static_cast<std::size_t>(size) > PTRDIFF_MAX / sizeof(T)) throw std::bad_alloc();
+    if (size < 0 || static_cast<std::size_t>(size) > PTRDIFF_MAX / sizeof(T))
+      throw std::bad_alloc();
     if (size == 0) return;
     data_ = static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T), kAlignment));
   }
@@ -25,6 +26,7 @@ class AlignedBuffer {
   T* data() { return data_; }
   std::ptrdiff_t size() const { return size_; }
   T& operator[](std::ptrdiff_t i) { return data_[i]; }
+  const T& operator[](std::ptrdiff_t i) const { return data_[i]; }
 
  private:
   static constexpr std::align_val_t kAlignment{64};

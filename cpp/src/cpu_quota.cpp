@@ -56,7 +56,8 @@ int cpu_quota(const std::string& root) {
   // "hierarchy:controllers:/path"; no controllers: version 2
   for (std::string line; std::getline(groups, line);) {
     const auto first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos || second + 1 >= line.size() || line[second + 1] != '/') continue;
+    if (second == std::string::npos || second + 1 >= line.size() || line[second + 1] != '/')
+      continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const std::string path = line.substr(second + 1);
     if (controllers.empty()) {

@@ -1,5 +1,5 @@
-// The instruction sets in order of preference, the question which of them this machine runs, and the
-// choice. The rows here and those of cmake/isa.cmake are the two places that name them.
+// The instruction sets in order of preference, the question which of them this machine runs, and
+// the choice. The rows here and those of cmake/isa.cmake are the two places that name them.
 #include "dispatch.h"
 
 #include <atomic>
@@ -124,8 +124,7 @@ bool has_avx2(const CpuRegisters& cpu) {
 bool has_avx512(const CpuRegisters& cpu) {
   constexpr std::uint64_t kXmmYmmMaskZmm = 0xe6;
   constexpr std::uint32_t kFeatures = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
-  return has_avx2(cpu) && os_saves(cpu, kXmmYmmMaskZmm) &&
-         (cpu.leaf7_ebx & kFeatures) == kFeatures;
+  return has_avx2(cpu) && os_saves(cpu, kXmmYmmMaskZmm) && (cpu.leaf7_ebx & kFeatures) == kFeatures;
 }
 #endif
 

@@ -57,11 +57,11 @@ void cross_entropy(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n_clas
   });
 }
 
-#define INSTANTIATE(T)                                                                            \
-  template void softmax<T>(const T*, std::ptrdiff_t, std::ptrdiff_t, T*, int);                    \
-  template void log_softmax<T>(const T*, std::ptrdiff_t, std::ptrdiff_t, T*, int);                \
-  template void logsumexp<T>(const T*, std::ptrdiff_t, std::ptrdiff_t, T*, int);                  \
-  template void cross_entropy<T>(const T*, std::ptrdiff_t, std::ptrdiff_t, const std::int64_t*,   \
+#define INSTANTIATE(T)                                                                          \
+  template void softmax<T>(const T*, std::ptrdiff_t, std::ptrdiff_t, T*, int);                  \
+  template void log_softmax<T>(const T*, std::ptrdiff_t, std::ptrdiff_t, T*, int);              \
+  template void logsumexp<T>(const T*, std::ptrdiff_t, std::ptrdiff_t, T*, int);                \
+  template void cross_entropy<T>(const T*, std::ptrdiff_t, std::ptrdiff_t, const std::int64_t*, \
                                  const T*, T*, T*, int);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -9,7 +9,8 @@
 namespace fastsoftmax {
 namespace {
 
-// Products with few columns run as logits do, with vectors along k: a panel would be mostly padding.
+// Products with few columns run as logits do, with vectors along k: a panel would be mostly
+// padding.
 constexpr std::ptrdiff_t kSkinny = 16;
 
 template <class In, class T>
@@ -30,14 +31,15 @@ void multiply_skinny(const In* A, const StridedInputView& shape, const StridedVi
     for (std::ptrdiff_t i = mine.begin; i < mine.end; i += kBlock) {
       const std::ptrdiff_t n_rows = std::min(kBlock, mine.end - i);
       point_at_rows(A, shape.row_stride, i, n_rows, rows);
-      kernels.logits(rows, n_rows, k, columns.data(), static_cast<const T*>(nullptr), n, T(1),
-                     C + i * n);
+      kernels.logits({rows, nullptr, nullptr, nullptr, n_rows, 0, k, n, columns.data(), nullptr,
+                      T(1), C + i * n, n, 1});
     }
   });
 }
 
-// A block of B, kDepth x kWidth elements, is packed by all threads, then met by all rows of A: 1 MB in
-// float32, half of a second-level cache of 2 MB; a panel of it (16 KB with AVX2) stays in the first.
+// A block of B, kDepth x kWidth elements, is packed by all threads, then met by all rows of A: 1 MB
+// in float32, half of a second-level cache of 2 MB; a panel of it (16 KB with AVX2) stays in the
+// first.
 constexpr std::ptrdiff_t kDepth = 256, kWidth = 1024;
 
 template <class In, class T>
@@ -57,8 +59,8 @@ void multiply_blocked(const In* A, const StridedInputView& shape, const StridedV
       const Range columns = share(width, panel, thread, n_running);
       for (std::ptrdiff_t p = 0; p < k; p += kDepth) {
         const std::ptrdiff_t depth = std::min(kDepth, k - p);
-        pack.gemm_pack(B.data + p * B.row_stride + (j + columns.begin) * B.col_stride,
-                       B.row_stride, B.col_stride, depth, columns.end - columns.begin,
+        pack.gemm_pack(B.data + p * B.row_stride + (j + columns.begin) * B.col_stride, B.row_stride,
+                       B.col_stride, depth, columns.end - columns.begin,
                        packed.data() + columns.begin * depth);
         barrier.wait(n_running);
         kernels.gemm(A + mine.begin * shape.row_stride + p * shape.col_stride, shape.row_stride,

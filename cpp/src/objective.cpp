@@ -37,8 +37,8 @@ bool for_logits(const InputView& X, const Model<T>& model, int n_threads, const 
         const std::ptrdiff_t n_rows = std::min(kBlockRows, mine.end - i);
         T* logits = place(thread, i);
         point_at_rows(data, X.row_stride, i, n_rows, rows);
-        kernels.logits(rows, n_rows, X.n_cols, model.W, model.b, model.n_classes,
-                       model.input_scale, logits);
+        kernels.logits({rows, nullptr, nullptr, nullptr, n_rows, 0, X.n_cols, model.n_classes,
+                        model.W, model.b, model.input_scale, logits, model.n_classes, 1});
         if (!all_finite(logits, n_rows * model.n_classes)) finite = false;
         finish(logits, i, n_rows);
       }
@@ -79,7 +79,8 @@ bool predict_class(const InputView& X, const Model<T>& model, std::int64_t* out,
   const std::ptrdiff_t n_classes = model.n_classes, block = kBlockRows * n_classes;
   AlignedBuffer<T> blocks(block * n_threads);
   return for_logits(
-      X, model, n_threads, [&](int thread, std::ptrdiff_t) { return blocks.data() + thread * block; },
+      X, model, n_threads,
+      [&](int thread, std::ptrdiff_t) { return blocks.data() + thread * block; },
       [&](T* logits, std::ptrdiff_t first, std::ptrdiff_t n_rows) {
         for (std::ptrdiff_t i = 0; i < n_rows; ++i, logits += n_classes) {
           out[first + i] = std::max_element(logits, logits + n_classes) - logits;

@@ -43,8 +43,8 @@ int positive_from_environment(const char* name) {
   return text ? static_cast<int>(std::clamp(std::strtol(text, nullptr, 10), 0L, 4096L)) : 0;
 }
 
-// Reading the quota takes 50 to 100 microseconds, more than many a call of a kernel; it is read anew
-// once a second.
+// Reading the quota takes 50 to 100 microseconds, more than many a call of a kernel; it is read
+// anew once a second.
 int recent_cpu_quota() {
   using Clock = std::chrono::steady_clock;
   static std::atomic<int> quota{0};
@@ -63,6 +63,15 @@ void pause() {
 #elif defined(__aarch64__)
   __asm__ __volatile__("yield");
 #endif
+}
+
+// About 20 microseconds of pauses: longer than a balanced step keeps anyone waiting, shorter than
+// the time slice that is lost when a thread has no CPU.
+constexpr int kSpins = 1000;
+
+// Phases count up and may wrap around.
+bool has_reached(std::uint32_t done, std::uint32_t phase) {
+  return static_cast<std::int32_t>(done - phase) >= 0;
 }
 
 using Body = std::function<void(int, int)>;
@@ -140,8 +149,7 @@ int plan_threads(int n_requested, double work_ns) {
   constexpr double kWorthAThreadNs = 5e3;
   if (work_ns < 2 * kWorthAThreadNs) return 1;
   const int available = available_threads();
-  const int wanted =
-      n_requested > 0 ? n_requested : positive_from_environment("OMP_NUM_THREADS");
+  const int wanted = n_requested > 0 ? n_requested : positive_from_environment("OMP_NUM_THREADS");
   const int n_threads = wanted > 0 ? std::min(wanted, available) : available;
   return std::max(1, static_cast<int>(std::min<double>(n_threads, work_ns / kWorthAThreadNs)));
 }
@@ -169,14 +177,50 @@ void Barrier::wait(int n_threads) {
     generation_.notify_all();
     return;
   }
-  // About 20 microseconds of pauses: longer than a balanced step keeps anyone waiting, shorter than
-  // the time slice that is lost when the last one has no CPU.
-  constexpr int kSpins = 1000;
   for (int i = 0; i < kSpins; ++i) {
     if (generation_.load(std::memory_order_acquire) != generation) return;
     pause();
   }
   generation_.wait(generation, std::memory_order_acquire);
+}
+
+Team::Team(int max_threads)
+    : pieces_(new Piece[static_cast<std::size_t>(std::max(1, max_threads))]) {}
+
+bool Team::claim(int piece, std::uint32_t phase) {
+  // Every piece of the phase before has been claimed, so the one claim that finds it so is the
+  // first.
+  std::uint32_t before = phase - 1;
+  return pieces_[piece].last_claimed.compare_exchange_strong(before, phase,
+                                                             std::memory_order_acq_rel);
+}
+
+void Team::finish(std::uint32_t phase, int n_threads) {
+  if (n_done_.fetch_add(1, std::memory_order_acq_rel) + 1 < n_threads) return;
+  n_done_.store(0, std::memory_order_relaxed);
+  last_done_.store(phase, std::memory_order_release);
+  last_done_.notify_all();
+}
+
+bool Team::spin(std::uint32_t phase) const {
+  for (int i = 0; i < kSpins; ++i) {
+    if (has_reached(last_done_.load(std::memory_order_acquire), phase)) return true;
+    pause();
+  }
+  return false;
+}
+
+void Team::sleep(std::uint32_t phase) const {
+  for (;;) {
+    const std::uint32_t done = last_done_.load(std::memory_order_acquire);
+    if (has_reached(done, phase)) return;
+    last_done_.wait(done, std::memory_order_acquire);
+  }
+}
+
+void Team::set_absent(int piece, bool absent) {
+  auto& flag = pieces_[piece].absent;
+  if (flag.load(std::memory_order_relaxed) != absent) flag.store(absent, std::memory_order_relaxed);
 }
 
 }  // namespace fastsoftmax

@@ -6,13 +6,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 namespace fastsoftmax {
 
-// Runs body(thread, n_threads) on at most n_threads threads at once, the calling one being thread 0,
-// and returns when all are done. The body gets the true number, which may be smaller: 1 in a forked
-// child (libgomp hangs there once the parent has run a region), inside another region, or where the
-// system gives no more threads. The body must not throw.
+// Runs body(thread, n_threads) on at most n_threads threads at once, the calling one being thread
+// 0, and returns when all are done. The body gets the true number, which may be smaller: 1 in a
+// forked child (libgomp hangs there once the parent has run a region), inside another region, or
+// where the system gives no more threads. The body must not throw.
 void parallel_region(int n_threads, const std::function<void(int, int)>& body);
 
 // The thread's share of n items, in whole grains, so that no two threads write to one cache line.
@@ -21,8 +22,8 @@ struct Range {
 };
 Range share(std::ptrdiff_t n, std::ptrdiff_t grain, int thread, int n_threads);
 
-// A barrier for steps of a few microseconds: OpenMP's own sleeps or spins by settings that belong to
-// the whole process. Spins for a bounded time, then sleeps until the last of n_threads comes.
+// A barrier for phases of milliseconds. Spins for a bounded time, then sleeps until the last of
+// n_threads comes.
 class Barrier {
  public:
   void wait(int n_threads);
@@ -30,6 +31,73 @@ class Barrier {
  private:
   alignas(64) std::atomic<int> n_arrived_{0};
   alignas(64) std::atomic<std::uint32_t> generation_{0};
+};
+
+// Threads that go through phases of a few microseconds together: phase after phase, each takes its
+// own piece, and the phase ends when all pieces are done. A thread that has no CPU at the moment
+// holds up the others only if it has begun its piece: after a bounded wait they take the piece
+// over, and go on doing so until the thread is back. With two busy processes on two CPUs a barrier
+// costs a time slice in almost every step; this costs next to nothing.
+class Team {
+ public:
+  explicit Team(int max_threads);
+
+  // A thread's way through the phases; every thread must go through the same ones.
+  class Member {
+   public:
+    Member(Team& team, int thread, int n_threads)
+        : team_(team), thread_(thread), n_threads_(n_threads) {}
+
+    // body(piece) for piece = 0..n_threads-1, each once, on some thread; back when all are done.
+    template <class F>
+    void run(const F& body) {
+      if (n_threads_ == 1) return body(0);
+      ++phase_;
+      if (team_.claim(thread_, phase_)) {
+        team_.set_absent(thread_, false);
+        body(thread_);
+        team_.finish(phase_, n_threads_);
+      }
+      take_over(body, false);
+      if (team_.spin(phase_)) return;
+      take_over(body, true);
+      team_.sleep(phase_);
+    }
+
+   private:
+    // The pieces that nobody has begun: of those known to be absent, or of all.
+    template <class F>
+    void take_over(const F& body, bool all) {
+      for (int piece = 0; piece < n_threads_; ++piece) {
+        if (piece == thread_ || !(all || team_.is_absent(piece))) continue;
+        if (!team_.claim(piece, phase_)) continue;
+        team_.set_absent(piece, true);
+        body(piece);
+        team_.finish(phase_, n_threads_);
+      }
+    }
+
+    Team& team_;
+    const int thread_, n_threads_;
+    std::uint32_t phase_ = 0;
+  };
+
+ private:
+  struct alignas(64) Piece {
+    std::atomic<std::uint32_t> last_claimed{0};  // phase
+    std::atomic<bool> absent{false};
+  };
+
+  bool claim(int piece, std::uint32_t phase);
+  void finish(std::uint32_t phase, int n_threads);
+  bool spin(std::uint32_t phase) const;
+  void sleep(std::uint32_t phase) const;
+  bool is_absent(int piece) { return pieces_[piece].absent.load(std::memory_order_relaxed); }
+  void set_absent(int piece, bool absent);
+
+  std::unique_ptr<Piece[]> pieces_;
+  alignas(64) std::atomic<int> n_done_{0};
+  alignas(64) std::atomic<std::uint32_t> last_done_{0};  // phase
 };
 
 }  // namespace fastsoftmax

@@ -49,6 +49,55 @@ void check_row(const Case<T>& c, std::ptrdiff_t i, const std::vector<T>& losses,
 }
 
 template <class T>
+std::vector<T> transposed(const std::vector<T>& a, std::ptrdiff_t n_rows, std::ptrdiff_t n_cols) {
+  std::vector<T> result(a.size());
+  for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
+    for (std::ptrdiff_t j = 0; j < n_cols; ++j) {
+      result[static_cast<std::size_t>(j * n_rows + i)] =
+          a[static_cast<std::size_t>(i * n_cols + j)];
+    }
+  }
+  return result;
+}
+
+// The kernel for logits that lie class-major, and the sums of what it leaves. A row has the same
+// bits alone as among others, so that threads may share the rows in any way.
+template <class T>
+void check_columns(const Case<T>& c) {
+  const auto& kernels = fastsoftmax::arithmetic_kernels<T>();
+  for (const Side side : {Side::kEnd, Side::kBegin}) {
+    Guarded<T> columns(transposed(c.logits, c.n_rows, c.n), side), weights(c.weights, side);
+    Guarded<T> losses(c.n_rows, side);
+    Guarded<std::int64_t> labels(c.labels, side);
+    kernels.cross_entropy_columns(columns.data(), c.n_rows, c.n_rows, c.n, labels.data(),
+                                  c.weights.empty() ? nullptr : weights.data(), c.gradient_scale,
+                                  losses.data());
+    const auto gradient = transposed(columns.copy(), c.n, c.n_rows);
+    for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) check_row(c, i, losses.copy(), gradient);
+
+    std::vector<T> sums(static_cast<std::size_t>(c.n), T(0.5));
+    kernels.add_column_sums(columns.data(), c.n_rows, c.n_rows, c.n, sums.data());
+    for (std::ptrdiff_t j = 0; j < c.n; ++j) {
+      double sum = 0.5, size = 0.5;
+      for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+        sum += static_cast<double>(columns[j * c.n_rows + i]);
+        size += std::abs(static_cast<double>(columns[j * c.n_rows + i]));
+      }
+      const double bound = kEps<T> * static_cast<double>(c.n_rows + 1) * size;
+      CHECK_NEAR(sums[static_cast<std::size_t>(j)], sum, bound);
+    }
+
+    if (c.n_rows == 0) continue;
+    std::vector<T> last(c.logits.end() - c.n, c.logits.end());
+    T loss = 0;
+    kernels.cross_entropy_columns(last.data(), 1, 1, c.n, &c.labels.back(),
+                                  c.weights.empty() ? nullptr : &c.weights.back(), c.gradient_scale,
+                                  &loss);
+    CHECK(test::same_bits(last, std::vector<T>(gradient.end() - c.n, gradient.end())));
+  }
+}
+
+template <class T>
 void check(const Case<T>& c) {
   const auto& kernel = fastsoftmax::arithmetic_kernels<T>().cross_entropy;
   for (const Side side : {Side::kEnd, Side::kBegin}) {
@@ -68,6 +117,7 @@ void check(const Case<T>& c) {
     CHECK(test::same_bits(run(logits.data()), with_gradient));  // in place
     CHECK(test::same_bits(logits.copy(), dlogits.copy()));
   }
+  check_columns(c);
 }
 
 template <class T>

@@ -53,8 +53,8 @@ std::vector<Acc> run(const Case<In, Acc>& c, Side side) {
   Guarded<Acc> W(c.W, side), b(c.b, side), out(c.n_rows * c.n_classes, side);
   Guarded<const In*> rows(rows_of<In>(X.data(), c.n_rows, c.n_features), side);
   fastsoftmax::storage_kernels(X.data(), Acc())
-      .logits(rows.data(), c.n_rows, c.n_features, W.data(), c.with_bias ? b.data() : nullptr,
-              c.n_classes, c.scale, out.data());
+      .logits({rows.data(), nullptr, nullptr, nullptr, c.n_rows, 0, c.n_features, c.n_classes,
+               W.data(), c.with_bias ? b.data() : nullptr, c.scale, out.data(), c.n_classes, 1});
   return out.copy();
 }
 
@@ -88,9 +88,9 @@ void check_independence(const Case<In, Acc>& c, const std::vector<Acc>& all) {
   std::vector<Acc> alone(all.size());
   for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
     for (std::ptrdiff_t k = 0; k < c.n_classes; ++k) {
-      kernel(&rows[static_cast<std::size_t>(i)], 1, c.n_features, c.W.data() + k * c.n_features,
-             c.with_bias ? c.b.data() + k : nullptr, 1, c.scale,
-             alone.data() + i * c.n_classes + k);
+      kernel({&rows[static_cast<std::size_t>(i)], nullptr, nullptr, nullptr, 1, 0, c.n_features, 1,
+              c.W.data() + k * c.n_features, c.with_bias ? c.b.data() + k : nullptr, c.scale,
+              alone.data() + i * c.n_classes + k, 1, 1});
     }
   }
   CHECK(test::same_bits(alone, all));

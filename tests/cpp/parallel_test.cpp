@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <vector>
 
@@ -82,6 +83,35 @@ void test_barrier(int n_threads) {
   for (const int count : wrong) CHECK_EQ(count, 0);
 }
 
+// As test_barrier: each piece of a phase is done once, by whomever, before anyone goes on. Threads
+// that sleep now and then find that the others have done their pieces and gone on without them.
+void test_team(int n_threads, bool sleepy) {
+  const int n_phases = sleepy ? 300 : n_threads <= fastsoftmax::available_threads() ? 10000 : 1000;
+  fastsoftmax::Team team(n_threads);
+  std::vector<int> done(static_cast<std::size_t>(n_threads), 0), wrong = done;
+  parallel_region(n_threads, [&](int thread, int n) {
+    fastsoftmax::Team::Member member(team, thread, n);
+    for (int phase = 1; phase <= n_phases; ++phase) {
+      if (sleepy && (phase * 7 + thread) % 50 == 0) usleep(500);
+      member.run([&](int piece) {
+        // All pieces have been done as often as phases have ended.
+        for (int other = 0; other < n; ++other) {
+          const int seen = std::atomic_ref(done[static_cast<std::size_t>(other)]).load();
+          wrong[static_cast<std::size_t>(piece)] += seen != phase - 1 && seen != phase;
+        }
+        std::atomic_ref(done[static_cast<std::size_t>(piece)]).fetch_add(1);
+      });
+    }
+  });
+  int n_pieces = 0;
+  for (std::size_t piece = 0; piece < done.size(); ++piece) {
+    CHECK(done[piece] == n_phases || done[piece] == 0);
+    CHECK_EQ(wrong[piece], 0);
+    n_pieces += done[piece] > 0;
+  }
+  CHECK(n_pieces >= 1);
+}
+
 // Runs the body in a forked child, which has ten seconds.
 template <class F>
 bool succeeds_in_child(const F& body) {
@@ -157,6 +187,10 @@ int main() {
   test_region();
   test_nested_region();
   for (int n_threads = 2; n_threads <= 8; ++n_threads) test_barrier(n_threads);
+  for (int n_threads = 1; n_threads <= 8; ++n_threads) {
+    test_team(n_threads, false);
+    test_team(n_threads, true);
+  }
   test_fork();
   test_plan_threads();
   test_small_work();

@@ -69,6 +69,8 @@ Result<Acc> run(const Case<In, Acc>& c, std::ptrdiff_t chunk_rows,
     u.rows = rows.data() + begin;
     u.n_rows = std::min(chunk_rows, c.n_rows - begin);
     u.dlogits = dlogits.data() + begin * c.n_classes;
+    u.row_stride = c.n_classes;
+    u.class_stride = 1;
     u.n_classes = c.n_classes;
     u.n_features = c.n_features;
     u.W = W.data();

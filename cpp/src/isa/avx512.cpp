@@ -1,5 +1,5 @@
-// The avx512 kernels: the vocabulary of simd/avx512.h under the algorithms of kernels/. Compiled with the
-// flags of its row in cmake/isa.cmake, so nothing but these headers may be included here.
+// The avx512 kernels: the vocabulary of simd/avx512.h under the algorithms of kernels/. Compiled
+// with the flags of its row in cmake/isa.cmake, so nothing but these headers may be included here.
 #define FASTSOFTMAX_ISA_NAMESPACE isa_avx512
 #include "simd/avx512.h"
 

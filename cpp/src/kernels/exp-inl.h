@@ -1,4 +1,5 @@
-// exp over vectors and log of one number, in polynomials that are the same for every instruction set.
+// exp over vectors and log of one number, in polynomials that are the same for every instruction
+// set.
 #pragma once
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {

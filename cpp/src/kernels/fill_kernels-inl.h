@@ -1,14 +1,12 @@
 // Every kernel of one instruction set into the table: the list of what there is.
 #pragma once
 
-#include "kernels/kernel_table.h"
-// The order matters: each of these builds on those above it.
-#include "kernels/load-inl.h"
-#include "kernels/exp-inl.h"
-#include "kernels/softmax-inl.h"
 #include "kernels/cross_entropy-inl.h"
-#include "kernels/sgd_step-inl.h"
 #include "kernels/gemm-inl.h"
+#include "kernels/kernel_table.h"
+#include "kernels/logits-inl.h"
+#include "kernels/sgd_step-inl.h"
+#include "kernels/softmax-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
@@ -19,12 +17,16 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.log_softmax = log_softmax<Acc>;
   table.logsumexp = logsumexp<Acc>;
   table.cross_entropy = cross_entropy<Acc>;
+  table.cross_entropy_columns = cross_entropy_columns<Acc>;
+  table.add_column_sums = add_column_sums<Acc>;
   table.gemm_pack = gemm_pack<Acc>;
   table.gemm_panel = kGemmPanel<Acc>;
 }
 
 template <class In, class Acc>
 void fill(StorageKernels<In, Acc>& table) {
+  table.find_nonzero = find_nonzero<In, Acc>;
+  table.block_features = Vec<Acc>::kLanes;
   table.logits = logits<In, Acc>;
   table.sgd_update = sgd_update<In, Acc>;
   table.gemm = gemm<In, Acc>;

@@ -2,6 +2,8 @@
 // of kGemmRows x kGemmVecs. Packing, cache blocking and threads are the caller's (matmul.cpp).
 #pragma once
 
+#include "kernels/load-inl.h"
+
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
 
@@ -9,8 +11,8 @@ template <class Acc>
 constexpr std::ptrdiff_t kGemmPanel = kGemmVecs * Vec<Acc>::kLanes;
 
 template <class Acc>
-void gemm_pack(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
-               std::ptrdiff_t k, std::ptrdiff_t n, Acc* packed) {
+void gemm_pack(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride, std::ptrdiff_t k,
+               std::ptrdiff_t n, Acc* packed) {
   constexpr std::ptrdiff_t kPanel = kGemmPanel<Acc>;
   for (std::ptrdiff_t j = 0; j < n; j += kPanel) {
     const std::ptrdiff_t width = n - j < kPanel ? n - j : kPanel;
@@ -54,17 +56,17 @@ void gemm_tile(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride
 
 template <class In, class Acc>
 void gemm(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride, const Acc* packed,
-          std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n, Acc* C,
-          std::ptrdiff_t c_row_stride, bool accumulate) {
+          std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n, Acc* C, std::ptrdiff_t c_row_stride,
+          bool accumulate) {
   constexpr std::ptrdiff_t kPanel = kGemmPanel<Acc>;
   for (std::ptrdiff_t i = 0; i < m; i += kGemmRows) {
     const std::ptrdiff_t n_rows = m - i < kGemmRows ? m - i : kGemmRows;
     with_count<kGemmRows>(n_rows, [&](auto rows) {
       for (std::ptrdiff_t j = 0; j < n; j += kPanel) {
         const std::ptrdiff_t width = n - j < kPanel ? n - j : kPanel;
-        gemm_tile<decltype(rows)::value>(A + i * row_stride, row_stride, col_stride,
-                                         packed + j * k, k, width, C + i * c_row_stride + j,
-                                         c_row_stride, accumulate);
+        gemm_tile<decltype(rows)::value>(A + i * row_stride, row_stride, col_stride, packed + j * k,
+                                         k, width, C + i * c_row_stride + j, c_row_stride,
+                                         accumulate);
       }
     });
   }

@@ -8,20 +8,44 @@
 
 namespace fastsoftmax {
 
-// One mini-batch step of gradient descent for the weights of some features (kernels/sgd_step-inl.h).
+// Which blocks of features of a row are not all zero: bit j stands for the features from
+// j * block_features on, block_features being the lanes of a vector. The features beyond the last
+// whole block have no bit; they always count.
+using BlockMask = std::uint64_t*;
+
+// Logits of some rows (kernels/logits-inl.h).
+template <class In, class Acc>
+struct LogitsArgs {
+  const In* const* rows;        // (n_rows) rows of X
+  const BlockMask* masks;       // (n_rows), or null: nothing is known about zeros
+  const In* const* next;        // (n_next) rows to fetch into the cache meanwhile
+  const BlockMask* next_masks;  // (n_next), if there are masks
+  std::ptrdiff_t n_rows, n_next;
+  std::ptrdiff_t n_features, n_classes;
+  const Acc* W;  // (n_classes, n_features), class-major
+  const Acc* b;  // (n_classes), or null
+  Acc scale;
+  Acc* logits;                              // (n_rows, n_classes) = scale * rows . W' + b
+  std::ptrdiff_t row_stride, class_stride;  // of logits
+};
+
+// One mini-batch step of gradient descent for the weights of some features
+// (kernels/sgd_step-inl.h).
 template <class In, class Acc>
 struct SgdUpdate {
-  const In* const* rows;     // (n_rows) rows of X
+  const In* const* rows;   // (n_rows) rows of X
+  const BlockMask* masks;  // as in LogitsArgs
   std::ptrdiff_t n_rows;
-  const Acc* dlogits;        // (n_rows, n_classes), already divided by the size of the batch
+  const Acc* dlogits;  // (n_rows, n_classes), already divided by the size of the batch
+  std::ptrdiff_t row_stride, class_stride;  // of dlogits
   std::ptrdiff_t n_classes;
   std::ptrdiff_t n_features;
   std::ptrdiff_t feature_begin, feature_end;
-  Acc* W;                    // (n_classes, n_features), class-major
-  Acc* velocity;             // like W, or null without momentum
-  Acc* gradient;             // like W: the sum over earlier row chunks of the batch, or null
-  bool first_chunk;          // the gradient buffer holds nothing yet
-  bool last_chunk;           // apply the step, rather than store the gradient
+  Acc* W;            // (n_classes, n_features), class-major
+  Acc* velocity;     // like W, or null without momentum
+  Acc* gradient;     // like W: the sum over earlier row chunks of the batch, or null
+  bool first_chunk;  // the gradient buffer holds nothing yet
+  bool last_chunk;   // apply the step, rather than store the gradient
   Acc learning_rate, alpha, momentum, input_scale;
   bool nesterov;
 };
@@ -34,11 +58,19 @@ struct ArithmeticKernels {
   void (*log_softmax)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
   // out (n_rows)
   void (*logsumexp)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
-  // losses[i] = weight_i * -log softmax(logits_i)[labels_i]; dlogits, if not null (it may be logits),
-  // = gradient_scale * d losses[i] / d logits_i. labels in 0..n-1; weights null means ones.
+  // losses[i] = weight_i * -log softmax(logits_i)[labels_i]; dlogits, if not null (it may be
+  // logits), = gradient_scale * d losses[i] / d logits_i. labels in 0..n-1; weights null means
+  // ones.
   void (*cross_entropy)(const Acc* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
                         const std::int64_t* labels, const Acc* weights, Acc gradient_scale,
                         Acc* dlogits, Acc* losses);
+  // In place of logits that lie class-major: logit c of row i at logits[c * stride + i].
+  void (*cross_entropy_columns)(Acc* logits, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
+                                std::ptrdiff_t n, const std::int64_t* labels, const Acc* weights,
+                                Acc gradient_scale, Acc* losses);
+  // sums (n) += the sums over the rows of what lies like that.
+  void (*add_column_sums)(const Acc* dlogits, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
+                          std::ptrdiff_t n, Acc* sums);
   // B (k, n), any strides, into panels of gemm_panel columns, the last one padded with zeros:
   // packed has k * (n rounded up to whole panels) elements.
   void (*gemm_pack)(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
@@ -49,11 +81,14 @@ struct ArithmeticKernels {
 // Kernels that read X (or the left matrix of a product) in the type it is stored in.
 template <class In, class Acc>
 struct StorageKernels {
-  // logits (n_rows, n_classes) = scale * rows . W' + b; W (n_classes, n_features), b may be null.
-  void (*logits)(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
-                 const Acc* W, const Acc* b, std::ptrdiff_t n_classes, Acc scale, Acc* logits);
+  // Fills the masks of rows, of ceil(n_features / block_features / 64) words each.
+  void (*find_nonzero)(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
+                       std::uint64_t* const* masks);
+  std::ptrdiff_t block_features;
+  void (*logits)(const LogitsArgs<In, Acc>&);
   void (*sgd_update)(const SgdUpdate<In, Acc>&);
-  // C (m, n) = A (m, k) . packed, added to C if accumulate; A has any strides, C contiguous columns.
+  // C (m, n) = A (m, k) . packed, added to C if accumulate; A has any strides, C contiguous
+  // columns.
   void (*gemm)(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride, const Acc* packed,
                std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n, Acc* C,
                std::ptrdiff_t c_row_stride, bool accumulate);

@@ -3,9 +3,11 @@
 //   m = max x, or 0 where that is not finite;  s = sum exp(x - m)
 //   softmax = exp(x - m) / s,  log_softmax = x - m - log s,  logsumexp = m + log s
 //
-// Infinities and NaN come out as in scipy.special: softmax takes the maximum as it is, so a row whose
-// maximum is infinite has no softmax (NaN); the other two put 0 in its place.
+// Infinities and NaN come out as in scipy.special: softmax takes the maximum as it is, so a row
+// whose maximum is infinite has no softmax (NaN); the other two put 0 in its place.
 #pragma once
+
+#include "kernels/exp-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {

@@ -37,9 +37,7 @@ struct Vec<float> {
   static Vec zero() { return {_mm256_setzero_ps()}; }
   static Vec splat(float x) { return {_mm256_set1_ps(x)}; }
   static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
-  static Vec load_n(const float* p, std::ptrdiff_t n) {
-    return {_mm256_maskload_ps(p, mask32(n))};
-  }
+  static Vec load_n(const float* p, std::ptrdiff_t n) { return {_mm256_maskload_ps(p, mask32(n))}; }
   static Vec widen(__m128i bytes) { return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))}; }
   static Vec load(const std::uint8_t* p) {
     return widen(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
@@ -77,6 +75,8 @@ inline Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm256_sub_ps(
 inline Vec<double> operator-(Vec<double> a, Vec<double> b) { return {_mm256_sub_pd(a.v, b.v)}; }
 inline Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm256_mul_pd(a.v, b.v)}; }
+inline Vec<float> operator/(Vec<float> a, Vec<float> b) { return {_mm256_div_ps(a.v, b.v)}; }
+inline Vec<double> operator/(Vec<double> a, Vec<double> b) { return {_mm256_div_pd(a.v, b.v)}; }
 inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
   return {_mm256_fmadd_ps(a.v, b.v, c.v)};
 }
@@ -138,6 +138,7 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
 // Sixteen registers: 10 accumulators, 2 of x and one broadcast or W; 6 x 2 + 2 + 1 for gemm.
 constexpr int kLogitsRows = 2, kLogitsClasses = 5;
 constexpr int kUpdateVecs = 2, kUpdateClasses = 5;
+constexpr int kSparseClasses = 12;
 constexpr int kGemmRows = 6, kGemmVecs = 2;
 
 }  // namespace

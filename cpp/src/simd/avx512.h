@@ -73,6 +73,8 @@ inline Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm512_sub_ps(
 inline Vec<double> operator-(Vec<double> a, Vec<double> b) { return {_mm512_sub_pd(a.v, b.v)}; }
 inline Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm512_mul_pd(a.v, b.v)}; }
+inline Vec<float> operator/(Vec<float> a, Vec<float> b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline Vec<double> operator/(Vec<double> a, Vec<double> b) { return {_mm512_div_pd(a.v, b.v)}; }
 inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
   return {_mm512_fmadd_ps(a.v, b.v, c.v)};
 }
@@ -105,6 +107,7 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) { return {_mm512_scalef_p
 // Thirty-two registers: 20 accumulators leave room for x and W; 12 x 2 + 2 + 1 for gemm.
 constexpr int kLogitsRows = 2, kLogitsClasses = 10;
 constexpr int kUpdateVecs = 2, kUpdateClasses = 10;
+constexpr int kSparseClasses = 16;
 constexpr int kGemmRows = 12, kGemmVecs = 2;
 
 }  // namespace

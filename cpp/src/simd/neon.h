@@ -78,6 +78,8 @@ inline Vec<float> operator-(Vec<float> a, Vec<float> b) { return {vsubq_f32(a.v,
 inline Vec<double> operator-(Vec<double> a, Vec<double> b) { return {vsubq_f64(a.v, b.v)}; }
 inline Vec<float> operator*(Vec<float> a, Vec<float> b) { return {vmulq_f32(a.v, b.v)}; }
 inline Vec<double> operator*(Vec<double> a, Vec<double> b) { return {vmulq_f64(a.v, b.v)}; }
+inline Vec<float> operator/(Vec<float> a, Vec<float> b) { return {vdivq_f32(a.v, b.v)}; }
+inline Vec<double> operator/(Vec<double> a, Vec<double> b) { return {vdivq_f64(a.v, b.v)}; }
 inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
   return {vfmaq_f32(c.v, a.v, b.v)};
 }
@@ -124,6 +126,7 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
 // Thirty-two registers: 20 accumulators leave room for x and W; 8 x 2 + 2 + 1 for gemm.
 constexpr int kLogitsRows = 2, kLogitsClasses = 10;
 constexpr int kUpdateVecs = 2, kUpdateClasses = 10;
+constexpr int kSparseClasses = 16;
 constexpr int kGemmRows = 8, kGemmVecs = 2;
 
 }  // namespace

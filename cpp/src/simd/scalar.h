@@ -53,6 +53,10 @@ Vec<T> operator*(Vec<T> a, Vec<T> b) {
   return {a.v * b.v};
 }
 template <class T>
+Vec<T> operator/(Vec<T> a, Vec<T> b) {
+  return {a.v / b.v};
+}
+template <class T>
 Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
   return {a.v * b.v + c.v};
 }
@@ -77,7 +81,8 @@ T reduce_max(Vec<T> a) {
   return a.v;
 }
 
-// Adding 1.5 * 2^(mantissa bits) leaves no fraction bits: the hardware's own rounding does the work.
+// Adding 1.5 * 2^(mantissa bits) leaves no fraction bits: the hardware's own rounding does the
+// work.
 inline Vec<float> round(Vec<float> x) { return {(x.v + 0x1.8p23f) - 0x1.8p23f}; }
 inline Vec<double> round(Vec<double> x) { return {(x.v + 0x1.8p52) - 0x1.8p52}; }
 
@@ -106,6 +111,7 @@ Vec<T> ldexp(Vec<T> x, Vec<T> n) {
 // enough for the sixteen registers of the x86-64 baseline.
 constexpr int kLogitsRows = 2, kLogitsClasses = 4;
 constexpr int kUpdateVecs = 2, kUpdateClasses = 4;
+constexpr int kSparseClasses = 8;
 constexpr int kGemmRows = 4, kGemmVecs = 2;
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The order of the rows in an epoch: a Fisher-Yates shuffle driven by SplitMix64 (Steele, Lea & Flood,
-// OOPSLA 2014), in unsigned integers alone, so that every platform gets the same one.
+// The order of the rows in an epoch: a Fisher-Yates shuffle driven by SplitMix64 (Steele, Lea &
+// Flood, OOPSLA 2014), in unsigned integers alone, so that every platform gets the same one.
 #include <utility>
 
 #include "fastsoftmax/solvers.h"
@@ -18,7 +18,8 @@ std::uint64_t mix(std::uint64_t z) {
 class SplitMix64 {
  public:
   // The streams of neighbouring seeds and epochs have nothing to do with each other.
-  SplitMix64(std::uint64_t seed, std::uint64_t stream) : state_(mix(mix(seed + kGolden) + stream)) {}
+  SplitMix64(std::uint64_t seed, std::uint64_t stream)
+      : state_(mix(mix(seed + kGolden) + stream)) {}
 
   // Uniform in 0..n-1 without bias: for 32 bits by multiplication (Lemire, ACM TOMACS 2019), which
   // divides about never; beyond that by rejection of the highest, incomplete round.

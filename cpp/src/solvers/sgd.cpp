@@ -1,10 +1,12 @@
-// Mini-batch gradient descent: one threaded region for all epochs, two barriers a step.
+// Mini-batch gradient descent: one threaded region for all epochs, two phases a step.
 //
-// A step is a forward pass, in which each thread takes some rows of the batch to their dlogits, and a
-// backward pass, in which each thread takes some features of W one step on. No sum crosses threads,
-// so the bits do not depend on their number. A batch that is larger than the cache comes in chunks of
-// rows, fixed by the shape; only then is there a gradient buffer.
+// A step is a forward pass, whose pieces take some rows of the batch to their dlogits, and a
+// backward pass, whose pieces take some features of W one step on. No sum crosses pieces, so the
+// bits do not depend on their number or on who does them. A batch that is larger than the cache
+// comes in chunks of rows; only then is there a gradient buffer.
 #include <algorithm>
+#include <atomic>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <stdexcept>
@@ -20,14 +22,37 @@ namespace {
 
 // The rows of a chunk and their logits stay in a second-level cache of 1 MB between the two passes:
 // the tutorial's batch, 100 x (784 + 10) float32, is 318 KB and one chunk.
-constexpr std::ptrdiff_t kChunkBytes = 512 << 10, kMinChunkRows = 32;
+constexpr std::ptrdiff_t kChunkBytes = 512 << 10, kMinChunkRows = 32, kMaxChunkRows = 512;
 
 template <class In, class T>
 std::ptrdiff_t chunk_rows(std::ptrdiff_t n_features, std::ptrdiff_t n_classes,
                           std::ptrdiff_t batch_size) {
   const auto row_bytes = n_features * static_cast<std::ptrdiff_t>(sizeof(In)) +
                          n_classes * static_cast<std::ptrdiff_t>(sizeof(T));
-  return std::min(batch_size, std::max(kMinChunkRows, kChunkBytes / row_bytes));
+  return std::min({batch_size, std::max(kMinChunkRows, kChunkBytes / row_bytes), kMaxChunkRows});
+}
+
+// Up to so many classes the logits of a chunk lie class-major, and softmax runs along the samples.
+constexpr std::ptrdiff_t kClassMajorUpTo = 32;
+
+// Whether skipping blocks of zeros pays: asked of some rows, evenly spread.
+constexpr std::ptrdiff_t kSampleRows = 256;
+constexpr double kSparseBelow = 0.6;
+
+template <class In, class T>
+bool is_sparse(const In* data, const InputView& X, std::ptrdiff_t mask_words) {
+  const auto& kernels = storage_kernels(data, T());
+  const std::ptrdiff_t n_blocks = X.n_cols / kernels.block_features;
+  const std::ptrdiff_t n_sampled = std::min(X.n_rows, kSampleRows);
+  AlignedBuffer<std::uint64_t> mask(mask_words);
+  std::ptrdiff_t n_nonzero = 0;
+  for (std::ptrdiff_t i = 0; i < n_sampled; ++i) {
+    const In* row = data + i * X.n_rows / n_sampled * X.row_stride;
+    std::uint64_t* words = mask.data();
+    kernels.find_nonzero(&row, 1, X.n_cols, &words);
+    for (std::ptrdiff_t w = 0; w < mask_words; ++w) n_nonzero += std::popcount(mask[w]);
+  }
+  return static_cast<double>(n_nonzero) < kSparseBelow * static_cast<double>(n_sampled * n_blocks);
 }
 
 template <class In, class T>
@@ -46,37 +71,58 @@ class SgdRun {
         stop_requested_(stop_requested),
         batch_size_(std::min<std::ptrdiff_t>(options.batch_size, X.n_rows)),
         chunk_rows_(chunk_rows<In, T>(X.n_cols, state.n_classes, batch_size_)),
+        class_major_(state.n_classes <= kClassMajorUpTo),
+        row_stride_(class_major_ ? 1 : state.n_classes),
+        class_stride_(class_major_ ? chunk_rows_ : 1),
+        mask_words_((X.n_cols / storage_kernels(data, T()).block_features + 63) / 64),
+        sparse_(is_sparse<In, T>(data, X, mask_words_)),
         order_(options.shuffle ? X.n_rows : 0),
+        masks_(sparse_ ? X.n_rows * mask_words_ : 0),
         chunk_(chunk_rows_),
+        next_(chunk_rows_),
+        chunk_masks_(sparse_ ? chunk_rows_ : 0),
+        next_masks_(sparse_ ? chunk_rows_ : 0),
         chunk_labels_(chunk_rows_),
         chunk_weights_(sample_weight ? chunk_rows_ : 0),
         losses_(chunk_rows_),
         dlogits_(chunk_rows_ * state.n_classes),
         db_(state.n_classes),
-        gradient_(chunk_rows_ < batch_size_ ? state.n_classes * X.n_cols : 0) {
+        gradient_(chunk_rows_ < batch_size_ ? state.n_classes * X.n_cols : 0),
+        team_(options.n_threads) {
+    // Until a row's mask is known, any block may hold something.
+    std::fill_n(masks_.data(), masks_.size(), ~std::uint64_t{0});
     total_weight_ = sample_weight ? 0.0 : static_cast<double>(X.n_rows);
-    for (std::ptrdiff_t i = 0; sample_weight && i < X.n_rows; ++i) total_weight_ += sample_weight[i];
+    for (std::ptrdiff_t i = 0; sample_weight && i < X.n_rows; ++i)
+      total_weight_ += sample_weight[i];
   }
 
   SgdResult run() {
     parallel_region(options_.n_threads, [this](int thread, int n_threads) {
+      Team::Member member(team_, thread, n_threads);
       for (std::int64_t epoch = 0; epoch < options_.n_epochs && !done_; ++epoch) {
-        if (thread == 0) begin_epoch(epoch);
-        barrier_.wait(n_threads);
-        run_epoch(thread, n_threads);
-        if (thread == 0) end_epoch(epoch);
-        barrier_.wait(n_threads);
+        run_alone(member, [&] { begin_epoch(epoch); });
+        run_epoch(member, epoch, thread, n_threads);
+        run_alone(member, [&] { end_epoch(epoch); });
       }
     });
+    result_.stopped = stopped_;
     return result_;
   }
 
  private:
   struct Chunk {
+    std::int64_t epoch;
     std::ptrdiff_t begin, n_rows;  // in the order of the epoch
     std::ptrdiff_t batch_rows;
     bool first, last;  // of its batch
   };
+
+  template <class F>
+  static void run_alone(Team::Member& member, const F& body) {
+    member.run([&](int piece) {
+      if (piece == 0) body();
+    });
+  }
 
   void begin_epoch(std::int64_t epoch) {
     epoch_loss_ = 0.0;
@@ -85,50 +131,78 @@ class SgdRun {
     }
   }
 
-  void run_epoch(int thread, int n_threads) {
+  void run_epoch(Team::Member& member, std::int64_t epoch, int thread, int n_pieces) {
     for (std::ptrdiff_t batch = 0; batch < X_.n_rows; batch += batch_size_) {
       const std::ptrdiff_t batch_rows = std::min(batch_size_, X_.n_rows - batch);
       for (std::ptrdiff_t at = 0; at < batch_rows; at += chunk_rows_) {
         const std::ptrdiff_t n_rows = std::min(chunk_rows_, batch_rows - at);
-        const Chunk chunk{batch + at, n_rows, batch_rows, at == 0, at + n_rows == batch_rows};
-        forward(chunk, thread, n_threads);
-        barrier_.wait(n_threads);
-        backward(chunk, thread, n_threads);
+        const Chunk chunk{epoch,      batch + at, n_rows,
+                          batch_rows, at == 0,    at + n_rows == batch_rows};
+        member.run([&](int piece) { forward(chunk, share(n_rows, 2, piece, n_pieces)); });
+        member.run([&](int piece) {
+          backward(chunk, share(X_.n_cols, 64, piece, n_pieces));
+          if (piece == 0) finish_step(chunk);
+        });
+        // The calling thread alone may run Python's signal handlers.
         if (thread == 0) poll(chunk);
-        barrier_.wait(n_threads);
-        if (result_.stopped) return;
+        if (stopped_) return;
       }
     }
   }
 
+  std::ptrdiff_t row_at(std::ptrdiff_t position) const {
+    return options_.shuffle ? order_[position] : position;
+  }
+
   // Rows of the chunk to losses and dlogits.
-  void forward(const Chunk& chunk, int thread, int n_threads) {
-    const Range mine = share(chunk.n_rows, 2, thread, n_threads);
+  void forward(const Chunk& chunk, Range mine) {
     const std::ptrdiff_t n_rows = mine.end - mine.begin, first = mine.begin;
     if (n_rows == 0) return;
+    const auto& kernels = storage_kernels(data_, T());
     for (std::ptrdiff_t i = first; i < mine.end; ++i) {
-      const std::ptrdiff_t row = options_.shuffle ? order_[chunk.begin + i] : chunk.begin + i;
+      const std::ptrdiff_t row = row_at(chunk.begin + i);
       chunk_[i] = data_ + row * X_.row_stride;
       chunk_labels_[i] = labels_[row];
       if (sample_weight_) chunk_weights_[i] = sample_weight_[row];
+      if (sparse_) chunk_masks_[i] = masks_.data() + row * mask_words_;
     }
-    T* dlogits = dlogits_.data() + first * state_.n_classes;
-    storage_kernels(data_, T()).logits(chunk_.data() + first, n_rows, X_.n_cols, state_.W, state_.b,
-                                       state_.n_classes, static_cast<T>(options_.input_scale),
-                                       dlogits);
-    arithmetic_kernels<T>().cross_entropy(
-        dlogits, n_rows, state_.n_classes, chunk_labels_.data() + first,
-        sample_weight_ ? chunk_weights_.data() + first : nullptr,
-        T(1) / static_cast<T>(chunk.batch_rows), dlogits, losses_.data() + first);
+    if (sparse_ && chunk.epoch == 0) {
+      kernels.find_nonzero(chunk_.data() + first, n_rows, X_.n_cols, chunk_masks_.data() + first);
+    }
+    const std::ptrdiff_t next_begin = chunk.begin + chunk.n_rows + first;
+    const std::ptrdiff_t n_next = std::clamp<std::ptrdiff_t>(X_.n_rows - next_begin, 0, n_rows);
+    for (std::ptrdiff_t i = 0; i < n_next; ++i) {
+      const std::ptrdiff_t row = row_at(next_begin + i);
+      next_[first + i] = data_ + row * X_.row_stride;
+      if (sparse_) next_masks_[first + i] = masks_.data() + row * mask_words_;
+    }
+    T* dlogits = dlogits_.data() + first * row_stride_;
+    kernels.logits({chunk_.data() + first, sparse_ ? chunk_masks_.data() + first : nullptr,
+                    next_.data() + first, sparse_ ? next_masks_.data() + first : nullptr, n_rows,
+                    n_next, X_.n_cols, state_.n_classes, state_.W, state_.b,
+                    static_cast<T>(options_.input_scale), dlogits, row_stride_, class_stride_});
+    const T* weights = sample_weight_ ? chunk_weights_.data() + first : nullptr;
+    const T gradient_scale = T(1) / static_cast<T>(chunk.batch_rows);
+    const auto& arithmetic = arithmetic_kernels<T>();
+    if (class_major_) {
+      arithmetic.cross_entropy_columns(dlogits, class_stride_, n_rows, state_.n_classes,
+                                       chunk_labels_.data() + first, weights, gradient_scale,
+                                       losses_.data() + first);
+    } else {
+      arithmetic.cross_entropy(dlogits, n_rows, state_.n_classes, chunk_labels_.data() + first,
+                               weights, gradient_scale, dlogits, losses_.data() + first);
+    }
   }
 
-  // Features of W one step on (or of the gradient one chunk on); the bias and the loss by thread 0.
-  void backward(const Chunk& chunk, int thread, int n_threads) {
-    const Range mine = share(X_.n_cols, 64, thread, n_threads);
+  // Features of W one step on, or of the gradient one chunk on.
+  void backward(const Chunk& chunk, Range mine) {
     SgdUpdate<In, T> update{};
     update.rows = chunk_.data();
+    update.masks = sparse_ ? chunk_masks_.data() : nullptr;
     update.n_rows = chunk.n_rows;
     update.dlogits = dlogits_.data();
+    update.row_stride = row_stride_;
+    update.class_stride = class_stride_;
     update.n_classes = state_.n_classes;
     update.n_features = X_.n_cols;
     update.feature_begin = mine.begin;
@@ -144,17 +218,24 @@ class SgdRun {
     update.input_scale = static_cast<T>(options_.input_scale);
     update.nesterov = options_.nesterov;
     storage_kernels(data_, T()).sgd_update(update);
-    if (thread == 0) {
-      for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) epoch_loss_ += static_cast<double>(losses_[i]);
-      if (options_.fit_intercept) update_bias(chunk);
-    }
+  }
+
+  void finish_step(const Chunk& chunk) {
+    for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i)
+      epoch_loss_ += static_cast<double>(losses_[i]);
+    if (options_.fit_intercept) update_bias(chunk);
   }
 
   void update_bias(const Chunk& chunk) {
     if (chunk.first) std::fill_n(db_.data(), state_.n_classes, T(0));
-    for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
-      for (std::ptrdiff_t c = 0; c < state_.n_classes; ++c) {
-        db_[c] += dlogits_[i * state_.n_classes + c];
+    if (class_major_) {
+      arithmetic_kernels<T>().add_column_sums(dlogits_.data(), class_stride_, chunk.n_rows,
+                                              state_.n_classes, db_.data());
+    } else {
+      for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
+        for (std::ptrdiff_t c = 0; c < state_.n_classes; ++c) {
+          db_[c] += dlogits_[i * row_stride_ + c];
+        }
       }
     }
     if (!chunk.last) return;
@@ -176,18 +257,18 @@ class SgdRun {
   void poll(const Chunk& chunk) {
     constexpr double kProductsBetweenLooks = 1e6;
     constexpr auto kBetweenPolls = std::chrono::milliseconds(30);
-    products_since_look_ += static_cast<double>(chunk.n_rows * X_.n_cols) *
-                            static_cast<double>(state_.n_classes);
+    products_since_look_ +=
+        static_cast<double>(chunk.n_rows * X_.n_cols) * static_cast<double>(state_.n_classes);
     if (!stop_requested_ || products_since_look_ < kProductsBetweenLooks) return;
     products_since_look_ = 0.0;
     const auto now = std::chrono::steady_clock::now();
     if (now - last_poll_ < kBetweenPolls) return;
     last_poll_ = now;
-    result_.stopped = stop_requested_();
+    if (stop_requested_()) stopped_ = true;
   }
 
   void end_epoch(std::int64_t epoch) {
-    if (!result_.stopped) {
+    if (!stopped_) {
       const double loss = epoch_loss_ / total_weight_;
       loss_curve_[epoch] = loss;
       result_.n_epochs = epoch + 1;
@@ -196,7 +277,7 @@ class SgdRun {
                          !std::all_of(state_.W, state_.W + state_.n_classes * X_.n_cols, finite) ||
                          !std::all_of(state_.b, state_.b + state_.n_classes, finite);
     }
-    done_ = result_.stopped || result_.diverged;
+    done_ = stopped_ || result_.diverged;
   }
 
   const In* const data_;
@@ -208,18 +289,24 @@ class SgdRun {
   double* const loss_curve_;
   const StopRequested& stop_requested_;
   const std::ptrdiff_t batch_size_, chunk_rows_;
+  const bool class_major_;
+  const std::ptrdiff_t row_stride_, class_stride_;  // of dlogits_
+  const std::ptrdiff_t mask_words_;
+  const bool sparse_;
 
   AlignedBuffer<std::int64_t> order_;
-  AlignedBuffer<const In*> chunk_;
+  AlignedBuffer<std::uint64_t> masks_;  // of each row of X, found in the first epoch
+  AlignedBuffer<const In*> chunk_, next_;
+  AlignedBuffer<std::uint64_t*> chunk_masks_, next_masks_;
   AlignedBuffer<std::int64_t> chunk_labels_;
   AlignedBuffer<T> chunk_weights_, losses_, dlogits_, db_, gradient_;
 
-  // Written by thread 0 between barriers, read by all after the next one.
+  Team team_;
   SgdResult result_;
-  bool done_ = false;
+  // A thread that was late may read these phases after they were written.
+  std::atomic<bool> done_{false}, stopped_{false};
   double epoch_loss_ = 0.0, total_weight_ = 0.0, products_since_look_ = 0.0;
   std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
-  Barrier barrier_;
 };
 
 }  // namespace

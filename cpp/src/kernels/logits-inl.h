@@ -1,0 +1,191 @@
+// The forward pass over X: logits of some rows.
+//
+// A tile of accumulators stays in registers, with vectors along the features, so W is class-major.
+// The bits of a logit depend on its row and class alone, never on the tile it falls into or on
+// whether blocks of zeros are skipped: x + 0 * w is x. Threads may share the rows in any way.
+#pragma once
+
+#include "kernels/kernel_table.h"
+#include "kernels/load-inl.h"
+
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+template <int kRows, int kClasses, class In, class Acc>
+void finish_logits(const LogitsArgs<In, Acc>& a, const Vec<Acc> (&sum)[kRows][kClasses],
+                   std::ptrdiff_t row, std::ptrdiff_t c0) {
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kClasses; ++c) {
+      const Acc bias = a.b ? a.b[c0 + c] : Acc(0);
+      a.logits[(row + r) * a.row_stride + (c0 + c) * a.class_stride] =
+          a.scale * reduce_add(sum[r][c]) + bias;
+    }
+  }
+}
+
+// The rows that come next are asked for one line at a time, spread over the work on these: at once
+// they would fill the buffers for misses, and the work would wait for them.
+inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+
+template <int kRows, int kClasses, bool kPrefetch, class In, class Acc>
+void logits_tile(const LogitsArgs<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_t c0) {
+  using V = Vec<Acc>;
+  V sum[kRows][kClasses];
+  for (auto& of_row : sum) {
+    for (V& s : of_row) s = V::zero();
+  }
+  const In* const* rows = a.rows + row;
+  const Acc* W = a.W + c0 * a.n_features;
+  std::ptrdiff_t f = 0;
+  const auto accumulate = [&](const auto& load_x, const auto& load_w) {
+    V x[kRows];
+    for (int r = 0; r < kRows; ++r) x[r] = load_x(rows[r] + f);
+    for (int c = 0; c < kClasses; ++c) {
+      const V w = load_w(W + c * a.n_features + f);
+      for (int r = 0; r < kRows; ++r) sum[r][c] = fma(x[r], w, sum[r][c]);
+    }
+  };
+  for (; f + V::kLanes <= a.n_features; f += V::kLanes) {
+    if constexpr (kPrefetch) {
+      for (int r = 0; r < kRows; ++r) prefetch(a.next[row + r] + f);
+    }
+    accumulate([](const In* p) { return load<Acc>(p); }, [](const Acc* p) { return V::load(p); });
+  }
+  if (const std::ptrdiff_t n = a.n_features - f; n > 0) {
+    accumulate([n](const In* p) { return load_n<Acc>(p, n); },
+               [n](const Acc* p) { return V::load_n(p, n); });
+  }
+  finish_logits(a, sum, row, c0);
+}
+
+// Of the blocks in a mask, the first of each cache line.
+template <std::ptrdiff_t kBlockBytes>
+std::uint64_t first_in_line(std::uint64_t bits) {
+  constexpr std::uint64_t kEvery[] = {~std::uint64_t{0}, 0x5555555555555555, 0x1111111111111111,
+                                      0x0101010101010101, 0x0001000100010001};
+  int fold = 0;
+  for (std::ptrdiff_t width = 1; width * kBlockBytes < 64 && fold < 4; width *= 2, ++fold) {
+    bits |= bits >> width;
+  }
+  return bits & kEvery[fold];
+}
+
+// One row, only the blocks that its mask names.
+template <int kClasses, class In, class Acc>
+void sparse_logits_tile(const LogitsArgs<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_t c0) {
+  using V = Vec<Acc>;
+  constexpr std::ptrdiff_t kBlockBytes = V::kLanes * static_cast<std::ptrdiff_t>(sizeof(In));
+  V sum[1][kClasses];
+  for (V& s : sum[0]) s = V::zero();
+  const In* x = a.rows[row];
+  const Acc* W = a.W + c0 * a.n_features;
+  const std::ptrdiff_t n_full = a.n_features / V::kLanes;
+  const bool has_next = c0 == 0 && row < a.n_next;
+  for (std::ptrdiff_t word = 0; word * 64 < n_full; ++word) {
+    const std::ptrdiff_t first = word * 64 * V::kLanes;
+    std::uint64_t lines = has_next ? first_in_line<kBlockBytes>(a.next_masks[row][word]) : 0;
+    const In* next = has_next ? a.next[row] + first : nullptr;
+    for (std::uint64_t bits = a.masks[row][word]; bits; bits &= bits - 1) {
+      const std::ptrdiff_t f = first + __builtin_ctzll(bits) * V::kLanes;
+      if (lines) {
+        prefetch(next + __builtin_ctzll(lines) * V::kLanes);
+        lines &= lines - 1;
+      }
+      const V v = load<Acc>(x + f);
+      for (int c = 0; c < kClasses; ++c) {
+        sum[0][c] = fma(v, V::load(W + c * a.n_features + f), sum[0][c]);
+      }
+    }
+    for (; lines; lines &= lines - 1) prefetch(next + __builtin_ctzll(lines) * V::kLanes);
+  }
+  if (const std::ptrdiff_t f = n_full * V::kLanes, n = a.n_features - f; n > 0) {
+    const V v = load_n<Acc>(x + f, n);
+    for (int c = 0; c < kClasses; ++c) {
+      sum[0][c] = fma(v, V::load_n(W + c * a.n_features + f, n), sum[0][c]);
+    }
+  }
+  finish_logits(a, sum, row, c0);
+}
+
+// Many classes: a block of W stays in the first-level cache while all rows pass. Few: W does as a
+// whole, and each row is read once (for 784 x 10 float32 the second order reads X twice).
+constexpr std::ptrdiff_t kFewClasses = 16;
+
+template <class In, class Acc>
+void dense_logits(const LogitsArgs<In, Acc>& a) {
+  const std::ptrdiff_t group = a.n_classes > kFewClasses ? a.n_rows : kLogitsRows;
+  for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += group) {
+    const std::ptrdiff_t end = begin + group < a.n_rows ? begin + group : a.n_rows;
+    for_each_block<kLogitsClasses>(a.n_classes, [&](std::ptrdiff_t c0, auto n_tile_classes) {
+      constexpr int kClasses = decltype(n_tile_classes)::value;
+      std::ptrdiff_t row = begin;
+      for (; row + kLogitsRows <= end; row += kLogitsRows) {
+        if (c0 == 0 && row + kLogitsRows <= a.n_next) {
+          logits_tile<kLogitsRows, kClasses, true>(a, row, c0);
+        } else {
+          logits_tile<kLogitsRows, kClasses, false>(a, row, c0);
+        }
+      }
+      for (; row < end; ++row) logits_tile<1, kClasses, false>(a, row, c0);
+    });
+  }
+}
+
+template <class In, class Acc>
+void sparse_logits(const LogitsArgs<In, Acc>& a) {
+  const std::ptrdiff_t group = a.n_classes > kFewClasses ? a.n_rows : 1;
+  for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += group) {
+    for_each_block<kSparseClasses>(a.n_classes, [&](std::ptrdiff_t c0, auto n_tile_classes) {
+      for (std::ptrdiff_t row = begin; row < begin + group; ++row) {
+        sparse_logits_tile<decltype(n_tile_classes)::value>(a, row, c0);
+      }
+    });
+  }
+}
+
+template <class In, class Acc>
+void logits(const LogitsArgs<In, Acc>& a) {
+  if (a.masks) {
+    sparse_logits(a);
+  } else {
+    dense_logits(a);
+  }
+}
+
+// Whether any of n bytes is not zero. (A float of -0 counts as something: it is rare and does no
+// harm.)
+template <std::ptrdiff_t kBytes>
+bool any_bit(const void* p) {
+  if constexpr (kBytes % 8 == 0) {
+    std::uint64_t words[kBytes / 8], any = 0;
+    __builtin_memcpy(words, p, kBytes);
+    for (std::uint64_t word : words) any |= word;
+    return any != 0;
+  } else {
+    const auto* bytes = static_cast<const unsigned char*>(p);
+    unsigned any = 0;
+    for (std::ptrdiff_t i = 0; i < kBytes; ++i) any |= bytes[i];
+    return any != 0;
+  }
+}
+
+template <class In, class Acc>
+void find_nonzero(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
+                  std::uint64_t* const* masks) {
+  constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
+  const std::ptrdiff_t n_full = n_features / kLanes;
+  for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
+    for (std::ptrdiff_t block = 0, word = 0; block < n_full; ++word) {
+      std::uint64_t bits = 0;
+      for (int bit = 0; bit < 64 && block < n_full; ++bit, ++block) {
+        const bool any =
+            any_bit<kLanes* static_cast<std::ptrdiff_t>(sizeof(In))>(rows[i] + block * kLanes);
+        bits |= std::uint64_t{any} << bit;
+      }
+      masks[i][word] = bits;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE
