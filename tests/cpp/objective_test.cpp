@@ -127,7 +127,7 @@ void test_nonfinite() {
     const In special[] = {std::numeric_limits<In>::quiet_NaN(), std::numeric_limits<In>::infinity(),
                           -std::numeric_limits<In>::infinity()};
     for (const In value : special) {
-      for (const std::size_t row : {0, 63, 64, 99}) {
+      for (const std::size_t row : {0u, 63u, 64u, 99u}) {
         Problem<In, T> p(100, 5, 3);
         const auto before = p.predict(Prediction::kLogits, 1);
         p.X[row * 5 + 2] = value;

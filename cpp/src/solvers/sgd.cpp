@@ -32,16 +32,17 @@ std::ptrdiff_t chunk_rows(std::ptrdiff_t n_features, std::ptrdiff_t n_classes,
   return std::min({batch_size, std::max(kMinChunkRows, kChunkBytes / row_bytes), kMaxChunkRows});
 }
 
-// Up to so many classes the logits of a chunk lie class-major, and softmax runs along the samples.
-constexpr std::ptrdiff_t kClassMajorUpTo = 32;
+// Up to so many classes, and if there are samples to fill a vector of AVX2, the logits of a chunk
+// lie class-major, and softmax runs along the samples.
+constexpr std::ptrdiff_t kClassMajorUpTo = 32, kClassMajorRows = 8;
 
 // Whether skipping blocks of zeros pays: asked of some rows, evenly spread.
 constexpr std::ptrdiff_t kSampleRows = 256;
 constexpr double kSparseBelow = 0.6;
 
 template <class In, class T>
-bool is_sparse(const In* data, const InputView& X, std::ptrdiff_t mask_words) {
-  const auto& kernels = storage_kernels(data, T());
+bool is_sparse(const StorageKernels<In, T>& kernels, const In* data, const InputView& X,
+               std::ptrdiff_t mask_words) {
   const std::ptrdiff_t n_blocks = X.n_cols / kernels.block_features;
   const std::ptrdiff_t n_sampled = std::min(X.n_rows, kSampleRows);
   AlignedBuffer<std::uint64_t> mask(mask_words);
@@ -61,7 +62,9 @@ class SgdRun {
   SgdRun(const In* data, const InputView& X, const std::int64_t* labels, const T* sample_weight,
          const SgdOptions& options, const SgdState<T>& state, double* loss_curve,
          const StopRequested& stop_requested)
-      : data_(data),
+      : kernels_(storage_kernels(data, T())),
+        arithmetic_(arithmetic_kernels<T>()),
+        data_(data),
         X_(X),
         labels_(labels),
         sample_weight_(sample_weight),
@@ -71,11 +74,11 @@ class SgdRun {
         stop_requested_(stop_requested),
         batch_size_(std::min<std::ptrdiff_t>(options.batch_size, X.n_rows)),
         chunk_rows_(chunk_rows<In, T>(X.n_cols, state.n_classes, batch_size_)),
-        class_major_(state.n_classes <= kClassMajorUpTo),
+        class_major_(state.n_classes <= kClassMajorUpTo && chunk_rows_ >= kClassMajorRows),
         row_stride_(class_major_ ? 1 : state.n_classes),
         class_stride_(class_major_ ? chunk_rows_ : 1),
-        mask_words_((X.n_cols / storage_kernels(data, T()).block_features + 63) / 64),
-        sparse_(is_sparse<In, T>(data, X, mask_words_)),
+        mask_words_((X.n_cols / kernels_.block_features + 63) / 64),
+        sparse_(is_sparse(kernels_, data, X, mask_words_)),
         order_(options.shuffle ? X.n_rows : 0),
         masks_(sparse_ ? X.n_rows * mask_words_ : 0),
         chunk_(chunk_rows_),
@@ -88,7 +91,8 @@ class SgdRun {
         dlogits_(chunk_rows_ * state.n_classes),
         db_(state.n_classes),
         gradient_(chunk_rows_ < batch_size_ ? state.n_classes * X.n_cols : 0),
-        team_(options.n_threads) {
+        team_(options.n_threads),
+        last_epoch_(options.n_epochs - 1) {
     // Until a row's mask is known, any block may hold something.
     std::fill_n(masks_.data(), masks_.size(), ~std::uint64_t{0});
     total_weight_ = sample_weight ? 0.0 : static_cast<double>(X.n_rows);
@@ -99,13 +103,13 @@ class SgdRun {
   SgdResult run() {
     parallel_region(options_.n_threads, [this](int thread, int n_threads) {
       Team::Member member(team_, thread, n_threads);
-      for (std::int64_t epoch = 0; epoch < options_.n_epochs && !done_; ++epoch) {
+      std::int64_t step = 0;
+      for (std::int64_t epoch = 0; epoch <= last_epoch_; ++epoch) {
         run_alone(member, [&] { begin_epoch(epoch); });
-        run_epoch(member, epoch, thread, n_threads);
+        run_epoch(member, epoch, step, thread, n_threads);
         run_alone(member, [&] { end_epoch(epoch); });
       }
     });
-    result_.stopped = stopped_;
     return result_;
   }
 
@@ -131,7 +135,8 @@ class SgdRun {
     }
   }
 
-  void run_epoch(Team::Member& member, std::int64_t epoch, int thread, int n_pieces) {
+  void run_epoch(Team::Member& member, std::int64_t epoch, std::int64_t& step, int thread,
+                 int n_pieces) {
     for (std::ptrdiff_t batch = 0; batch < X_.n_rows; batch += batch_size_) {
       const std::ptrdiff_t batch_rows = std::min(batch_size_, X_.n_rows - batch);
       for (std::ptrdiff_t at = 0; at < batch_rows; at += chunk_rows_) {
@@ -139,13 +144,13 @@ class SgdRun {
         const Chunk chunk{epoch,      batch + at, n_rows,
                           batch_rows, at == 0,    at + n_rows == batch_rows};
         member.run([&](int piece) { forward(chunk, share(n_rows, 2, piece, n_pieces)); });
-        member.run([&](int piece) {
-          backward(chunk, share(X_.n_cols, 64, piece, n_pieces));
-          if (piece == 0) finish_step(chunk);
-        });
         // The calling thread alone may run Python's signal handlers.
         if (thread == 0) poll(chunk);
-        if (stopped_) return;
+        member.run([&](int piece) {
+          backward(chunk, share(X_.n_cols, 64, piece, n_pieces));
+          if (piece == 0) finish_step(chunk, step);
+        });
+        if (step++ >= last_step_) return;
       }
     }
   }
@@ -158,7 +163,6 @@ class SgdRun {
   void forward(const Chunk& chunk, Range mine) {
     const std::ptrdiff_t n_rows = mine.end - mine.begin, first = mine.begin;
     if (n_rows == 0) return;
-    const auto& kernels = storage_kernels(data_, T());
     for (std::ptrdiff_t i = first; i < mine.end; ++i) {
       const std::ptrdiff_t row = row_at(chunk.begin + i);
       chunk_[i] = data_ + row * X_.row_stride;
@@ -167,7 +171,7 @@ class SgdRun {
       if (sparse_) chunk_masks_[i] = masks_.data() + row * mask_words_;
     }
     if (sparse_ && chunk.epoch == 0) {
-      kernels.find_nonzero(chunk_.data() + first, n_rows, X_.n_cols, chunk_masks_.data() + first);
+      kernels_.find_nonzero(chunk_.data() + first, n_rows, X_.n_cols, chunk_masks_.data() + first);
     }
     const std::ptrdiff_t next_begin = chunk.begin + chunk.n_rows + first;
     const std::ptrdiff_t n_next = std::clamp<std::ptrdiff_t>(X_.n_rows - next_begin, 0, n_rows);
@@ -177,20 +181,19 @@ class SgdRun {
       if (sparse_) next_masks_[first + i] = masks_.data() + row * mask_words_;
     }
     T* dlogits = dlogits_.data() + first * row_stride_;
-    kernels.logits({chunk_.data() + first, sparse_ ? chunk_masks_.data() + first : nullptr,
-                    next_.data() + first, sparse_ ? next_masks_.data() + first : nullptr, n_rows,
-                    n_next, X_.n_cols, state_.n_classes, state_.W, state_.b,
-                    static_cast<T>(options_.input_scale), dlogits, row_stride_, class_stride_});
+    kernels_.logits({chunk_.data() + first, sparse_ ? chunk_masks_.data() + first : nullptr,
+                     next_.data() + first, sparse_ ? next_masks_.data() + first : nullptr, n_rows,
+                     n_next, X_.n_cols, state_.n_classes, state_.W, state_.b,
+                     static_cast<T>(options_.input_scale), dlogits, row_stride_, class_stride_});
     const T* weights = sample_weight_ ? chunk_weights_.data() + first : nullptr;
     const T gradient_scale = T(1) / static_cast<T>(chunk.batch_rows);
-    const auto& arithmetic = arithmetic_kernels<T>();
     if (class_major_) {
-      arithmetic.cross_entropy_columns(dlogits, class_stride_, n_rows, state_.n_classes,
-                                       chunk_labels_.data() + first, weights, gradient_scale,
-                                       losses_.data() + first);
+      arithmetic_.cross_entropy_columns(dlogits, class_stride_, n_rows, state_.n_classes,
+                                        chunk_labels_.data() + first, weights, gradient_scale,
+                                        losses_.data() + first);
     } else {
-      arithmetic.cross_entropy(dlogits, n_rows, state_.n_classes, chunk_labels_.data() + first,
-                               weights, gradient_scale, dlogits, losses_.data() + first);
+      arithmetic_.cross_entropy(dlogits, n_rows, state_.n_classes, chunk_labels_.data() + first,
+                                weights, gradient_scale, dlogits, losses_.data() + first);
     }
   }
 
@@ -217,10 +220,11 @@ class SgdRun {
     update.momentum = static_cast<T>(options_.momentum);
     update.input_scale = static_cast<T>(options_.input_scale);
     update.nesterov = options_.nesterov;
-    storage_kernels(data_, T()).sgd_update(update);
+    kernels_.sgd_update(update);
   }
 
-  void finish_step(const Chunk& chunk) {
+  void finish_step(const Chunk& chunk, std::int64_t step) {
+    if (stop_asked_) last_step_ = step;
     for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i)
       epoch_loss_ += static_cast<double>(losses_[i]);
     if (options_.fit_intercept) update_bias(chunk);
@@ -229,8 +233,8 @@ class SgdRun {
   void update_bias(const Chunk& chunk) {
     if (chunk.first) std::fill_n(db_.data(), state_.n_classes, T(0));
     if (class_major_) {
-      arithmetic_kernels<T>().add_column_sums(dlogits_.data(), class_stride_, chunk.n_rows,
-                                              state_.n_classes, db_.data());
+      arithmetic_.add_column_sums(dlogits_.data(), class_stride_, chunk.n_rows, state_.n_classes,
+                                  db_.data());
     } else {
       for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
         for (std::ptrdiff_t c = 0; c < state_.n_classes; ++c) {
@@ -264,21 +268,28 @@ class SgdRun {
     const auto now = std::chrono::steady_clock::now();
     if (now - last_poll_ < kBetweenPolls) return;
     last_poll_ = now;
-    if (stop_requested_()) stopped_ = true;
+    if (stop_requested_()) stop_asked_ = true;
   }
 
   void end_epoch(std::int64_t epoch) {
-    if (!stopped_) {
-      const double loss = epoch_loss_ / total_weight_;
-      loss_curve_[epoch] = loss;
-      result_.n_epochs = epoch + 1;
-      const auto finite = [](T x) { return std::isfinite(x); };
-      result_.diverged = !std::isfinite(loss) ||
-                         !std::all_of(state_.W, state_.W + state_.n_classes * X_.n_cols, finite) ||
-                         !std::all_of(state_.b, state_.b + state_.n_classes, finite);
+    if (stop_asked_) {
+      result_.stopped = true;
+      last_epoch_ = epoch;
+      return;
     }
-    done_ = stopped_ || result_.diverged;
+    const double loss = epoch_loss_ / total_weight_;
+    loss_curve_[epoch] = loss;
+    result_.n_epochs = epoch + 1;
+    const auto finite = [](T x) { return std::isfinite(x); };
+    result_.diverged = !std::isfinite(loss) ||
+                       !std::all_of(state_.W, state_.W + state_.n_classes * X_.n_cols, finite) ||
+                       !std::all_of(state_.b, state_.b + state_.n_classes, finite);
+    if (result_.diverged) last_epoch_ = epoch;
   }
+
+  // Of one instruction set throughout: another thread may choose another one meanwhile.
+  const StorageKernels<In, T> kernels_;
+  const ArithmeticKernels<T> arithmetic_;
 
   const In* const data_;
   const InputView X_;
@@ -303,8 +314,11 @@ class SgdRun {
 
   Team team_;
   SgdResult result_;
-  // A thread that was late may read these phases after they were written.
-  std::atomic<bool> done_{false}, stopped_{false};
+  // All threads must go through the same phases, those too that come to them late. So the end is
+  // given as the number of the last step and of the last epoch, and not as a flag, which a late
+  // thread would heed too early.
+  std::atomic<bool> stop_asked_{false};
+  std::atomic<std::int64_t> last_step_{INT64_MAX}, last_epoch_;
   double epoch_loss_ = 0.0, total_weight_ = 0.0, products_since_look_ = 0.0;
   std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
 };
