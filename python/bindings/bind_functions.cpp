@@ -17,8 +17,8 @@ struct Rows {
     n = x.shape(1);
   }
   int plan(int n_threads) const {
-    return plan_threads(n_threads, static_cast<double>(n_rows) * static_cast<double>(n) /
-                                       kExponentialsPerNs);
+    return plan_threads(n_threads,
+                        static_cast<double>(n_rows) * static_cast<double>(n) / kExponentialsPerNs);
   }
 };
 

@@ -33,10 +33,9 @@ py::tuple fit_sgd_on_arrays(const py::array& X, const py::array& labels,
   const SgdResult result = with_arithmetic(W, "W", [&](auto zero) {
     using T = decltype(zero);
     const auto* y = checked_data<std::int64_t>(labels, {view.n_rows}, "labels");
-    const T* weights = sample_weight.is_none()
-                           ? nullptr
-                           : checked_data<T>(py::cast<py::array>(sample_weight), {view.n_rows},
-                                             "sample_weight");
+    const T* weights = sample_weight.is_none() ? nullptr
+                                               : checked_data<T>(py::cast<py::array>(sample_weight),
+                                                                 {view.n_rows}, "sample_weight");
     const SgdState<T> state{n_classes, checked_output<T>(W, {n_classes, n_features}, "W"),
                             checked_output<T>(b, {n_classes}, "b"),
                             optional_output<T>(velocity_W, {n_classes, n_features}, "velocity_W"),
@@ -44,11 +43,11 @@ py::tuple fit_sgd_on_arrays(const py::array& X, const py::array& labels,
     require((state.velocity_W == nullptr) == (state.velocity_b == nullptr),
             "velocity_W and velocity_b go together");
     double* losses = checked_output<double>(loss_curve, {options.n_epochs}, "loss_curve");
-    const double rows_of_step = static_cast<double>(std::min<std::int64_t>(options.batch_size,
-                                                                           view.n_rows));
-    options.n_threads = plan_threads(options.n_threads,
-                                     rows_of_step * static_cast<double>(n_features) *
-                                         static_cast<double>(n_classes) / kProductsPerNs);
+    const double rows_of_step =
+        static_cast<double>(std::min<std::int64_t>(options.batch_size, view.n_rows));
+    options.n_threads =
+        plan_threads(options.n_threads, rows_of_step * static_cast<double>(n_features) *
+                                            static_cast<double>(n_classes) / kProductsPerNs);
     const py::gil_scoped_release release;
     return fit_sgd<T>(view, y, weights, options, state, losses, signal_raised);
   });

@@ -22,7 +22,8 @@ inline Storage storage_of(const py::array& a, const char* name) {
   if (py::isinstance<py::array_t<float>>(a)) return Storage::kFloat32;
   if (py::isinstance<py::array_t<double>>(a)) return Storage::kFloat64;
   if (py::isinstance<py::array_t<std::uint8_t>>(a)) return Storage::kUInt8;
-  throw py::type_error(std::string(name) + " must be float32, float64 or uint8 in native byte order");
+  throw py::type_error(std::string(name) +
+                       " must be float32, float64 or uint8 in native byte order");
 }
 
 // A stride in elements. That of an axis with fewer than two entries means nothing.
@@ -38,7 +39,11 @@ inline StridedInputView strided_input(const py::array& a, const char* name) {
   require(a.ndim() == 2, std::string(name) + " must have two dimensions");
   require(a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_,
           std::string(name) + " must be aligned");
-  return {storage,    a.data(), a.shape(0), a.shape(1), element_stride(a, 0, name),
+  return {storage,
+          a.data(),
+          a.shape(0),
+          a.shape(1),
+          element_stride(a, 0, name),
           element_stride(a, 1, name)};
 }
 

@@ -1,5 +1,5 @@
-// The kernels as functions of whole arrays, rows shared among threads. T is float or double, and the
-// type of the arithmetic. Every result has the same bits for any n_threads >= 1.
+// The kernels as functions of whole arrays, rows shared among threads. T is float or double, and
+// the type of the arithmetic. Every result has the same bits for any n_threads >= 1.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // The softmax model: formula, shapes and conventions, and its predictions for whole matrices.
 //
-//   logits = input_scale X W' + b        X (n_samples, n_features), W (n_classes, n_features) row-major
-//   probs  = softmax(logits)             by rows
+//   logits = input_scale X W' + b    X (n_samples, n_features), W (n_classes, n_features) by rows
+//   probs  = softmax(logits)         by rows
 //   loss   = (1 / n_samples) sum_i w_i (-log probs[i, y_i]) + (alpha / 2) |W|^2
 //
 // b is not penalised. The gradient of a batch B in the logits is w_i (probs_i - onehot(y_i)) / |B|,

@@ -14,10 +14,10 @@ using StopRequested = std::function<bool()>;
 
 struct SgdOptions {
   double learning_rate = 0.01;
-  double alpha = 0.0;     // L2 strength of the mean loss
+  double alpha = 0.0;  // L2 strength of the mean loss
   double momentum = 0.0;
   bool nesterov = false;
-  bool shuffle = true;    // the rows anew in every epoch, by seed and number of the epoch alone
+  bool shuffle = true;  // the rows anew in every epoch, by seed and number of the epoch alone
   bool fit_intercept = true;
   double input_scale = 1.0;
   std::int64_t batch_size = 100;  // the last batch of an epoch may be smaller
