@@ -191,8 +191,7 @@ bool Team::claim(int piece, std::uint32_t phase) {
   // Every piece of the phase before has been claimed, so the one claim that finds it so is the
   // first.
   std::uint32_t before = phase - 1;
-  return pieces_[piece].last_claimed.compare_exchange_strong(before, phase,
-                                                             std::memory_order_acq_rel);
+  return at(piece).last_claimed.compare_exchange_strong(before, phase, std::memory_order_acq_rel);
 }
 
 void Team::finish(std::uint32_t phase, int n_threads) {
@@ -219,7 +218,7 @@ void Team::sleep(std::uint32_t phase) const {
 }
 
 void Team::set_absent(int piece, bool absent) {
-  auto& flag = pieces_[piece].absent;
+  auto& flag = at(piece).absent;
   if (flag.load(std::memory_order_relaxed) != absent) flag.store(absent, std::memory_order_relaxed);
 }
 

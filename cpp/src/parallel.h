@@ -92,7 +92,8 @@ class Team {
   void finish(std::uint32_t phase, int n_threads);
   bool spin(std::uint32_t phase) const;
   void sleep(std::uint32_t phase) const;
-  bool is_absent(int piece) { return pieces_[piece].absent.load(std::memory_order_relaxed); }
+  Piece& at(int piece) { return pieces_[static_cast<std::size_t>(piece)]; }
+  bool is_absent(int piece) { return at(piece).absent.load(std::memory_order_relaxed); }
   void set_absent(int piece, bool absent);
 
   std::unique_ptr<Piece[]> pieces_;

@@ -23,7 +23,8 @@ struct ExpConstants<double> {
   static constexpr double kMin = -746.0, kMax = 710.0;
 };
 
-// 1 + r c1 + .. + r^5 c5: 0.8 ULP before rounding.
+// 1 + r c1 + .. + r^5 c5: 0.8 ULP before rounding; at most 2 after it, without an FMA 2.3
+// (measured).
 inline Vec<float> exp_reduced(Vec<float> r) {
   const auto c = [](float x) { return Vec<float>::splat(x); };
   Vec<float> p = fma(r, c(0x1.0fa80cp-7f), c(0x1.573a9ep-5f));
