@@ -216,6 +216,8 @@ def test_intercept():
     assert_array_equal(clf.coef_, [[0.0]])
 
 
+# An old scikit-learn gives a new SciPy options that it no longer likes.
+@pytest.mark.filterwarnings("ignore:scipy.optimize:DeprecationWarning")
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_optimum_is_that_of_scikit_learn(n_classes):
     # Gradient descent on a strongly convex loss shrinks the distance by 1 - rate * alpha each step,
