@@ -13,6 +13,9 @@ namespace fastsoftmax {
 // whole block have no bit; they always count.
 using BlockMask = std::uint64_t*;
 
+// The most rows that a call of sgd_update takes with masks, which it transposes on its stack.
+constexpr std::ptrdiff_t kMaxMaskedRows = 512;
+
 // Logits of some rows (kernels/logits-inl.h).
 template <class In, class Acc>
 struct LogitsArgs {

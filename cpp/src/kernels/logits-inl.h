@@ -60,13 +60,16 @@ void logits_tile(const LogitsArgs<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_
   finish_logits(a, sum, row, c0);
 }
 
-// Of the blocks in a mask, the first of each cache line.
-template <std::ptrdiff_t kBlockBytes>
+template <class In, class Acc>
+constexpr std::ptrdiff_t kBlockBytes = Vec<Acc>::kLanes * static_cast<std::ptrdiff_t>(sizeof(In));
+
+// Of the blocks in a mask, those of kBytes bytes, the first of each cache line.
+template <std::ptrdiff_t kBytes>
 std::uint64_t first_in_line(std::uint64_t bits) {
   constexpr std::uint64_t kEvery[] = {~std::uint64_t{0}, 0x5555555555555555, 0x1111111111111111,
                                       0x0101010101010101, 0x0001000100010001};
   int fold = 0;
-  for (std::ptrdiff_t width = 1; width * kBlockBytes < 64 && fold < 4; width *= 2, ++fold) {
+  for (std::ptrdiff_t width = 1; width * kBytes < 64 && fold < 4; width *= 2, ++fold) {
     bits |= bits >> width;
   }
   return bits & kEvery[fold];
@@ -76,7 +79,6 @@ std::uint64_t first_in_line(std::uint64_t bits) {
 template <int kClasses, class In, class Acc>
 void sparse_logits_tile(const LogitsArgs<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_t c0) {
   using V = Vec<Acc>;
-  constexpr std::ptrdiff_t kBlockBytes = V::kLanes * static_cast<std::ptrdiff_t>(sizeof(In));
   V sum[1][kClasses];
   for (V& s : sum[0]) s = V::zero();
   const In* x = a.rows[row];
@@ -85,7 +87,8 @@ void sparse_logits_tile(const LogitsArgs<In, Acc>& a, std::ptrdiff_t row, std::p
   const bool has_next = c0 == 0 && row < a.n_next;
   for (std::ptrdiff_t word = 0; word * 64 < n_full; ++word) {
     const std::ptrdiff_t first = word * 64 * V::kLanes;
-    std::uint64_t lines = has_next ? first_in_line<kBlockBytes>(a.next_masks[row][word]) : 0;
+    std::uint64_t lines =
+        has_next ? first_in_line<kBlockBytes<In, Acc>>(a.next_masks[row][word]) : 0;
     const In* next = has_next ? a.next[row] + first : nullptr;
     for (std::uint64_t bits = a.masks[row][word]; bits; bits &= bits - 1) {
       const std::ptrdiff_t f = first + __builtin_ctzll(bits) * V::kLanes;
@@ -180,8 +183,7 @@ void find_nonzero(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n
     for (std::ptrdiff_t block = 0, word = 0; block < n_full; ++word) {
       std::uint64_t bits = 0;
       for (int bit = 0; bit < 64 && block < n_full; ++bit, ++block) {
-        const bool any =
-            any_bit<kLanes* static_cast<std::ptrdiff_t>(sizeof(In))>(rows[i] + block * kLanes);
+        const bool any = any_bit<kBlockBytes<In, Acc>>(rows[i] + block * kLanes);
         bits |= std::uint64_t{any} << bit;
       }
       masks[i][word] = bits;

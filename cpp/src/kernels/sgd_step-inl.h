@@ -120,12 +120,10 @@ inline void transpose_bits(std::uint64_t (&a)[64]) {
 }
 
 // Some whole blocks, each with only the rows in which it is not zero: the masks, transposed.
-constexpr std::ptrdiff_t kMaxSparseRows = 512;
-
 template <class In, class Acc>
 void sparse_update(const SgdUpdate<In, Acc>& a, const UpdateRule<In, Acc>& rule,
                    std::ptrdiff_t block_begin, std::ptrdiff_t block_end) {
-  std::uint64_t rows_of_block[kMaxSparseRows / 64][64];
+  std::uint64_t rows_of_block[kMaxMaskedRows / 64][64];
   const std::ptrdiff_t n_groups = (a.n_rows + 63) / 64;
   std::ptrdiff_t word = -1;
   for (std::ptrdiff_t block = block_begin; block < block_end; ++block) {

@@ -22,14 +22,14 @@ namespace {
 
 // The rows of a chunk and their logits stay in a second-level cache of 1 MB between the two passes:
 // the tutorial's batch, 100 x (784 + 10) float32, is 318 KB and one chunk.
-constexpr std::ptrdiff_t kChunkBytes = 512 << 10, kMinChunkRows = 32, kMaxChunkRows = 512;
+constexpr std::ptrdiff_t kChunkBytes = 512 << 10, kMinChunkRows = 32;
 
 template <class In, class T>
 std::ptrdiff_t chunk_rows(std::ptrdiff_t n_features, std::ptrdiff_t n_classes,
                           std::ptrdiff_t batch_size) {
   const auto row_bytes = n_features * static_cast<std::ptrdiff_t>(sizeof(In)) +
                          n_classes * static_cast<std::ptrdiff_t>(sizeof(T));
-  return std::min({batch_size, std::max(kMinChunkRows, kChunkBytes / row_bytes), kMaxChunkRows});
+  return std::min({batch_size, std::max(kMinChunkRows, kChunkBytes / row_bytes), kMaxMaskedRows});
 }
 
 // Up to so many classes, and if there are samples to fill a vector of AVX2, the logits of a chunk
