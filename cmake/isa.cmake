@@ -4,6 +4,7 @@ set(FASTSOFTMAX_ISA_TABLE
     "scalar|.*|"
     "avx2|x86_64|-mavx2 -mfma"
     "avx512|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+    "avx512vl|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl"
     "neon|aarch64|")
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
@@ -33,7 +34,7 @@ function(fastsoftmax_add_isas target)
     add_library(${objects} OBJECT cpp/src/isa/${name}.cpp)
     target_include_directories(${objects} PRIVATE cpp/src)
     target_link_libraries(${objects} PRIVATE fastsoftmax_warnings fastsoftmax_sanitizers)
-    if(name STREQUAL "avx512" AND FASTSOFTMAX_EMULATE_AVX512)
+    if(name MATCHES "^avx512" AND FASTSOFTMAX_EMULATE_AVX512)
       # The ABI of 512-bit arguments is nobody's business: all functions in there are local.
       set(flags "-mavx2 -mfma -Wno-psabi -Wno-ignored-attributes")
       target_include_directories(${objects} PRIVATE ${PROJECT_SOURCE_DIR}/tests/cpp)
@@ -45,7 +46,7 @@ function(fastsoftmax_add_isas target)
     # Contraction off: else a compiler may fuse a * b + c in one tile and not in the next, and the
     # same row would get other bits there. The kernels say fma where they mean it.
     target_compile_options(${objects} PRIVATE ${flags} -ffp-contract=off)
-    if(name STREQUAL "avx512" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    if(name MATCHES "^avx512" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       # GCC's own intrinsics header (gcc bug 105593).
       target_compile_options(${objects} PRIVATE -Wno-uninitialized -Wno-maybe-uninitialized)
     endif()

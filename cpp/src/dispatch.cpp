@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fastsoftmax/isa.h"
@@ -21,7 +22,8 @@ namespace {
 CpuRegisters read_cpu_registers() {
   CpuRegisters cpu{};
   std::uint32_t eax, ebx, ecx, edx;
-  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx)) cpu.leaf1_ecx = ecx;
+  if (__get_cpuid(0, &eax, &ebx, &ecx, &edx)) cpu.leaf0_ebx = ebx;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx)) cpu.leaf1_eax = eax, cpu.leaf1_ecx = ecx;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) cpu.leaf7_ebx = ebx;
   if (cpu.leaf1_ecx & bit_OSXSAVE) {
     std::uint32_t low, high;
@@ -39,6 +41,16 @@ bool machine_has_avx512() { return has_avx512(read_cpu_registers()); }
 #endif
 bool always() { return true; }
 
+// Of two that a machine has, the one that comes later here; but for this one, which is the faster
+// only on some machines.
+bool prefers_avx512vl() {
+#if defined(__x86_64__)
+  return halves_512_bits(read_cpu_registers());
+#else
+  return false;
+#endif
+}
+
 struct Row {
   const char* name;
   bool (*machine_has)();
@@ -53,6 +65,9 @@ constexpr Row kRows[] = {
 #endif
 #if defined(FASTSOFTMAX_HAS_AVX512)
     {"avx512", machine_has_avx512, fill_avx512},
+#endif
+#if defined(FASTSOFTMAX_HAS_AVX512VL)
+    {"avx512vl", machine_has_avx512, fill_avx512vl},
 #endif
 #if defined(FASTSOFTMAX_HAS_NEON)
     {"neon", always, fill_neon},
@@ -73,6 +88,10 @@ const std::vector<Candidate>& candidates() {
       if (!row.machine_has()) continue;
       row.fill(table);
       supported.push_back({row.name, table});
+    }
+    const std::size_t n = supported.size();
+    if (n > 1 && supported[n - 1].name == "avx512vl" && !prefers_avx512vl()) {
+      std::swap(supported[n - 2], supported[n - 1]);
     }
     return supported;
   }();
@@ -119,6 +138,12 @@ bool has_avx2(const CpuRegisters& cpu) {
   constexpr std::uint64_t kXmmYmm = 0x6;
   return os_saves(cpu, kXmmYmm) && (cpu.leaf1_ecx & bit_AVX) && (cpu.leaf1_ecx & bit_FMA) &&
          (cpu.leaf7_ebx & bit_AVX2);
+}
+
+bool halves_512_bits(const CpuRegisters& cpu) {
+  constexpr std::uint32_t kAuth = 0x68747541;  // of "AuthenticAMD"
+  const std::uint32_t family = ((cpu.leaf1_eax >> 8) & 0xf) + ((cpu.leaf1_eax >> 20) & 0xff);
+  return cpu.leaf0_ebx == kAuth && family == 0x19;
 }
 
 bool has_avx512(const CpuRegisters& cpu) {

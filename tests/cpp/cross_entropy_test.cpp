@@ -97,8 +97,63 @@ void check_columns(const Case<T>& c) {
   }
 }
 
+// The logits cut into two parts, scaled and shifted, in rows that are padded: the same numbers come
+// out where the parts add up without rounding, and the same bits for each row by itself.
+template <class T>
+void check_parts(const Case<T>& c) {
+  const std::ptrdiff_t stride = (c.n + 15) / 16 * 16, size = c.n_rows * stride;
+  std::vector<T> parts(static_cast<std::size_t>(2 * size)), b(static_cast<std::size_t>(stride));
+  for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+    for (std::ptrdiff_t j = 0; j < c.n; ++j) {
+      const T z = c.logits[static_cast<std::size_t>(i * c.n + j)];
+      // z = (z / 2 + z / 2) * 1 + 0, without rounding but for the smallest numbers.
+      parts[static_cast<std::size_t>(i * stride + j)] = z / 2;
+      parts[static_cast<std::size_t>(size + i * stride + j)] = z / 2;
+    }
+  }
+  const auto run = [&](std::ptrdiff_t first, std::ptrdiff_t n_rows, T* dlogits, T* losses) {
+    fastsoftmax::arithmetic_kernels<T>().cross_entropy_of_parts(
+        {parts.data() + first * stride, 2, size, stride, n_rows, c.n, T(1), b.data(),
+         c.labels.data() + first, c.weights.empty() ? nullptr : c.weights.data() + first,
+         c.gradient_scale, dlogits, losses});
+  };
+  std::vector<T> dlogits(static_cast<std::size_t>(size)),
+      losses(static_cast<std::size_t>(c.n_rows));
+  run(0, c.n_rows, dlogits.data(), losses.data());
+  std::vector<T> gradient;
+  for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+    gradient.insert(gradient.end(), dlogits.begin() + i * stride,
+                    dlogits.begin() + i * stride + c.n);
+  }
+  for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) check_row(c, i, losses, gradient);
+  std::vector<T> alone(static_cast<std::size_t>(stride));
+  for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+    T loss = 0;
+    run(i, 1, alone.data(), &loss);
+    CHECK(
+        test::same_bits(std::vector<T>{loss}, std::vector<T>{losses[static_cast<std::size_t>(i)]}));
+    CHECK(test::same_bits(
+        std::vector<T>(alone.begin(), alone.begin() + c.n),
+        std::vector<T>(dlogits.begin() + i * stride, dlogits.begin() + i * stride + c.n)));
+  }
+
+  std::vector<T> sums(static_cast<std::size_t>(stride), T(0.5));
+  fastsoftmax::arithmetic_kernels<T>().add_rows(dlogits.data(), stride, c.n_rows, c.n, sums.data());
+  for (std::ptrdiff_t j = 0; j < c.n; ++j) {
+    double sum = 0.5, magnitude = 0.5;
+    for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+      const auto value = static_cast<double>(dlogits[static_cast<std::size_t>(i * stride + j)]);
+      sum += value;
+      magnitude += std::abs(value);
+    }
+    CHECK_NEAR(sums[static_cast<std::size_t>(j)], sum,
+               kEps<T> * static_cast<double>(c.n_rows + 1) * magnitude);
+  }
+}
+
 template <class T>
 void check(const Case<T>& c) {
+  check_parts(c);
   const auto& kernel = fastsoftmax::arithmetic_kernels<T>().cross_entropy;
   for (const Side side : {Side::kEnd, Side::kBegin}) {
     Guarded<T> logits(c.logits, side), weights(c.weights, side);

@@ -15,13 +15,17 @@ bool differs(const fastsoftmax::ArithmeticKernels<Acc>& a,
              const fastsoftmax::ArithmeticKernels<Acc>& b) {
   return a.softmax != b.softmax && a.log_softmax != b.log_softmax && a.logsumexp != b.logsumexp &&
          a.cross_entropy != b.cross_entropy && a.cross_entropy_columns != b.cross_entropy_columns &&
-         a.add_column_sums != b.add_column_sums && a.gemm_pack != b.gemm_pack;
+         a.add_column_sums != b.add_column_sums && a.add_rows != b.add_rows &&
+         a.cross_entropy_of_parts != b.cross_entropy_of_parts && a.gemm_pack != b.gemm_pack;
 }
 template <class In, class Acc>
 bool differs(const fastsoftmax::StorageKernels<In, Acc>& a,
              const fastsoftmax::StorageKernels<In, Acc>& b) {
-  return a.find_nonzero != b.find_nonzero && a.logits != b.logits && a.sgd_update != b.sgd_update &&
-         a.gemm != b.gemm;
+  return a.find_nonzero != b.find_nonzero && a.logits != b.logits &&
+         a.panel_logits_blocks != b.panel_logits_blocks &&
+         a.panel_update_blocks != b.panel_update_blocks && a.sgd_update != b.sgd_update &&
+         a.panel_logits != b.panel_logits && a.panel_update != b.panel_update &&
+         a.gather != b.gather && a.gemm != b.gemm;
 }
 
 // No slot of a has the function of b.

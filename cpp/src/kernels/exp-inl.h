@@ -1,5 +1,5 @@
-// exp over vectors and log of one number, in polynomials that are the same for every instruction
-// set.
+// exp and log, over vectors and of one number, in polynomials that are the same for every
+// instruction set.
 #pragma once
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
@@ -58,48 +58,46 @@ Vec<T> exp(Vec<T> x) {
   return ldexp(exp_reduced(r), n);
 }
 
-// log(x) for the sums that softmax makes: 0, [2^-100, inf] or NaN. x = 2^e m with m in
-// [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1), log m = 2 atanh(s) = 2 s + s z R(z), z = s^2.
+// log(x) for normal x > 0: x = 2^e m with m in [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1),
+// log m = 2 atanh(s) = 2 s + s z R(z), z = s^2. kSqrtHalf are the bits of sqrt(1/2).
 template <class T>
 struct LogConstants;
 template <>
 struct LogConstants<float> {
-  using Bits = std::int32_t;
-  static constexpr int kMantissaBits = 23;
-  static constexpr Bits kSqrtHalf = 0x3f3504f3;
+  static constexpr std::int32_t kSqrtHalf = 0x3f3504f3;
   static constexpr float kLn2Hi = 0x1.628p-1f, kLn2Lo = 0x1.90bfbep-11f;
-  static float R(float z) { return 0x1.55557ap-1f + z * (0x1.995e7ep-2f + z * 0x1.31e9dep-2f); }
+  static constexpr float kR[] = {0x1.31e9dep-2f, 0x1.995e7ep-2f, 0x1.55557ap-1f};
 };
 template <>
 struct LogConstants<double> {
-  using Bits = std::int64_t;
-  static constexpr int kMantissaBits = 52;
-  static constexpr Bits kSqrtHalf = 0x3fe6a09e667f3bcd;
+  static constexpr std::int64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
   static constexpr double kLn2Hi = 0x1.62e42feep-1, kLn2Lo = 0x1.a39ef35793c76p-33;
-  static double R(double z) {
-    double p = 0x1.39a03a90a90bap-3 + z * 0x1.2f154ef4c3b31p-3;
-    p = 0x1.74664cf7ac2d9p-3 + z * p;
-    p = 0x1.c71c51c91f4cfp-3 + z * p;
-    p = 0x1.249249423a857p-2 + z * p;
-    p = 0x1.999999997f8f9p-2 + z * p;
-    return 0x1.5555555555593p-1 + z * p;
-  }
+  static constexpr double kR[] = {0x1.2f154ef4c3b31p-3, 0x1.39a03a90a90bap-3, 0x1.74664cf7ac2d9p-3,
+                                  0x1.c71c51c91f4cfp-3, 0x1.249249423a857p-2, 0x1.999999997f8f9p-2,
+                                  0x1.5555555555593p-1};
 };
 
 template <class T>
-T log(T x) {
+Vec<T> log(Vec<T> x) {
   using C = LogConstants<T>;
+  using V = Vec<T>;
+  V n;
+  const V m = split_exponent(x, C::kSqrtHalf, n), one = V::splat(1);
+  const V s = (m - one) / (m + one), z = s * s;
+  V R = V::zero();
+  for (const T c : C::kR) R = V::splat(c) + z * R;
+  return n * V::splat(C::kLn2Hi) + ((s + s) + (s * z * R + n * V::splat(C::kLn2Lo)));
+}
+
+// log(x) of one number that is a sum of exponentials: 0, [2^-100, inf] or NaN.
+template <class T>
+T log(T x) {
   constexpr T kInfinity = static_cast<T>(__builtin_inf());
   if (x == 0) return -kInfinity;
   if (!(x < kInfinity)) return x;  // infinity and NaN
-  typename C::Bits bits;
-  __builtin_memcpy(&bits, &x, sizeof x);
-  const auto e = (bits - C::kSqrtHalf) >> C::kMantissaBits;
-  bits -= e << C::kMantissaBits;
-  T m;
-  __builtin_memcpy(&m, &bits, sizeof m);
-  const T s = (m - 1) / (m + 1), z = s * s, n = static_cast<T>(e);
-  return n * C::kLn2Hi + (2 * s + (s * z * C::R(z) + n * C::kLn2Lo));
+  T lanes[Vec<T>::kLanes];
+  log(Vec<T>::splat(x)).store(lanes);
+  return lanes[0];
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include "kernels/gemm-inl.h"
 #include "kernels/kernel_table.h"
 #include "kernels/logits-inl.h"
+#include "kernels/panel_logits-inl.h"
+#include "kernels/panel_update-inl.h"
 #include "kernels/sgd_step-inl.h"
 #include "kernels/softmax-inl.h"
 
@@ -17,19 +19,40 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.log_softmax = log_softmax<Acc>;
   table.logsumexp = logsumexp<Acc>;
   table.cross_entropy = cross_entropy<Acc>;
+  table.cross_entropy_of_parts = cross_entropy_of_parts<Acc>;
+  table.add_rows = add_rows<Acc>;
   table.cross_entropy_columns = cross_entropy_columns<Acc>;
   table.add_column_sums = add_column_sums<Acc>;
   table.gemm_pack = gemm_pack<Acc>;
   table.gemm_panel = kGemmPanel<Acc>;
 }
 
+// What must agree on the size of a vector, that skipping a block changes no bit.
 template <class In, class Acc>
-void fill(StorageKernels<In, Acc>& table) {
+void fill_block_kernels(StorageKernels<In, Acc>& table) {
   table.find_nonzero = find_nonzero<In, Acc>;
+  table.gather = gather<In, Acc>;
   table.block_features = Vec<Acc>::kLanes;
   table.logits = logits<In, Acc>;
   table.sgd_update = sgd_update<In, Acc>;
+  table.panel_logits = panel_logits<In, Acc>;
+  table.panel_logits_blocks = panel_logits_blocks<In, Acc>;
+  table.panel_update = panel_update<In, Acc>;
+  table.panel_update_blocks = panel_update_blocks<In, Acc>;
+}
+
+template <class In, class Acc>
+void fill(StorageKernels<In, Acc>& table) {
+  fill_block_kernels(table);
   table.gemm = gemm<In, Acc>;
+}
+
+inline void fill_block_kernels(KernelTable& table) {
+  fill_block_kernels(table.f32_f32);
+  fill_block_kernels(table.u8_f32);
+  fill_block_kernels(table.f64_f64);
+  fill_block_kernels(table.f32_f64);
+  fill_block_kernels(table.u8_f64);
 }
 
 inline void fill_kernels(KernelTable& table) {

@@ -53,6 +53,75 @@ struct SgdUpdate {
   bool nesterov;
 };
 
+// Training keeps the weights of a slice of features in panels: classes in groups of at most 16
+// whose sizes differ by one at the most; for each group its panel, (grains, classes, 16): 16
+// features of each class side by side, then the next 16 features. A tile of any instruction set
+// then finds its weights on one run of whole cache lines. Beyond the last feature there are zeros.
+constexpr std::ptrdiff_t kGrain = 16, kGroupClasses = 16;
+
+// What the passes over the slice have in common.
+template <class In, class Acc>
+struct SliceOfRows {
+  const In* const* rows;   // (n_rows) rows of X
+  const BlockMask* masks;  // (n_rows): word w of the slice at [first_word + w]
+  std::ptrdiff_t n_rows;
+  std::ptrdiff_t first_feature;  // of the slice, in the rows
+  std::ptrdiff_t first_word;     // of the slice, in the masks
+  std::ptrdiff_t n_features, n_classes;
+  std::ptrdiff_t panel_stride;  // features of a panel, a multiple of kGrain
+};
+
+// Rows that are copied into the cache, slice by slice (kernels/logits-inl.h).
+template <class In>
+struct GatherArgs {
+  const In* const* from;  // (n_rows)
+  const In* const* next;  // (n_next) rows to fetch into the cache meanwhile
+  std::ptrdiff_t n_rows, n_next;
+  std::ptrdiff_t first_feature, n_features, first_word;  // of the slice, in rows and masks
+  In* const* to;           // (n_rows), features where they are in from
+  const BlockMask* masks;  // (n_rows) to fill, or null
+};
+
+// The sums over the features of a slice of X W': parts of the logits (kernels/panel_logits-inl.h).
+template <class In, class Acc>
+struct PanelLogits : SliceOfRows<In, Acc> {
+  const Acc* W;  // panels
+  Acc* sums;     // (n_rows, n_classes), row_stride apart
+  std::ptrdiff_t row_stride;
+};
+
+// A step of gradient descent for some features of a slice (kernels/panel_update-inl.h).
+template <class In, class Acc>
+struct PanelUpdate : SliceOfRows<In, Acc> {
+  const Acc* dlogits;  // (n_rows, n_classes), row_stride apart, already divided by the batch's size
+  std::ptrdiff_t row_stride;
+  std::ptrdiff_t begin, end;  // the features: multiples of kGrain, or the end of the slice
+  Acc* W;                     // panels
+  Acc* velocity;              // panels, or null without momentum
+  Acc* gradient;              // panels: the sum over earlier row chunks of the batch, or null
+  bool first_chunk;           // the gradient holds nothing yet
+  bool last_chunk;            // apply the step, rather than store the gradient
+  Acc learning_rate, alpha, momentum, input_scale;
+  bool nesterov;
+};
+
+// The cross-entropy of rows whose logits are scale * (the sum over n_parts of parts) + b, with its
+// gradient in them (kernels/cross_entropy-inl.h). Rows of parts and of dlogits are row_stride apart
+// and padded to whole vectors.
+template <class Acc>
+struct CrossEntropyArgs {
+  const Acc* parts;  // (n_parts, n_rows, n_classes)
+  std::ptrdiff_t n_parts, part_stride, row_stride;
+  std::ptrdiff_t n_rows, n_classes;
+  Acc scale;
+  const Acc* b;                // (n_classes), padded as rows are
+  const std::int64_t* labels;  // (n_rows) in 0..n_classes-1
+  const Acc* weights;          // (n_rows), or null: ones
+  Acc gradient_scale;
+  Acc* dlogits;  // (n_rows, n_classes)
+  Acc* losses;   // (n_rows)
+};
+
 // Kernels that work on numbers of one type.
 template <class Acc>
 struct ArithmeticKernels {
@@ -67,6 +136,10 @@ struct ArithmeticKernels {
   void (*cross_entropy)(const Acc* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
                         const std::int64_t* labels, const Acc* weights, Acc gradient_scale,
                         Acc* dlogits, Acc* losses);
+  void (*cross_entropy_of_parts)(const CrossEntropyArgs<Acc>&);
+  // sums (n) += the sum of the rows of x, which are row_stride apart; both padded to whole vectors.
+  void (*add_rows)(const Acc* x, std::ptrdiff_t row_stride, std::ptrdiff_t n_rows, std::ptrdiff_t n,
+                   Acc* sums);
   // In place of logits that lie class-major: logit c of row i at logits[c * stride + i].
   void (*cross_entropy_columns)(Acc* logits, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
                                 std::ptrdiff_t n, const std::int64_t* labels, const Acc* weights,
@@ -88,8 +161,13 @@ struct StorageKernels {
   void (*find_nonzero)(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
                        std::uint64_t* const* masks);
   std::ptrdiff_t block_features;
+  void (*gather)(const GatherArgs<In>&);
   void (*logits)(const LogitsArgs<In, Acc>&);
   void (*sgd_update)(const SgdUpdate<In, Acc>&);
+  void (*panel_logits)(const PanelLogits<In, Acc>&);         // every feature; no masks
+  void (*panel_logits_blocks)(const PanelLogits<In, Acc>&);  // the blocks in the masks
+  void (*panel_update)(const PanelUpdate<In, Acc>&);
+  void (*panel_update_blocks)(const PanelUpdate<In, Acc>&);
   // C (m, n) = A (m, k) . packed, added to C if accumulate; A has any strides, C contiguous
   // columns.
   void (*gemm)(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride, const Acc* packed,
@@ -113,6 +191,7 @@ struct KernelTable {
 void fill_scalar(KernelTable& table);
 void fill_avx2(KernelTable& table);
 void fill_avx512(KernelTable& table);
+void fill_avx512vl(KernelTable& table);
 void fill_neon(KernelTable& table);
 
 }  // namespace fastsoftmax

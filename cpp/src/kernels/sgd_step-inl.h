@@ -12,12 +12,13 @@ namespace {
 
 // The new weights from the gradient of the loss, v <- momentum v - learning_rate g, W <- W + v,
 // with Nesterov's look-ahead W <- W + momentum v - learning_rate g (Sutskever et al., ICML 2013).
-template <class In, class Acc>
+template <class Acc>
 struct UpdateRule {
   Vec<Acc> scale, alpha, minus_rate, momentum;
   bool has_velocity, nesterov;
 
-  explicit UpdateRule(const SgdUpdate<In, Acc>& a)
+  template <class Args>
+  explicit UpdateRule(const Args& a)
       : scale(Vec<Acc>::splat(a.input_scale)),
         alpha(Vec<Acc>::splat(a.alpha)),
         minus_rate(Vec<Acc>::splat(-a.learning_rate)),
@@ -25,12 +26,12 @@ struct UpdateRule {
         has_velocity(a.velocity != nullptr),
         nesterov(a.nesterov) {}
 
+  void apply_plain(Vec<Acc> gradient, Vec<Acc>& w) const {
+    w = fma(minus_rate, fma(gradient, scale, alpha * w), w);
+  }
   void apply(Vec<Acc> gradient, Vec<Acc>& w, Vec<Acc>& v) const {
+    if (!has_velocity) return apply_plain(gradient, w);
     gradient = fma(gradient, scale, alpha * w);
-    if (!has_velocity) {
-      w = fma(minus_rate, gradient, w);
-      return;
-    }
     v = fma(momentum, v, minus_rate * gradient);
     w = nesterov ? w + fma(momentum, v, minus_rate * gradient) : w + v;
   }
@@ -40,7 +41,7 @@ struct UpdateRule {
 // features from f on (one of n_lanes lanes, if kMasked) and kClasses classes, then steps; the
 // gradient never leaves the registers unless the batch comes in several row chunks.
 template <int kVecs, int kClasses, bool kMasked, class In, class Acc, class ForRows>
-void update_tile(const SgdUpdate<In, Acc>& a, const UpdateRule<In, Acc>& rule, std::ptrdiff_t f,
+void update_tile(const SgdUpdate<In, Acc>& a, const UpdateRule<Acc>& rule, std::ptrdiff_t f,
                  std::ptrdiff_t c0, std::ptrdiff_t n_lanes, const ForRows& for_rows) {
   using V = Vec<Acc>;
   const auto read = [&](const auto* p) {
@@ -85,8 +86,8 @@ void update_tile(const SgdUpdate<In, Acc>& a, const UpdateRule<In, Acc>& rule, s
 }
 
 template <class In, class Acc>
-void dense_update(const SgdUpdate<In, Acc>& a, const UpdateRule<In, Acc>& rule,
-                  std::ptrdiff_t begin, std::ptrdiff_t end) {
+void dense_update(const SgdUpdate<In, Acc>& a, const UpdateRule<Acc>& rule, std::ptrdiff_t begin,
+                  std::ptrdiff_t end) {
   constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes, kSpan = kUpdateVecs * kLanes;
   // Classes inside: the lines of X that a span of features touches stay in the first-level cache.
   std::ptrdiff_t f = begin;
@@ -121,7 +122,7 @@ inline void transpose_bits(std::uint64_t (&a)[64]) {
 
 // Some whole blocks, each with only the rows in which it is not zero: the masks, transposed.
 template <class In, class Acc>
-void sparse_update(const SgdUpdate<In, Acc>& a, const UpdateRule<In, Acc>& rule,
+void sparse_update(const SgdUpdate<In, Acc>& a, const UpdateRule<Acc>& rule,
                    std::ptrdiff_t block_begin, std::ptrdiff_t block_end) {
   std::uint64_t rows_of_block[kMaxMaskedRows / 64][64];
   const std::ptrdiff_t n_groups = (a.n_rows + 63) / 64;
@@ -153,7 +154,7 @@ void sparse_update(const SgdUpdate<In, Acc>& a, const UpdateRule<In, Acc>& rule,
 template <class In, class Acc>
 void sgd_update(const SgdUpdate<In, Acc>& a) {
   constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
-  const UpdateRule<In, Acc> rule(a);
+  const UpdateRule<Acc> rule(a);
   std::ptrdiff_t dense_begin = a.feature_begin;
   if (a.masks) {
     // Features before the first whole block and after the last one are few, and dense.

@@ -100,14 +100,38 @@ inline Vec<double> round(Vec<double> x) {
   return {_mm256_round_pd(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
 
+inline __m128 add_halves(Vec<float> a) {
+  return _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+}
+inline __m128d add_halves(Vec<double> a) {
+  return _mm_add_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
+}
 inline float reduce_add(Vec<float> a) {
-  __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
-  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  __m128 s = add_halves(a);
+  s = _mm_add_ps(s, _mm_movehdup_ps(s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehl_ps(s, s)));
 }
 inline double reduce_add(Vec<double> a) {
-  const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
+  const __m128d s = add_halves(a);
   return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+inline unsigned zero_words(const unsigned char* p) {
+  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const __m256i is_zero = _mm256_cmpeq_epi64(words, _mm256_setzero_si256());
+  return static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(is_zero)));
+}
+inline std::uint64_t nonzero_words(const unsigned char* p) {
+  return (zero_words(p) | zero_words(p + 32) << 4) ^ 0xffu;
+}
+template <class T>
+constexpr int kSumGroup = 16 / sizeof(T);
+inline void store_sums(const Vec<float>* v, float* p) {
+  const __m128 low = _mm_hadd_ps(add_halves(v[0]), add_halves(v[1]));
+  const __m128 high = _mm_hadd_ps(add_halves(v[2]), add_halves(v[3]));
+  _mm_storeu_ps(p, _mm_hadd_ps(low, high));
+}
+inline void store_sums(const Vec<double>* v, double* p) {
+  _mm_storeu_pd(p, _mm_hadd_pd(add_halves(v[0]), add_halves(v[1])));
 }
 inline float reduce_max(Vec<float> a) {
   __m128 s = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
@@ -133,6 +157,26 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
   const __m256i a = _mm256_slli_epi64(_mm256_cvtepi32_epi64(_mm_add_epi32(half, bias)), 52);
   const __m256i b = _mm256_slli_epi64(_mm256_cvtepi32_epi64(_mm_add_epi32(rest, bias)), 52);
   return {_mm256_mul_pd(_mm256_mul_pd(x.v, _mm256_castsi256_pd(a)), _mm256_castsi256_pd(b))};
+}
+
+inline Vec<float> split_exponent(Vec<float> x, std::int32_t low, Vec<float>& exponent) {
+  const __m256i bits = _mm256_castps_si256(x.v);
+  const __m256i e = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(low)), 23);
+  exponent = {_mm256_cvtepi32_ps(e)};
+  return {_mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(e, 23)))};
+}
+// There is no arithmetic shift of 64 bits, nor a conversion: the exponent is shifted with 2048
+// added to it, and converted as the lowest bits of 2^52.
+inline Vec<double> split_exponent(Vec<double> x, std::int64_t low, Vec<double>& exponent) {
+  const __m256i bits = _mm256_castpd_si256(x.v);
+  const __m256i raised =
+      _mm256_sub_epi64(bits, _mm256_set1_epi64x(low - (std::int64_t{1024} << 52)));
+  const __m256i e = _mm256_srli_epi64(raised, 52);
+  const __m256d two52 = _mm256_set1_pd(0x1p52);
+  exponent = {
+      _mm256_sub_pd(_mm256_or_pd(_mm256_castsi256_pd(e), two52), _mm256_set1_pd(0x1p52 + 1024))};
+  const __m256i shift = _mm256_slli_epi64(_mm256_sub_epi64(e, _mm256_set1_epi64x(1024)), 52);
+  return {_mm256_castsi256_pd(_mm256_sub_epi64(bits, shift))};
 }
 
 // Sixteen registers: 10 accumulators, 2 of x and one broadcast or W; 6 x 2 + 2 + 1 for gemm.

@@ -97,12 +97,54 @@ inline Vec<float> round(Vec<float> x) {
 inline Vec<double> round(Vec<double> x) {
   return {_mm512_roundscale_pd(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-inline float reduce_add(Vec<float> a) { return _mm512_reduce_add_ps(a.v); }
-inline double reduce_add(Vec<double> a) { return _mm512_reduce_add_pd(a.v); }
+inline __m128 add_quarters(Vec<float> a) {
+  const __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+}
+inline __m128d add_quarters(Vec<double> a) {
+  const __m256d s = _mm256_add_pd(_mm512_castpd512_pd256(a.v), _mm512_extractf64x4_pd(a.v, 1));
+  return _mm_add_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
+}
+inline float reduce_add(Vec<float> a) {
+  __m128 s = add_quarters(a);
+  s = _mm_add_ps(s, _mm_movehdup_ps(s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehl_ps(s, s)));
+}
+inline double reduce_add(Vec<double> a) {
+  const __m128d s = add_quarters(a);
+  return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+inline std::uint64_t nonzero_words(const unsigned char* p) {
+  const __m512i words = _mm512_loadu_si512(p);
+  return _mm512_test_epi64_mask(words, words);
+}
+template <class T>
+constexpr int kSumGroup = 16 / sizeof(T);
+inline void store_sums(const Vec<float>* v, float* p) {
+  const __m128 low = _mm_hadd_ps(add_quarters(v[0]), add_quarters(v[1]));
+  const __m128 high = _mm_hadd_ps(add_quarters(v[2]), add_quarters(v[3]));
+  _mm_storeu_ps(p, _mm_hadd_ps(low, high));
+}
+inline void store_sums(const Vec<double>* v, double* p) {
+  _mm_storeu_pd(p, _mm_hadd_pd(add_quarters(v[0]), add_quarters(v[1])));
+}
 inline float reduce_max(Vec<float> a) { return _mm512_reduce_max_ps(a.v); }
 inline double reduce_max(Vec<double> a) { return _mm512_reduce_max_pd(a.v); }
 inline Vec<float> ldexp(Vec<float> x, Vec<float> n) { return {_mm512_scalef_ps(x.v, n.v)}; }
 inline Vec<double> ldexp(Vec<double> x, Vec<double> n) { return {_mm512_scalef_pd(x.v, n.v)}; }
+
+inline Vec<float> split_exponent(Vec<float> x, std::int32_t low, Vec<float>& exponent) {
+  const __m512i bits = _mm512_castps_si512(x.v);
+  const __m512i e = _mm512_srai_epi32(_mm512_sub_epi32(bits, _mm512_set1_epi32(low)), 23);
+  exponent = {_mm512_cvtepi32_ps(e)};
+  return {_mm512_castsi512_ps(_mm512_sub_epi32(bits, _mm512_slli_epi32(e, 23)))};
+}
+inline Vec<double> split_exponent(Vec<double> x, std::int64_t low, Vec<double>& exponent) {
+  const __m512i bits = _mm512_castpd_si512(x.v);
+  const __m512i e = _mm512_srai_epi64(_mm512_sub_epi64(bits, _mm512_set1_epi64(low)), 52);
+  exponent = {_mm512_cvtepi64_pd(e)};
+  return {_mm512_castsi512_pd(_mm512_sub_epi64(bits, _mm512_slli_epi64(e, 52)))};
+}
 
 // Thirty-two registers: 20 accumulators leave room for x and W; 12 x 2 + 2 + 1 for gemm.
 constexpr int kLogitsRows = 2, kLogitsClasses = 10;

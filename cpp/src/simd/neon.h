@@ -104,6 +104,20 @@ inline Vec<float> round(Vec<float> x) { return {vrndnq_f32(x.v)}; }
 inline Vec<double> round(Vec<double> x) { return {vrndnq_f64(x.v)}; }
 inline float reduce_add(Vec<float> a) { return vaddvq_f32(a.v); }
 inline double reduce_add(Vec<double> a) { return vaddvq_f64(a.v); }
+inline std::uint64_t nonzero_words(const unsigned char* p) {
+  std::uint64_t words[8], bits = 0;
+  __builtin_memcpy(words, p, sizeof words);
+  for (int i = 0; i < 8; ++i) bits |= std::uint64_t{words[i] != 0} << i;
+  return bits;
+}
+template <class T>
+constexpr int kSumGroup = 16 / sizeof(T);
+inline void store_sums(const Vec<float>* v, float* p) {
+  vst1q_f32(p, vpaddq_f32(vpaddq_f32(v[0].v, v[1].v), vpaddq_f32(v[2].v, v[3].v)));
+}
+inline void store_sums(const Vec<double>* v, double* p) {
+  vst1q_f64(p, vpaddq_f64(v[0].v, v[1].v));
+}
 inline float reduce_max(Vec<float> a) { return vmaxvq_f32(a.v); }
 inline double reduce_max(Vec<double> a) { return vmaxvq_f64(a.v); }
 
@@ -121,6 +135,19 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
   const int64x2_t a = vshlq_n_s64(vaddq_s64(half, bias), 52);
   const int64x2_t b = vshlq_n_s64(vaddq_s64(rest, bias), 52);
   return {vmulq_f64(vmulq_f64(x.v, vreinterpretq_f64_s64(a)), vreinterpretq_f64_s64(b))};
+}
+
+inline Vec<float> split_exponent(Vec<float> x, std::int32_t low, Vec<float>& exponent) {
+  const int32x4_t bits = vreinterpretq_s32_f32(x.v);
+  const int32x4_t e = vshrq_n_s32(vsubq_s32(bits, vdupq_n_s32(low)), 23);
+  exponent = {vcvtq_f32_s32(e)};
+  return {vreinterpretq_f32_s32(vsubq_s32(bits, vshlq_n_s32(e, 23)))};
+}
+inline Vec<double> split_exponent(Vec<double> x, std::int64_t low, Vec<double>& exponent) {
+  const int64x2_t bits = vreinterpretq_s64_f64(x.v);
+  const int64x2_t e = vshrq_n_s64(vsubq_s64(bits, vdupq_n_s64(low)), 52);
+  exponent = {vcvtq_f64_s64(e)};
+  return {vreinterpretq_f64_s64(vsubq_s64(bits, vshlq_n_s64(e, 52)))};
 }
 
 // Thirty-two registers: 20 accumulators leave room for x and W; 8 x 2 + 2 + 1 for gemm.

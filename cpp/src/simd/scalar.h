@@ -19,6 +19,10 @@ namespace {
 //   round(x)                   to the nearest integer, ties to even; |x| < 2^22
 //   ldexp(x, n)                x * 2^n for integral n with |n| < 1100, right into the subnormals
 //   reduce_add(x), reduce_max(x)
+//   store_sums(v, p)           p[i] = reduce_add(v[i]), with the same bits, for kSumGroup vectors
+//   nonzero_words(p)           bit i: the i-th of eight 64-bit words at p is not zero
+//   split_exponent(x, low, e)  m with x = m * 2^e for normal x > 0, m in [c, 2 c), c given by its
+//                              bits, low
 template <class T>
 struct Vec {
   static constexpr std::ptrdiff_t kLanes = 1;
@@ -79,6 +83,36 @@ T reduce_add(Vec<T> a) {
 template <class T>
 T reduce_max(Vec<T> a) {
   return a.v;
+}
+inline std::uint64_t nonzero_words(const unsigned char* p) {
+  std::uint64_t words[8], bits = 0;
+  __builtin_memcpy(words, p, sizeof words);
+  for (int i = 0; i < 8; ++i) bits |= std::uint64_t{words[i] != 0} << i;
+  return bits;
+}
+template <class T>
+constexpr int kSumGroup = 1;
+template <class T>
+void store_sums(const Vec<T>* v, T* p) {
+  *p = v->v;
+}
+inline Vec<float> split_exponent(Vec<float> x, std::int32_t low, Vec<float>& exponent) {
+  std::int32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof x);
+  const std::int32_t e = (bits - low) >> 23;
+  bits -= e * (1 << 23);
+  __builtin_memcpy(&x, &bits, sizeof x);
+  exponent = {static_cast<float>(e)};
+  return x;
+}
+inline Vec<double> split_exponent(Vec<double> x, std::int64_t low, Vec<double>& exponent) {
+  std::int64_t bits;
+  __builtin_memcpy(&bits, &x, sizeof x);
+  const std::int64_t e = (bits - low) >> 52;
+  bits -= e * (std::int64_t{1} << 52);
+  __builtin_memcpy(&x, &bits, sizeof x);
+  exponent = {static_cast<double>(e)};
+  return x;
 }
 
 // Adding 1.5 * 2^(mantissa bits) leaves no fraction bits: the hardware's own rounding does the

@@ -1,0 +1,144 @@
+// The forward pass of training: sums over a slice of the features, with the weights in panels.
+//
+// A tile of accumulators stays in registers, with vectors along the features. The bits of a sum
+// depend on its row, class and slice alone, never on the tile it falls into or on whether blocks of
+// zeros are skipped: x + 0 * w is x. Threads may share the rows in any way.
+#pragma once
+
+#include "kernels/logits-inl.h"
+
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+// Where the weights of a group begin, and how far apart its grains are.
+template <class Acc>
+struct Panel {
+  Acc* W;
+  std::ptrdiff_t grain_stride;
+
+  // Of the first class of a vector of features from f on; the next class is kGrain further.
+  Acc* at(std::ptrdiff_t f) const { return W + f / kGrain * grain_stride + f % kGrain; }
+};
+
+// f(first class, panel of it, Count<number of classes>) over tiles of at most kMax classes, none of
+// which crosses groups.
+template <int kMax, class Acc, class F>
+void for_each_class_tile(Acc* W, std::ptrdiff_t n_classes, std::ptrdiff_t panel_stride,
+                         const F& f) {
+  const auto for_group = [&](std::ptrdiff_t begin, std::ptrdiff_t size) {
+    for_each_block<kMax>(size, [&](std::ptrdiff_t c, auto n_tile_classes) {
+      f(begin + c, Panel<Acc>{W + begin * panel_stride + c * kGrain, size * kGrain},
+        n_tile_classes);
+    });
+  };
+  if (n_classes <= kGroupClasses) return for_group(0, n_classes);
+  const std::ptrdiff_t n_groups = (n_classes + kGroupClasses - 1) / kGroupClasses;
+  for (std::ptrdiff_t group = 0, begin = 0; group < n_groups; ++group) {
+    const std::ptrdiff_t end = (group + 1) * n_classes / n_groups;
+    for_group(begin, end - begin);
+    begin = end;
+  }
+}
+
+template <int kClasses, class Acc>
+void store_all_sums(const Vec<Acc> (&sum)[kClasses], Acc* out) {
+  int c = 0;
+  for (; c + kSumGroup<Acc> <= kClasses; c += kSumGroup<Acc>) store_sums(sum + c, out + c);
+  for (; c < kClasses; ++c) out[c] = reduce_add(sum[c]);
+}
+
+template <int kRows, int kClasses, class In, class Acc>
+void panel_logits_tile(const PanelLogits<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_t c0,
+                       const Panel<const Acc>& panel) {
+  using V = Vec<Acc>;
+  V sum[kRows][kClasses];
+  for (auto& of_row : sum) {
+    for (V& s : of_row) s = V::zero();
+  }
+  const In* rows[kRows];
+  for (int r = 0; r < kRows; ++r) rows[r] = a.rows[row + r] + a.first_feature;
+  const auto accumulate = [&](std::ptrdiff_t f, const auto& load_x) {
+    V x[kRows];
+    for (int r = 0; r < kRows; ++r) x[r] = load_x(rows[r] + f);
+    const Acc* W = panel.at(f);
+    for (int c = 0; c < kClasses; ++c) {
+      const V w = V::load(W + c * kGrain);
+      for (int r = 0; r < kRows; ++r) sum[r][c] = fma(x[r], w, sum[r][c]);
+    }
+  };
+  std::ptrdiff_t f = 0;
+  for (; f + V::kLanes <= a.n_features; f += V::kLanes) {
+    accumulate(f, [](const In* p) { return load<Acc>(p); });
+  }
+  if (const std::ptrdiff_t n = a.n_features - f; n > 0) {
+    accumulate(f, [n](const In* p) { return load_n<Acc>(p, n); });
+  }
+  for (int r = 0; r < kRows; ++r) {
+    store_all_sums(sum[r], a.sums + (row + r) * a.row_stride + c0);
+  }
+}
+
+// One row, only the blocks that its mask names.
+template <int kClasses, class In, class Acc>
+void panel_logits_row(const PanelLogits<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_t c0,
+                      const Panel<const Acc>& panel) {
+  using V = Vec<Acc>;
+  V sum[kClasses];
+  for (V& s : sum) s = V::zero();
+  const In* x = a.rows[row] + a.first_feature;
+  const std::ptrdiff_t n_full = a.n_features / V::kLanes;
+  const auto accumulate = [&](std::ptrdiff_t f, V v) {
+    const Acc* W = panel.at(f);
+    for (int c = 0; c < kClasses; ++c) sum[c] = fma(v, V::load(W + c * kGrain), sum[c]);
+  };
+  for (std::ptrdiff_t word = 0; word * 64 < n_full; ++word) {
+    const std::ptrdiff_t first = word * 64 * V::kLanes, at = a.first_word + word;
+    for (std::uint64_t bits = a.masks[row][at]; bits; bits &= bits - 1) {
+      const std::ptrdiff_t f = first + __builtin_ctzll(bits) * V::kLanes;
+      accumulate(f, load<Acc>(x + f));
+    }
+  }
+  if (const std::ptrdiff_t f = n_full * V::kLanes, n = a.n_features - f; n > 0) {
+    accumulate(f, load_n<Acc>(x + f, n));
+  }
+  store_all_sums(sum, a.sums + row * a.row_stride + c0);
+}
+
+// Many classes: the panel of a group stays in the first-level cache while all rows pass. Few: W
+// does as a whole, and each row is read once.
+template <class In, class Acc>
+void panel_logits(const PanelLogits<In, Acc>& a) {
+  const std::ptrdiff_t turn = a.n_classes > kGroupClasses ? a.n_rows : kLogitsRows;
+  for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += turn) {
+    const std::ptrdiff_t end = begin + turn < a.n_rows ? begin + turn : a.n_rows;
+    for_each_class_tile<kLogitsClasses>(
+        a.W, a.n_classes, a.panel_stride,
+        [&](std::ptrdiff_t c0, const Panel<const Acc>& panel, auto n_tile_classes) {
+          constexpr int kClasses = decltype(n_tile_classes)::value;
+          std::ptrdiff_t row = begin;
+          for (; row + kLogitsRows <= end; row += kLogitsRows) {
+            panel_logits_tile<kLogitsRows, kClasses>(a, row, c0, panel);
+          }
+          for (; row < end; ++row) panel_logits_tile<1, kClasses>(a, row, c0, panel);
+        });
+  }
+}
+
+template <class In, class Acc>
+void panel_logits_blocks(const PanelLogits<In, Acc>& a) {
+  // One tile alone: nothing is read twice.
+  const bool one_by_one = a.n_classes > kSparseClasses && a.n_classes <= kGroupClasses;
+  const std::ptrdiff_t turn = one_by_one ? 1 : a.n_rows;
+  for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += turn) {
+    for_each_class_tile<kSparseClasses>(
+        a.W, a.n_classes, a.panel_stride,
+        [&](std::ptrdiff_t c0, const Panel<const Acc>& panel, auto n_tile_classes) {
+          for (std::ptrdiff_t row = begin; row < begin + turn; ++row) {
+            panel_logits_row<decltype(n_tile_classes)::value>(a, row, c0, panel);
+          }
+        });
+  }
+}
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

@@ -1,0 +1,132 @@
+// The backward pass of training over a slice of the features, fused with the update of W: the
+// gradient stays in registers.
+//
+// The bits of a weight depend on its feature and class alone, never on the tile it falls into or on
+// whether blocks of zeros are skipped. Threads may share the features in any way.
+#pragma once
+
+#include "kernels/panel_logits-inl.h"
+#include "kernels/sgd_step-inl.h"
+
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+// Sums dlogits' . X over the rows (for_rows calls back with each that counts) for kVecs vectors of
+// features from f on (one of n_lanes lanes, if kMasked) and kClasses classes, then steps; the
+// gradient never leaves the registers unless the batch comes in several row chunks. Where the last
+// vector has no features, W holds zeros, and x = 0 keeps them so.
+template <int kVecs, int kClasses, bool kMasked, class In, class Acc, class ForRows>
+void panel_update_tile(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rule, std::ptrdiff_t f,
+                       std::ptrdiff_t n_lanes, std::ptrdiff_t c0, const Panel<Acc>& panel,
+                       const ForRows& for_rows) {
+  using V = Vec<Acc>;
+  V g[kClasses][kVecs];
+  const auto for_each_vec = [&](const auto& body) {
+    for (int k = 0; k < kVecs; ++k) {
+      const std::ptrdiff_t at = panel.at(f + k * V::kLanes) - a.W;
+      for (int c = 0; c < kClasses; ++c) body(g[c][k], at + c * kGrain);
+    }
+  };
+  for_each_vec([&](V& sum, std::ptrdiff_t at) {
+    sum = a.gradient && !a.first_chunk ? V::load(a.gradient + at) : V::zero();
+  });
+  const In* const* rows = a.rows;
+  const Acc* dlogits = a.dlogits + c0;
+  const std::ptrdiff_t first = a.first_feature + f, row_stride = a.row_stride;
+  for_rows([&](std::ptrdiff_t i) {
+    V x[kVecs];
+    for (int k = 0; k < kVecs; ++k) {
+      const In* p = rows[i] + first + k * V::kLanes;
+      if constexpr (kMasked) {
+        x[k] = load_n<Acc>(p, n_lanes);
+      } else {
+        x[k] = load<Acc>(p);
+      }
+    }
+    for (int c = 0; c < kClasses; ++c) {
+      const V d = V::splat(dlogits[i * row_stride + c]);
+      for (int k = 0; k < kVecs; ++k) g[c][k] = fma(d, x[k], g[c][k]);
+    }
+  });
+  if (!a.velocity && !a.gradient) {  // the usual case, without questions: 8 % of the pass
+    for_each_vec([&](V sum, std::ptrdiff_t at) {
+      V w = V::load(a.W + at);
+      rule.apply_plain(sum, w);
+      w.store(a.W + at);
+    });
+    return;
+  }
+  for_each_vec([&](V sum, std::ptrdiff_t at) {
+    if (!a.last_chunk) return sum.store(a.gradient + at);
+    V w = V::load(a.W + at);
+    V v = a.velocity ? V::load(a.velocity + at) : V::zero();
+    rule.apply(sum, w, v);
+    w.store(a.W + at);
+    if (a.velocity) v.store(a.velocity + at);
+  });
+}
+
+template <class In, class Acc>
+void dense_panel_update(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rule,
+                        std::ptrdiff_t begin, std::ptrdiff_t end) {
+  constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes, kSpan = kUpdateVecs * kLanes;
+  // Classes inside: the lines of X that a span of features touches stay in the first-level cache.
+  std::ptrdiff_t f = begin;
+  const auto sweep = [&](auto n_vecs, auto masked, std::ptrdiff_t n_lanes) {
+    const auto for_rows = [&](const auto& body) {
+      for (std::ptrdiff_t i = 0; i < a.n_rows; ++i) body(i);
+    };
+    for_each_class_tile<kUpdateClasses>(
+        a.W, a.n_classes, a.panel_stride,
+        [&](std::ptrdiff_t c0, const Panel<Acc>& panel, auto n_tile_classes) {
+          panel_update_tile<decltype(n_vecs)::value, decltype(n_tile_classes)::value,
+                            decltype(masked)::value != 0>(a, rule, f, n_lanes, c0, panel, for_rows);
+        });
+  };
+  for (; f + kSpan <= end; f += kSpan) sweep(Count<kUpdateVecs>(), Count<0>(), kLanes);
+  for (; f + kLanes <= end; f += kLanes) sweep(Count<1>(), Count<0>(), kLanes);
+  if (f < end) sweep(Count<1>(), Count<1>(), end - f);
+}
+
+template <class In, class Acc>
+void panel_update(const PanelUpdate<In, Acc>& a) {
+  dense_panel_update(a, UpdateRule<Acc>(a), a.begin, a.end);
+}
+
+// Whole blocks, each with only the rows in which it is not zero: the masks, transposed.
+template <class In, class Acc>
+void panel_update_blocks(const PanelUpdate<In, Acc>& a) {
+  constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
+  const UpdateRule<Acc> rule(a);
+  std::uint64_t rows_of_block[kMaxMaskedRows / 64][64];
+  const std::ptrdiff_t n_groups = (a.n_rows + 63) / 64;
+  std::ptrdiff_t word = -1;
+  for (std::ptrdiff_t block = a.begin / kLanes; block < a.end / kLanes; ++block) {
+    if (block / 64 != word) {
+      word = block / 64;
+      for (std::ptrdiff_t group = 0; group < n_groups; ++group) {
+        for (std::ptrdiff_t i = 0, row = 64 * group; i < 64; ++i, ++row) {
+          rows_of_block[group][i] = row < a.n_rows ? a.masks[row][a.first_word + word] : 0;
+        }
+        transpose_bits(rows_of_block[group]);
+      }
+    }
+    const auto for_rows = [&](const auto& body) {
+      for (std::ptrdiff_t group = 0; group < n_groups; ++group) {
+        for (std::uint64_t bits = rows_of_block[group][block % 64]; bits; bits &= bits - 1) {
+          body(64 * group + __builtin_ctzll(bits));
+        }
+      }
+    };
+    for_each_class_tile<kSparseClasses>(
+        a.W, a.n_classes, a.panel_stride,
+        [&](std::ptrdiff_t c0, const Panel<Acc>& panel, auto n_tile_classes) {
+          panel_update_tile<1, decltype(n_tile_classes)::value, false>(a, rule, block * kLanes,
+                                                                       kLanes, c0, panel, for_rows);
+        });
+  }
+  dense_panel_update(a, rule, a.end / kLanes * kLanes, a.end);  // less than a block: it has no bit
+}
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

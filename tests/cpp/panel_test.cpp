@@ -1,0 +1,295 @@
+// The kernels of training over slices of the features, with the weights in panels: against naive
+// sums in float64; where blocks of zeros are skipped, and however rows and features are shared out,
+// the very same bits. Rows are gathered bit for bit, with masks as naive loops find them.
+//
+// Tolerances: a sum of n terms is off by at most n roundings of the sum of their sizes; the step
+// takes five more (the scale, the penalty, the rate, momentum, the sum).
+#include <algorithm>
+#include <array>
+
+#include "data.h"
+#include "for_each_isa.h"
+#include "guarded.h"
+#include "reference.h"
+#include "solvers/slices.h"
+
+namespace {
+
+using fastsoftmax::AlignedBuffer;
+using fastsoftmax::Range;
+using fastsoftmax::Slices;
+using test::Guarded;
+using test::kEps;
+using test::Side;
+
+template <class In, class Acc>
+struct Case {
+  std::ptrdiff_t n_rows, d, K, stride;  // stride of sums and dlogits
+  std::vector<In> X;
+  std::vector<Acc> W, velocity, dlogits;
+
+  Case(std::ptrdiff_t rows, std::ptrdiff_t features, std::ptrdiff_t classes)
+      : n_rows(rows), d(features), K(classes), stride((classes + 15) / 16 * 16) {
+    const auto seed = static_cast<std::uint64_t>(rows * 10000 + features * 100 + classes);
+    X = test::uniform<In>(rows * d, seed);
+    test::Random random(seed + 1);
+    for (std::ptrdiff_t i = 0; i < rows * d;) {  // stretches of zeros and of numbers, of any length
+      const bool zero = random.next() % 2;
+      const std::ptrdiff_t end = std::min<std::ptrdiff_t>(rows * d, i + 1 + random.next() % 40);
+      if (zero) std::fill(X.begin() + i, X.begin() + end, In(0));
+      i = end;
+    }
+    W = test::uniform<Acc>(K * d, seed + 2);
+    velocity = test::uniform<Acc>(K * d, seed + 3);
+    dlogits = test::uniform<Acc>(rows * stride, seed + 4);
+  }
+  double x(std::ptrdiff_t i, std::ptrdiff_t f) const {
+    return static_cast<double>(X[static_cast<std::size_t>(i * d + f)]);
+  }
+  double w(std::ptrdiff_t c, std::ptrdiff_t f) const {
+    return static_cast<double>(W[static_cast<std::size_t>(c * d + f)]);
+  }
+};
+
+// A case in memory that may not be overrun, with its masks, and all slices to go through.
+template <class In, class Acc>
+struct Placed {
+  const Case<In, Acc>& c;
+  const fastsoftmax::StorageKernels<In, Acc>& kernels;
+  Slices<Acc> slices;
+  std::ptrdiff_t words;
+  Guarded<In> X;
+  AlignedBuffer<Acc> W, velocity, gradient;
+  Guarded<std::uint64_t> masks;
+  std::vector<In> copies;
+  std::vector<const In*> rows;
+  std::vector<In*> to;
+  std::vector<std::uint64_t*> mask_of_row;
+
+  Placed(const Case<In, Acc>& of, Side side)
+      : c(of),
+        kernels(fastsoftmax::storage_kernels(of.X.data(), Acc())),
+        slices(of.K, of.d),
+        words((slices.panel_stride() / kernels.block_features + 63) / 64),
+        X(of.X, side),
+        W(slices.size()),
+        velocity(slices.size()),
+        gradient(slices.size()),
+        masks(of.n_rows * slices.count() * words, side),
+        copies(of.X.size()) {
+    slices.cut(c.W.data(), W);
+    slices.cut(c.velocity.data(), velocity);
+    for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+      rows.push_back(X.data() + i * c.d);
+      to.push_back(copies.data() + i * c.d);
+      mask_of_row.push_back(masks.data() + i * slices.count() * words);
+    }
+    for (std::ptrdiff_t s = 0; s < slices.count(); ++s) {
+      const Range f = slices.features(s);
+      kernels.gather({rows.data(), rows.data(), c.n_rows, c.n_rows, f.begin, f.end - f.begin,
+                      s * words, to.data(), mask_of_row.data()});
+    }
+  }
+
+  fastsoftmax::SliceOfRows<In, Acc> slice(std::ptrdiff_t s, Range mine) {
+    const Range f = slices.features(s);
+    return {rows.data() + mine.begin,
+            mask_of_row.data() + mine.begin,
+            mine.end - mine.begin,
+            f.begin,
+            s * words,
+            f.end - f.begin,
+            c.K,
+            slices.panel_stride()};
+  }
+};
+
+template <class In, class Acc>
+void check_gathered(Placed<In, Acc>& p) {
+  const auto& c = p.c;
+  CHECK(test::same_bits(p.copies, c.X));
+  const std::ptrdiff_t block = p.kernels.block_features;
+  for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+    for (std::ptrdiff_t s = 0; s < p.slices.count(); ++s) {
+      const Range f = p.slices.features(s);
+      for (std::ptrdiff_t j = 0; f.begin + (j + 1) * block <= f.end; ++j) {
+        const In* begin = c.X.data() + i * c.d + f.begin + j * block;
+        const bool any = std::any_of(begin, begin + block, [](In x) { return x != In(0); });
+        const std::uint64_t word = p.masks[(i * p.slices.count() + s) * p.words + j / 64];
+        CHECK_EQ((word >> (j % 64)) & 1, std::uint64_t{any});
+      }
+    }
+  }
+}
+
+template <class T>
+void check_cut_and_join(const Slices<T>& slices, const std::vector<T>& W) {
+  AlignedBuffer<T> buffer(slices.size());
+  slices.cut(W.data(), buffer);
+  std::vector<T> joined(W.size(), T(7));
+  slices.join(buffer, joined.data());
+  CHECK(test::same_bits(joined, W));
+  std::ptrdiff_t n_before = std::count(W.begin(), W.end(), T(0)), n_zero = 0;
+  for (std::ptrdiff_t i = 0; i < buffer.size(); ++i) n_zero += buffer[i] == T(0);
+  CHECK_EQ(n_zero - n_before, buffer.size() - static_cast<std::ptrdiff_t>(W.size()));
+}
+
+template <class In, class Acc>
+std::vector<Acc> run_logits(Placed<In, Acc>& p, std::ptrdiff_t s, bool blocks,
+                            std::ptrdiff_t turn) {
+  const auto& c = p.c;
+  std::vector<Acc> sums(static_cast<std::size_t>(c.n_rows * c.stride), Acc(0));
+  for (std::ptrdiff_t i = 0; i < c.n_rows; i += turn) {
+    fastsoftmax::PanelLogits<In, Acc> a{};
+    static_cast<fastsoftmax::SliceOfRows<In, Acc>&>(a) =
+        p.slice(s, {i, std::min(c.n_rows, i + turn)});
+    a.W = p.slices.at(p.W, s);
+    a.sums = sums.data() + i * c.stride;
+    a.row_stride = c.stride;
+    (blocks ? p.kernels.panel_logits_blocks : p.kernels.panel_logits)(a);
+  }
+  return sums;
+}
+
+template <class In, class Acc>
+void check_logits(Placed<In, Acc>& p) {
+  const auto& c = p.c;
+  for (std::ptrdiff_t s = 0; s < p.slices.count(); ++s) {
+    const Range f = p.slices.features(s);
+    const auto sums = run_logits(p, s, false, c.n_rows);
+    for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+      for (std::ptrdiff_t k = 0; k < c.stride; ++k) {
+        double sum = 0, size = 0;
+        for (std::ptrdiff_t j = f.begin; k < c.K && j < f.end; ++j) {
+          sum += c.x(i, j) * c.w(k, j);
+          size += std::abs(c.x(i, j) * c.w(k, j));
+        }
+        const auto n = static_cast<double>(f.end - f.begin);
+        CHECK_NEAR(sums[static_cast<std::size_t>(i * c.stride + k)], sum, kEps<Acc> * n * size);
+      }
+    }
+    CHECK(test::same_bits(run_logits(p, s, true, c.n_rows), sums));
+    CHECK(test::same_bits(run_logits(p, s, false, 1), sums));
+    CHECK(test::same_bits(run_logits(p, s, true, 3), sums));
+  }
+}
+
+struct Rule {
+  double alpha, momentum;
+  bool nesterov, in_chunks;
+};
+constexpr std::array<Rule, 5> kRules{{{0, 0, false, false},
+                                      {0.3, 0, false, false},
+                                      {0, 0.9, false, true},
+                                      {0.3, 0.9, true, false},
+                                      {0.3, 0, false, true}}};
+
+template <class Acc>
+struct Result {
+  std::vector<Acc> W, velocity;
+};
+
+template <class In, class Acc>
+Result<Acc> run_update(Placed<In, Acc>& p, const Rule& rule, bool blocks, std::ptrdiff_t turn) {
+  const auto& c = p.c;
+  p.slices.cut(c.W.data(), p.W);
+  p.slices.cut(c.velocity.data(), p.velocity);
+  const std::ptrdiff_t half = rule.in_chunks ? c.n_rows / 2 : c.n_rows;
+  for (const Range mine : {Range{0, half}, Range{half, c.n_rows}}) {
+    if (!rule.in_chunks && mine.begin > 0) continue;
+    for (std::ptrdiff_t s = 0; s < p.slices.count(); ++s) {
+      fastsoftmax::PanelUpdate<In, Acc> a{};
+      static_cast<fastsoftmax::SliceOfRows<In, Acc>&>(a) = p.slice(s, mine);
+      a.dlogits = c.dlogits.data() + mine.begin * c.stride;
+      a.row_stride = c.stride;
+      a.W = p.slices.at(p.W, s);
+      a.velocity = rule.momentum > 0 ? p.slices.at(p.velocity, s) : nullptr;
+      a.gradient = rule.in_chunks ? p.slices.at(p.gradient, s) : nullptr;
+      a.first_chunk = mine.begin == 0;
+      a.last_chunk = mine.end == c.n_rows;
+      a.learning_rate = Acc(0.125);
+      a.alpha = static_cast<Acc>(rule.alpha);
+      a.momentum = static_cast<Acc>(rule.momentum);
+      a.input_scale = Acc(0.7);
+      a.nesterov = rule.nesterov;
+      for (std::ptrdiff_t f = 0; f < a.n_features; f += turn) {
+        a.begin = f;
+        a.end = std::min(a.n_features, f + turn);
+        (blocks ? p.kernels.panel_update_blocks : p.kernels.panel_update)(a);
+      }
+    }
+  }
+  Result<Acc> result{std::vector<Acc>(c.W.size()), std::vector<Acc>(c.W.size())};
+  p.slices.join(p.W, result.W.data());
+  p.slices.join(p.velocity, result.velocity.data());
+  return result;
+}
+
+template <class In, class Acc>
+void check_update(Placed<In, Acc>& p, const Rule& rule) {
+  const auto& c = p.c;
+  const auto whole = run_update(p, rule, false, c.d);
+  const double scale = static_cast<double>(Acc(0.7)), rate = 0.125;
+  const double alpha = static_cast<double>(static_cast<Acc>(rule.alpha));
+  const double momentum = static_cast<double>(static_cast<Acc>(rule.momentum));
+  for (std::ptrdiff_t k = 0; k < c.K; ++k) {
+    for (std::ptrdiff_t f = 0; f < c.d; ++f) {
+      double g = 0, size = 0;
+      for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+        const auto dlogit =
+            static_cast<double>(c.dlogits[static_cast<std::size_t>(i * c.stride + k)]);
+        g += dlogit * c.x(i, f);
+        size += std::abs(dlogit * c.x(i, f));
+      }
+      const auto at = static_cast<std::size_t>(k * c.d + f);
+      const double old_w = c.w(k, f), old_v = static_cast<double>(c.velocity[at]);
+      double w = old_w, v = old_v;
+      reference::sgd_step(scale * g + alpha * old_w, rate, momentum, rule.nesterov, w, v);
+      const double n = static_cast<double>(c.n_rows);
+      const double step = rate * ((n + 8) * scale * size + 8 * alpha * std::abs(old_w));
+      const double moved = (1 + momentum) * (step + 4 * momentum * std::abs(old_v));
+      CHECK_NEAR(whole.W[at], w, kEps<Acc> * (moved + 4 * std::abs(old_w)));
+      CHECK_NEAR(whole.velocity[at], momentum > 0 ? v : old_v, kEps<Acc> * moved);
+    }
+  }
+  for (const bool blocks : {false, true}) {
+    for (const std::ptrdiff_t turn : {c.d, std::ptrdiff_t{16}, std::ptrdiff_t{48}}) {
+      const auto parts = run_update(p, rule, blocks, turn);
+      CHECK(test::same_bits(parts.W, whole.W));
+      CHECK(test::same_bits(parts.velocity, whole.velocity));
+    }
+  }
+}
+
+template <class In, class Acc>
+void check(std::ptrdiff_t n_rows, std::ptrdiff_t d, std::ptrdiff_t K) {
+  test::set_context(test::name_of(In()), test::name_of(Acc()), n_rows, d, K);
+  const Case<In, Acc> c(n_rows, d, K);
+  for (const Side side : {Side::kEnd, Side::kBegin}) {
+    Placed<In, Acc> p(c, side);
+    check_gathered(p);
+    check_logits(p);
+    check_update(p, kRules[static_cast<std::size_t>(n_rows + d + K) % kRules.size()]);
+    if (side == Side::kEnd) check_cut_and_join(p.slices, c.W);
+  }
+}
+
+template <class In, class Acc>
+void test_ragged_sizes() {
+  for (std::ptrdiff_t d = 1; d <= 70; ++d) check<In, Acc>(3, d, 1 + d % 20);
+  for (std::ptrdiff_t K = 1; K <= 35; ++K) check<In, Acc>(4, 50, K);
+  // Several slices, words of 64 blocks, groups of 64 rows up to the most of a chunk, many classes.
+  for (const std::ptrdiff_t d : {511, 784, 1100}) check<In, Acc>(5, d, 10);
+  for (const std::ptrdiff_t n_rows : {63, 64, 65, 200, 512}) check<In, Acc>(n_rows, 40, 3);
+  for (const std::ptrdiff_t K : {48, 100, 257}) check<In, Acc>(5, 300, K);
+}
+
+}  // namespace
+
+int main() {
+  test::for_each_isa([] {
+    test::for_each_column(
+        [](auto in, auto acc) { test_ragged_sizes<decltype(in), decltype(acc)>(); });
+  });
+  return test::report();
+}
