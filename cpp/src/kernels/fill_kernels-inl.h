@@ -19,8 +19,9 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.cross_entropy = cross_entropy<Acc>;
   table.cross_entropy_columns = cross_entropy_columns<Acc>;
   table.add_column_sums = add_column_sums<Acc>;
-  table.gemm_pack = gemm_pack<Acc>;
-  table.gemm_panel = kGemmPanel<Acc>;
+  table.gemm = gemm<Acc>;
+  table.gemm_rows = kGemmRows;
+  table.gemm_columns = kGemmColumns<Acc>;
 }
 
 template <class In, class Acc>
@@ -29,7 +30,8 @@ void fill(StorageKernels<In, Acc>& table) {
   table.block_features = Vec<Acc>::kLanes;
   table.logits = logits<In, Acc>;
   table.sgd_update = sgd_update<In, Acc>;
-  table.gemm = gemm<In, Acc>;
+  table.gemm_pack_a = gemm_pack_a<In, Acc>;
+  table.gemm_pack_b = gemm_pack_b<In, Acc>;
 }
 
 inline void fill_kernels(KernelTable& table) {

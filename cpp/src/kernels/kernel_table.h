@@ -74,11 +74,11 @@ struct ArithmeticKernels {
   // sums (n) += the sums over the rows of what lies like that.
   void (*add_column_sums)(const Acc* dlogits, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
                           std::ptrdiff_t n, Acc* sums);
-  // B (k, n), any strides, into panels of gemm_panel columns, the last one padded with zeros:
-  // packed has k * (n rounded up to whole panels) elements.
-  void (*gemm_pack)(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
-                    std::ptrdiff_t k, std::ptrdiff_t n, Acc* packed);
-  std::ptrdiff_t gemm_panel;
+  // C (m, n) = A (m, k) . B (k, n), both packed (below), added to C if accumulate; C has contiguous
+  // columns. An entry's bits depend on its row of A and column of B alone.
+  void (*gemm)(const Acc* A, const Acc* B, std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n,
+               Acc* C, std::ptrdiff_t c_row_stride, bool accumulate);
+  std::ptrdiff_t gemm_rows, gemm_columns;  // of a panel of packed A and of packed B
 };
 
 // Kernels that read X (or the left matrix of a product) in the type it is stored in.
@@ -90,11 +90,12 @@ struct StorageKernels {
   std::ptrdiff_t block_features;
   void (*logits)(const LogitsArgs<In, Acc>&);
   void (*sgd_update)(const SgdUpdate<In, Acc>&);
-  // C (m, n) = A (m, k) . packed, added to C if accumulate; A has any strides, C contiguous
-  // columns.
-  void (*gemm)(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride, const Acc* packed,
-               std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n, Acc* C,
-               std::ptrdiff_t c_row_stride, bool accumulate);
+  // A (m, k), any strides, into panels of gemm_rows rows, each k x gemm_rows; B (k, n) into panels
+  // of gemm_columns columns, each k x gemm_columns. The last panel is padded with zeros.
+  void (*gemm_pack_a)(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
+                      std::ptrdiff_t m, std::ptrdiff_t k, Acc* packed);
+  void (*gemm_pack_b)(const In* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
+                      std::ptrdiff_t k, std::ptrdiff_t n, Acc* packed);
 };
 
 // A table starts as a copy of the next weaker one; each instruction set overrides what it has.

@@ -135,6 +135,29 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
   return {_mm256_mul_pd(_mm256_mul_pd(x.v, _mm256_castsi256_pd(a)), _mm256_castsi256_pd(b))};
 }
 
+// Rows to columns: within halves first, then the halves change places.
+inline void transpose(Vec<float> (&v)[8]) {
+  __m256 t[8];
+  for (int i = 0; i < 8; i += 4) {
+    const __m256 a = _mm256_unpacklo_ps(v[i].v, v[i + 1].v);
+    const __m256 b = _mm256_unpackhi_ps(v[i].v, v[i + 1].v);
+    const __m256 c = _mm256_unpacklo_ps(v[i + 2].v, v[i + 3].v);
+    const __m256 d = _mm256_unpackhi_ps(v[i + 2].v, v[i + 3].v);
+    t[i] = _mm256_shuffle_ps(a, c, 0x44), t[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+    t[i + 2] = _mm256_shuffle_ps(b, d, 0x44), t[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+  }
+  for (int j = 0; j < 4; ++j) {
+    v[j].v = _mm256_permute2f128_ps(t[j], t[4 + j], 0x20);
+    v[4 + j].v = _mm256_permute2f128_ps(t[j], t[4 + j], 0x31);
+  }
+}
+inline void transpose(Vec<double> (&v)[4]) {
+  const __m256d a = _mm256_unpacklo_pd(v[0].v, v[1].v), b = _mm256_unpackhi_pd(v[0].v, v[1].v);
+  const __m256d c = _mm256_unpacklo_pd(v[2].v, v[3].v), d = _mm256_unpackhi_pd(v[2].v, v[3].v);
+  v[0].v = _mm256_permute2f128_pd(a, c, 0x20), v[2].v = _mm256_permute2f128_pd(a, c, 0x31);
+  v[1].v = _mm256_permute2f128_pd(b, d, 0x20), v[3].v = _mm256_permute2f128_pd(b, d, 0x31);
+}
+
 // Sixteen registers: 10 accumulators, 2 of x and one broadcast or W; 6 x 2 + 2 + 1 for gemm.
 constexpr int kLogitsRows = 2, kLogitsClasses = 5;
 constexpr int kUpdateVecs = 2, kUpdateClasses = 5;

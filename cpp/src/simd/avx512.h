@@ -104,6 +104,50 @@ inline double reduce_max(Vec<double> a) { return _mm512_reduce_max_pd(a.v); }
 inline Vec<float> ldexp(Vec<float> x, Vec<float> n) { return {_mm512_scalef_ps(x.v, n.v)}; }
 inline Vec<double> ldexp(Vec<double> x, Vec<double> n) { return {_mm512_scalef_pd(x.v, n.v)}; }
 
+// Rows to columns: pairs of rows are interleaved by ones, then by twos, then quarters change
+// places.
+inline void transpose(Vec<float> (&v)[16]) {
+  __m512 t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(v[i].v, v[i + 1].v);
+    t[i + 1] = _mm512_unpackhi_ps(v[i].v, v[i + 1].v);
+  }
+  const auto low = [](__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  };
+  const auto high = [](__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  };
+  __m512 u[16];  // u[4 i + j]: quarter q has the numbers 4 q + j of the rows 4 i .. 4 i + 3
+  for (int i = 0; i < 16; i += 4) {
+    u[i] = low(t[i], t[i + 2]), u[i + 1] = high(t[i], t[i + 2]);
+    u[i + 2] = low(t[i + 1], t[i + 3]), u[i + 3] = high(t[i + 1], t[i + 3]);
+  }
+  for (int j = 0; j < 4; ++j) {
+    const __m512 a = _mm512_shuffle_f32x4(u[j], u[4 + j], 0x88);
+    const __m512 b = _mm512_shuffle_f32x4(u[j], u[4 + j], 0xdd);
+    const __m512 c = _mm512_shuffle_f32x4(u[8 + j], u[12 + j], 0x88);
+    const __m512 d = _mm512_shuffle_f32x4(u[8 + j], u[12 + j], 0xdd);
+    v[j].v = _mm512_shuffle_f32x4(a, c, 0x88), v[8 + j].v = _mm512_shuffle_f32x4(a, c, 0xdd);
+    v[4 + j].v = _mm512_shuffle_f32x4(b, d, 0x88), v[12 + j].v = _mm512_shuffle_f32x4(b, d, 0xdd);
+  }
+}
+inline void transpose(Vec<double> (&v)[8]) {
+  __m512d t[8];  // t[2 i + j]: quarter q has the numbers 2 q + j of the rows 2 i, 2 i + 1
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm512_unpacklo_pd(v[i].v, v[i + 1].v);
+    t[i + 1] = _mm512_unpackhi_pd(v[i].v, v[i + 1].v);
+  }
+  for (int j = 0; j < 2; ++j) {
+    const __m512d a = _mm512_shuffle_f64x2(t[j], t[2 + j], 0x88);
+    const __m512d b = _mm512_shuffle_f64x2(t[j], t[2 + j], 0xdd);
+    const __m512d c = _mm512_shuffle_f64x2(t[4 + j], t[6 + j], 0x88);
+    const __m512d d = _mm512_shuffle_f64x2(t[4 + j], t[6 + j], 0xdd);
+    v[j].v = _mm512_shuffle_f64x2(a, c, 0x88), v[4 + j].v = _mm512_shuffle_f64x2(a, c, 0xdd);
+    v[2 + j].v = _mm512_shuffle_f64x2(b, d, 0x88), v[6 + j].v = _mm512_shuffle_f64x2(b, d, 0xdd);
+  }
+}
+
 // Thirty-two registers: 20 accumulators leave room for x and W; 12 x 2 + 2 + 1 for gemm.
 constexpr int kLogitsRows = 2, kLogitsClasses = 10;
 constexpr int kUpdateVecs = 2, kUpdateClasses = 10;

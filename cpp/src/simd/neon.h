@@ -123,6 +123,16 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
   return {vmulq_f64(vmulq_f64(x.v, vreinterpretq_f64_s64(a)), vreinterpretq_f64_s64(b))};
 }
 
+inline void transpose(Vec<float> (&v)[4]) {
+  const float32x4x2_t a = vzipq_f32(v[0].v, v[2].v), b = vzipq_f32(v[1].v, v[3].v);
+  const float32x4x2_t low = vzipq_f32(a.val[0], b.val[0]), high = vzipq_f32(a.val[1], b.val[1]);
+  v[0].v = low.val[0], v[1].v = low.val[1], v[2].v = high.val[0], v[3].v = high.val[1];
+}
+inline void transpose(Vec<double> (&v)[2]) {
+  const float64x2_t first = vzip1q_f64(v[0].v, v[1].v);
+  v[1].v = vzip2q_f64(v[0].v, v[1].v), v[0].v = first;
+}
+
 // Thirty-two registers: 20 accumulators leave room for x and W; 8 x 2 + 2 + 1 for gemm.
 constexpr int kLogitsRows = 2, kLogitsClasses = 10;
 constexpr int kUpdateVecs = 2, kUpdateClasses = 10;

@@ -19,6 +19,7 @@ namespace {
 //   round(x)                   to the nearest integer, ties to even; |x| < 2^22
 //   ldexp(x, n)                x * 2^n for integral n with |n| < 1100, right into the subnormals
 //   reduce_add(x), reduce_max(x)
+//   transpose(v)               of a square of kLanes vectors: lane i of v[j] becomes lane j of v[i]
 template <class T>
 struct Vec {
   static constexpr std::ptrdiff_t kLanes = 1;
@@ -80,6 +81,8 @@ template <class T>
 T reduce_max(Vec<T> a) {
   return a.v;
 }
+template <class T>
+void transpose(Vec<T> (&)[1]) {}
 
 // Adding 1.5 * 2^(mantissa bits) leaves no fraction bits: the hardware's own rounding does the
 // work.
