@@ -1,6 +1,7 @@
 // Every kernel of one instruction set into the table: the list of what there is.
 #pragma once
 
+#include "kernels/argmax-inl.h"
 #include "kernels/cross_entropy-inl.h"
 #include "kernels/gemm-inl.h"
 #include "kernels/kernel_table.h"
@@ -19,6 +20,9 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.cross_entropy = cross_entropy<Acc>;
   table.cross_entropy_columns = cross_entropy_columns<Acc>;
   table.add_column_sums = add_column_sums<Acc>;
+  table.argmax = argmax<Acc>;
+  table.scale_and_shift = scale_and_shift<Acc>;
+  table.transpose = transpose_matrix<Acc>;
   table.gemm = gemm<Acc>;
   table.gemm_rows = kGemmRows;
   table.gemm_columns = kGemmColumns<Acc>;

@@ -74,6 +74,17 @@ struct ArithmeticKernels {
   // sums (n) += the sums over the rows of what lies like that.
   void (*add_column_sums)(const Acc* dlogits, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
                           std::ptrdiff_t n, Acc* sums);
+  // out (n_rows), where first_class is 0 or best < the largest of the logits (n_rows, n), rows
+  // row_stride apart: first_class + the index of that, the first of equals; best = that logit. True
+  // if all logits are finite.
+  bool (*argmax)(const Acc* logits, std::ptrdiff_t row_stride, std::ptrdiff_t n_rows,
+                 std::ptrdiff_t n, std::ptrdiff_t first_class, Acc* best, std::int64_t* out);
+  // logits = scale * logits + b, (n_rows, n), rows row_stride apart; b may be null.
+  void (*scale_and_shift)(Acc* logits, std::ptrdiff_t row_stride, std::ptrdiff_t n_rows,
+                          std::ptrdiff_t n, Acc scale, const Acc* b);
+  // out (n, k), contiguous, = the transpose of B (k, n), any strides.
+  void (*transpose)(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
+                    std::ptrdiff_t k, std::ptrdiff_t n, Acc* out);
   // C (m, n) = A (m, k) . B (k, n), both packed (below), added to C if accumulate; C has contiguous
   // columns. An entry's bits depend on its row of A and column of B alone.
   void (*gemm)(const Acc* A, const Acc* B, std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n,

@@ -20,5 +20,36 @@ void load_transposed(const In* p, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
   transpose(v);
 }
 
+// The first n numbers of v; all of them if there are so many.
+template <class Acc>
+void store_first(Vec<Acc> v, std::ptrdiff_t n, Acc* p) {
+  if (n >= Vec<Acc>::kLanes) {
+    v.store(p);
+  } else {
+    v.store_n(p, n);
+  }
+}
+
+template <class Acc>
+void transpose_matrix(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
+                      std::ptrdiff_t k, std::ptrdiff_t n, Acc* out) {
+  using V = Vec<Acc>;
+  if (col_stride != 1) {
+    for (std::ptrdiff_t j = 0; j < n; ++j) {
+      for (std::ptrdiff_t p = 0; p < k; ++p) out[j * k + p] = B[p * row_stride + j * col_stride];
+    }
+    return;
+  }
+  for (std::ptrdiff_t p = 0; p < k; p += V::kLanes) {
+    for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) {
+      V v[V::kLanes];
+      load_transposed<Acc>(B + p * row_stride + j, row_stride, k - p, n - j, v);
+      for (std::ptrdiff_t c = 0; c < V::kLanes && j + c < n; ++c) {
+        store_first(v[c], k - p, out + (j + c) * k + p);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

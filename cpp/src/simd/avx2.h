@@ -93,6 +93,12 @@ inline Vec<float> first_n(std::ptrdiff_t n, Vec<float> a, Vec<float> b) {
 inline Vec<double> first_n(std::ptrdiff_t n, Vec<double> a, Vec<double> b) {
   return {_mm256_blendv_pd(b.v, a.v, _mm256_castsi256_pd(mask64(n)))};
 }
+inline Vec<float> select_less(Vec<float> a, Vec<float> b, Vec<float> x, Vec<float> y) {
+  return {_mm256_blendv_ps(y.v, x.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))};
+}
+inline Vec<double> select_less(Vec<double> a, Vec<double> b, Vec<double> x, Vec<double> y) {
+  return {_mm256_blendv_pd(y.v, x.v, _mm256_cmp_pd(a.v, b.v, _CMP_LT_OQ))};
+}
 inline Vec<float> round(Vec<float> x) {
   return {_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }

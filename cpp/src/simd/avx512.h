@@ -91,6 +91,12 @@ inline Vec<float> first_n(std::ptrdiff_t n, Vec<float> a, Vec<float> b) {
 inline Vec<double> first_n(std::ptrdiff_t n, Vec<double> a, Vec<double> b) {
   return {_mm512_mask_blend_pd(mask8(n), b.v, a.v)};
 }
+inline Vec<float> select_less(Vec<float> a, Vec<float> b, Vec<float> x, Vec<float> y) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
+}
+inline Vec<double> select_less(Vec<double> a, Vec<double> b, Vec<double> x, Vec<double> y) {
+  return {_mm512_mask_blend_pd(_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
+}
 inline Vec<float> round(Vec<float> x) {
   return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }

@@ -100,6 +100,12 @@ inline Vec<double> first_n(std::ptrdiff_t n, Vec<double> a, Vec<double> b) {
   const uint64x2_t chosen = vcltq_u64(vld1q_u64(lane), vdupq_n_u64(static_cast<std::uint64_t>(n)));
   return {vbslq_f64(chosen, a.v, b.v)};
 }
+inline Vec<float> select_less(Vec<float> a, Vec<float> b, Vec<float> x, Vec<float> y) {
+  return {vbslq_f32(vcltq_f32(a.v, b.v), x.v, y.v)};
+}
+inline Vec<double> select_less(Vec<double> a, Vec<double> b, Vec<double> x, Vec<double> y) {
+  return {vbslq_f64(vcltq_f64(a.v, b.v), x.v, y.v)};
+}
 inline Vec<float> round(Vec<float> x) { return {vrndnq_f32(x.v)}; }
 inline Vec<double> round(Vec<double> x) { return {vrndnq_f64(x.v)}; }
 inline float reduce_add(Vec<float> a) { return vaddvq_f32(a.v); }

@@ -14,6 +14,7 @@ namespace {
 //                              narrower storage type; no byte outside them is touched
 //   store(p), store_n(p, n)    the reverse
 //   first_n(n, a, b)           lanes 0..n-1 of a, the others of b
+//   select_less(a, b, x, y)    x where a < b, else y, also where either is NaN
 //   fma(a, b, c)               a * b + c, rounded once where the hardware can
 //   max(a, b), min(a, b)       b where either is NaN
 //   round(x)                   to the nearest integer, ties to even; |x| < 2^22
@@ -72,6 +73,10 @@ Vec<T> min(Vec<T> a, Vec<T> b) {
 template <class T>
 Vec<T> first_n(std::ptrdiff_t n, Vec<T> a, Vec<T> b) {
   return n > 0 ? a : b;
+}
+template <class T>
+Vec<T> select_less(Vec<T> a, Vec<T> b, Vec<T> x, Vec<T> y) {
+  return a.v < b.v ? x : y;
 }
 template <class T>
 T reduce_add(Vec<T> a) {
