@@ -23,7 +23,7 @@ template <class In, class F>
 void for_row_blocks(const In* data, std::ptrdiff_t row_stride, std::ptrdiff_t n_rows, int n_threads,
                     const F& visit) {
   Tasks tasks;
-  const Cuts blocks = row_tasks(n_rows, kBlockRows, n_threads);
+  const Cuts blocks = row_tasks(n_rows, kBlockRows, 2, n_threads);
   parallel_region(n_threads, [&](int thread, int) {
     const In *pointers[2][kBlockRows + 1], **rows = pointers[0], **next = pointers[1];
     const auto point_at = [&](std::ptrdiff_t block, const In** at) {

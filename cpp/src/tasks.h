@@ -47,11 +47,13 @@ class Tasks {
   alignas(64) std::atomic<std::ptrdiff_t> next_{0};
 };
 
-// Tasks of whole rows, at most kTaskRows each and several for each thread.
-inline Cuts row_tasks(std::ptrdiff_t n_rows, std::ptrdiff_t largest, int n_threads) {
+// Tasks of rows in whole grains, with at most so many rows, and several for each thread.
+inline Cuts row_tasks(std::ptrdiff_t n_rows, std::ptrdiff_t largest, std::ptrdiff_t grain,
+                      int n_threads) {
   constexpr std::ptrdiff_t kSmallest = 16;
   const std::ptrdiff_t wanted = n_threads > 1 ? 4 * n_threads : 1;
-  return {n_rows, std::max<std::ptrdiff_t>(1, count_parts(n_rows, largest, kSmallest, wanted)), 2};
+  return {n_rows, std::max<std::ptrdiff_t>(1, count_parts(n_rows, largest, kSmallest, wanted)),
+          grain};
 }
 
 }  // namespace fastsoftmax

@@ -2,12 +2,12 @@
 #pragma once
 
 #include "kernels/argmax-inl.h"
-#include "kernels/cross_entropy-inl.h"
+#include "kernels/cross_entropy_rows-inl.h"
 #include "kernels/gemm-inl.h"
 #include "kernels/kernel_table.h"
 #include "kernels/logits-inl.h"
 #include "kernels/sgd_step-inl.h"
-#include "kernels/softmax-inl.h"
+#include "kernels/softmax_columns-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
@@ -16,8 +16,10 @@ template <class Acc>
 void fill(ArithmeticKernels<Acc>& table) {
   table.softmax = softmax<Acc>;
   table.log_softmax = log_softmax<Acc>;
+  table.softmax_streamed = softmax_streamed<Acc>;
+  table.log_softmax_streamed = log_softmax_streamed<Acc>;
   table.logsumexp = logsumexp<Acc>;
-  table.cross_entropy = cross_entropy<Acc>;
+  table.cross_entropy = cross_entropy_rows<Acc>;
   table.cross_entropy_columns = cross_entropy_columns<Acc>;
   table.add_column_sums = add_column_sums<Acc>;
   table.argmax = argmax<Acc>;

@@ -15,17 +15,6 @@ constexpr std::ptrdiff_t kGemmChunk = 8;
 template <class Acc>
 constexpr std::ptrdiff_t kGemmColumns = kGemmVecs * Vec<Acc>::kLanes;
 
-// Stores the first n <= kLanes numbers, or all of them where the rest is overwritten later: stores
-// with a mask are slow (AVX2 on Zen: 12 cycles).
-template <class V, class Acc>
-void store_panel_part(V v, std::ptrdiff_t n, bool may_spill, Acc* p) {
-  if (n >= V::kLanes || may_spill) {
-    v.store(p);
-  } else {
-    v.store_n(p, n);
-  }
-}
-
 // One panel: depth columns of kPanel numbers, those from width on zeros. Number i of column p is at
 // source[i * across + p * along].
 template <std::ptrdiff_t kPanel, class In, class Acc>
@@ -40,7 +29,7 @@ void pack_panel(const In* source, std::ptrdiff_t across, std::ptrdiff_t along, s
         const V v = n >= kLanes ? load<Acc>(source + i)
                     : n > 0     ? load_n<Acc>(source + i, n)
                                 : V::zero();
-        store_panel_part(v, kPanel - i, p + 1 < depth, packed + i);
+        store_first(v, kPanel - i, packed + i, p + 1 < depth);
       }
     }
   } else if (along == 1) {
@@ -50,7 +39,7 @@ void pack_panel(const In* source, std::ptrdiff_t across, std::ptrdiff_t along, s
         V v[kLanes];
         load_transposed<Acc>(source + i * across + p, across, width - i, depth - p, v);
         for (std::ptrdiff_t q = 0; q < n_columns; ++q) {
-          store_panel_part(v[q], kPanel - i, p + q + 1 < depth, packed + (p + q) * kPanel + i);
+          store_first(v[q], kPanel - i, packed + (p + q) * kPanel + i, p + q + 1 < depth);
         }
       }
     }

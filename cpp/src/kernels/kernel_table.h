@@ -53,12 +53,21 @@ struct SgdUpdate {
   bool nesterov;
 };
 
+// Rows of softmax up to this size are read once, longer ones twice: a quarter of a second-level
+// cache of 1 MB, for a row, its exponentials and the next row are in there.
+constexpr std::ptrdiff_t kLongRowBytes = 256 << 10;
+
 // Kernels that work on numbers of one type.
 template <class Acc>
 struct ArithmeticKernels {
   // (n_rows, n) contiguous rows, softmax of each; out may be x.
   void (*softmax)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
   void (*log_softmax)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
+  // The same bits, written past the cache; out is not x, scratch has min(n, kLongRowBytes /
+  // sizeof(Acc)) elements.
+  void (*softmax_streamed)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* scratch,
+                           Acc* out);
+  void (*log_softmax_streamed)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
   // out (n_rows)
   void (*logsumexp)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
   // losses[i] = weight_i * -log softmax(logits_i)[labels_i]; dlogits, if not null (it may be

@@ -44,6 +44,7 @@ struct Vec<float> {
   }
   static Vec load_n(const std::uint8_t* p, std::ptrdiff_t n) { return widen(bytes_n(p, n)); }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void stream(float* p) const { _mm256_stream_ps(p, v); }
   void store_n(float* p, std::ptrdiff_t n) const { _mm256_maskstore_ps(p, mask32(n), v); }
 };
 
@@ -66,8 +67,11 @@ struct Vec<double> {
   static Vec load(const std::uint8_t* p) { return widen(_mm_loadu_si32(p)); }
   static Vec load_n(const std::uint8_t* p, std::ptrdiff_t n) { return widen(bytes_n(p, n)); }
   void store(double* p) const { _mm256_storeu_pd(p, v); }
+  void stream(double* p) const { _mm256_stream_pd(p, v); }
   void store_n(double* p, std::ptrdiff_t n) const { _mm256_maskstore_pd(p, mask64(n), v); }
 };
+
+inline void fence_streams() { _mm_sfence(); }
 
 inline Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm256_add_pd(a.v, b.v)}; }

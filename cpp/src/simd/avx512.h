@@ -38,6 +38,7 @@ struct Vec<float> {
     return widen(_mm_maskz_loadu_epi8(mask16(n), p));
   }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void stream(float* p) const { _mm512_stream_ps(p, v); }
   void store_n(float* p, std::ptrdiff_t n) const { _mm512_mask_storeu_ps(p, mask16(n), v); }
 };
 
@@ -64,8 +65,11 @@ struct Vec<double> {
     return widen(_mm_maskz_loadu_epi8(mask16(n), p));
   }
   void store(double* p) const { _mm512_storeu_pd(p, v); }
+  void stream(double* p) const { _mm512_stream_pd(p, v); }
   void store_n(double* p, std::ptrdiff_t n) const { _mm512_mask_storeu_pd(p, mask8(n), v); }
 };
+
+inline void fence_streams() { _mm_sfence(); }
 
 inline Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm512_add_pd(a.v, b.v)}; }

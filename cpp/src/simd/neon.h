@@ -43,6 +43,7 @@ struct Vec<float> {
     return load(Tail<float, kLanes>(p, n).values);
   }
   void store(float* p) const { vst1q_f32(p, v); }
+  void stream(float* p) const { store(p); }
   void store_n(float* p, std::ptrdiff_t n) const {
     float lanes[kLanes];
     store(lanes);
@@ -67,10 +68,13 @@ struct Vec<double> {
     return load(Tail<double, kLanes>(p, n).values);
   }
   void store(double* p) const { vst1q_f64(p, v); }
+  void stream(double* p) const { store(p); }
   void store_n(double* p, std::ptrdiff_t n) const {
     if (n > 0) vst1q_lane_f64(p, v, 0);
   }
 };
+
+inline void fence_streams() {}
 
 inline Vec<float> operator+(Vec<float> a, Vec<float> b) { return {vaddq_f32(a.v, b.v)}; }
 inline Vec<double> operator+(Vec<double> a, Vec<double> b) { return {vaddq_f64(a.v, b.v)}; }

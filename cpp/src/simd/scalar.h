@@ -13,6 +13,9 @@ namespace {
 //   load(p), load_n(p, n)      read kLanes, or the first n < kLanes and zeros, from T or from a
 //                              narrower storage type; no byte outside them is touched
 //   store(p), store_n(p, n)    the reverse
+//   stream(p)                  store past the cache, if the hardware can; p is aligned to the size
+//   of
+//                              a Vec; fence_streams() ends a series of these
 //   first_n(n, a, b)           lanes 0..n-1 of a, the others of b
 //   select_less(a, b, x, y)    x where a < b, else y, also where either is NaN
 //   fma(a, b, c)               a * b + c, rounded once where the hardware can
@@ -37,10 +40,13 @@ struct Vec {
     return n > 0 ? load(p) : zero();
   }
   void store(T* p) const { *p = v; }
+  void stream(T* p) const { store(p); }
   void store_n(T* p, std::ptrdiff_t n) const {
     if (n > 0) *p = v;
   }
 };
+
+inline void fence_streams() {}
 
 template <class T>
 Vec<T> operator+(Vec<T> a, Vec<T> b) {
