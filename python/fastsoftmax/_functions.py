@@ -207,16 +207,16 @@ def matmul(
     """
     threads = threads_or_default(n_threads)
     if (
-        out is None
-        and is_plain(a)
+        is_plain(a)
         and is_plain(b)
         and a.dtype is b.dtype
         and a.shape[1] == b.shape[0]
         and is_short(a.shape[0], b.size)
     ):
-        out = np.empty((a.shape[0], b.shape[1]), a.dtype)
-        _core.matmul(a, b, out, threads)
-        return out
+        plain = _plain_output(out, (a.shape[0], b.shape[1]), a.dtype, a, b)
+        if plain is not None:
+            _core.matmul(a, b, plain, threads)
+            return plain
     left, right = as_numbers(a, "a"), as_numbers(b, "b")
     for name, matrix in (("a", left), ("b", right)):
         if matrix.ndim != 2:
@@ -249,13 +249,10 @@ def _along_axis(
     threads = threads_or_default(n_threads)
     if axis == -1 and is_plain(x) and is_short(x.shape[0], 20 * x.shape[1]):
         # Nothing to prepare: 1 microsecond of checks in place of 15.
-        if out is None:
-            out = np.empty(x.shape, x.dtype)
-            kernel(x, out, threads)
-            return out
-        if out is x and x.flags.writeable:
-            kernel(x, x, threads)
-            return x
+        plain = x if out is x and x.flags.writeable else _plain_output(out, x.shape, x.dtype, x)
+        if plain is not None:
+            kernel(x, plain, threads)
+            return plain
     rows, axis, shape = _rows_along(x, axis)
     last = axis == len(shape) - 1
     # The kernels take each row from start to end, so they may overwrite the very array they read.
@@ -269,6 +266,17 @@ def _along_axis(
             np.moveaxis(result, axis, -1)[...] = moved.reshape(_moved_to_end(shape, axis))
 
     return _into(out, shape, rows.dtype, overlap, compute)
+
+
+def _plain_output(
+    out: _Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: _Array
+) -> _Array | None:
+    """Where plain inputs' result can go at once: a new array, or `out`; None if that needs care."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not (is_plain(out) and out.dtype is dtype and out.shape == shape and out.flags.writeable):
+        return None
+    return None if any(np.may_share_memory(out, array) for array in inputs) else out
 
 
 def _softmax_slices(rows: _Array) -> Iterator[slice]:

@@ -14,7 +14,9 @@ template <class Acc>
 bool differs(const fastsoftmax::ArithmeticKernels<Acc>& a,
              const fastsoftmax::ArithmeticKernels<Acc>& b) {
   return a.softmax != b.softmax && a.log_softmax != b.log_softmax && a.logsumexp != b.logsumexp &&
-         a.cross_entropy != b.cross_entropy && a.cross_entropy_columns != b.cross_entropy_columns &&
+         a.softmax_streamed != b.softmax_streamed &&
+         a.log_softmax_streamed != b.log_softmax_streamed && a.cross_entropy != b.cross_entropy &&
+         a.cross_entropy_columns != b.cross_entropy_columns &&
          a.add_column_sums != b.add_column_sums && a.gemm != b.gemm && a.argmax != b.argmax &&
          a.scale_and_shift != b.scale_and_shift && a.transpose != b.transpose;
 }
