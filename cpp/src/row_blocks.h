@@ -2,6 +2,11 @@
 // block that its thread will have next, so that the kernel can fetch it into the cache meanwhile.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "aligned_buffer.h"
 #include "storage.h"
 #include "tasks.h"
 
@@ -44,5 +49,22 @@ void for_row_blocks(const In* data, std::ptrdiff_t row_stride, std::ptrdiff_t n_
     }
   });
 }
+
+// Weights (n_classes, n_features) that begin where a cache line does: themselves, or a copy where
+// many rows will meet them. Vectors that straddle lines cost a fifth (100x784x10 float32: 30 and 24
+// microseconds).
+template <class T>
+class AlignedWeights {
+ public:
+  AlignedWeights(const T* W, std::ptrdiff_t size, std::ptrdiff_t n_rows)
+      : copy_(n_rows < kManyRows || reinterpret_cast<std::uintptr_t>(W) % 64 == 0 ? 0 : size),
+        data_(copy_.size() > 0 ? std::copy_n(W, size, copy_.data()) - size : W) {}
+  const T* data() const { return data_; }
+
+ private:
+  static constexpr std::ptrdiff_t kManyRows = 32;
+  AlignedBuffer<T> copy_;
+  const T* data_;
+};
 
 }  // namespace fastsoftmax

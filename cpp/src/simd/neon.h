@@ -17,7 +17,9 @@ struct Tail {
   Tail() = default;
   template <class Stored>
   Tail(const Stored* p, std::ptrdiff_t n) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) values[i] = static_cast<T>(p[i]);
+    for (std::ptrdiff_t i = 0; i < kLanes - 1; ++i) {
+      if (i < n) values[i] = static_cast<T>(p[i]);
+    }
   }
 };
 
@@ -47,7 +49,9 @@ struct Vec<float> {
   void store_n(float* p, std::ptrdiff_t n) const {
     float lanes[kLanes];
     store(lanes);
-    for (std::ptrdiff_t i = 0; i < n; ++i) p[i] = lanes[i];
+    for (std::ptrdiff_t i = 0; i < kLanes - 1; ++i) {
+      if (i < n) p[i] = lanes[i];
+    }
   }
 };
 
