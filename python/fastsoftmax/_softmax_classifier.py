@@ -512,7 +512,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         _check_is_fitted(self)
         X = check_X(self, X, reset=False)
         W, b = self.coef_, self.intercept_
-        if not (X.dtype is W.dtype and is_plain(W) and b.dtype is W.dtype):
+        holds_X = X.dtype.itemsize <= W.dtype.itemsize
+        if not (holds_X and is_plain(W) and b.dtype is W.dtype and b.flags.c_contiguous):
             dtype = np.result_type(W, floating_dtype(X.dtype))
             W, b = np.require(W, dtype, ["C", "A"]), np.require(b, dtype, ["C", "A"])
         scale = check_number(self.input_scale, "input_scale", exclusive=True)
