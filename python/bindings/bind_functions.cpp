@@ -1,7 +1,6 @@
 #include "bindings.h"
 #include "fastcall.h"
 #include "fastsoftmax/functions.h"
-#include "fastsoftmax/threads.h"
 #include "numpy.h"
 
 namespace fastsoftmax {
@@ -18,8 +17,8 @@ struct Rows {
     n = x.shape(1);
   }
   int plan(int n_threads) const {
-    return plan_threads(n_threads,
-                        static_cast<double>(n_rows) * static_cast<double>(n) / kExponentialsPerNs);
+    return plan_call(n_threads,
+                     static_cast<double>(n_rows) * static_cast<double>(n) / kExponentialsPerNs);
   }
 };
 
@@ -81,7 +80,7 @@ py::object matmul_of_arrays(const Arguments& arguments) {
     const double products = static_cast<double>(A.n_rows) * static_cast<double>(A.n_cols) *
                             static_cast<double>(B.n_cols);
     const py::gil_scoped_release release;
-    matmul<T>(A, right, C, plan_threads(n_threads, products / kProductsPerNs));
+    matmul<T>(A, right, C, plan_call(n_threads, products / kProductsPerNs));
   });
   return py::none();
 }

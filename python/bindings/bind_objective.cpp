@@ -1,7 +1,6 @@
 #include "bindings.h"
 #include "fastcall.h"
 #include "fastsoftmax/objective.h"
-#include "fastsoftmax/threads.h"
 #include "numpy.h"
 
 namespace fastsoftmax {
@@ -18,8 +17,8 @@ Model<T> model_of(const InputView& X, const py::array& W, const py::array& b, do
 
 template <class T>
 int plan(const InputView& X, const Model<T>& model, int n_threads) {
-  return plan_threads(n_threads, static_cast<double>(X.n_rows) * static_cast<double>(X.n_cols) *
-                                     static_cast<double>(model.n_classes) / kProductsPerNs);
+  return plan_call(n_threads, static_cast<double>(X.n_rows) * static_cast<double>(X.n_cols) *
+                                  static_cast<double>(model.n_classes) / kProductsPerNs);
 }
 
 // X, W, b, input_scale, out, n_threads; f(view, model, n_threads, out) is true if all was finite.
