@@ -60,9 +60,9 @@ class PackedProduct {
 
  private:
   // The bounds of a block of B; of the panels of A in a task, which stay in the second-level cache
-  // (288 KB); of small products in tasks: rows first, for each task packs its part of A.
+  // (96 KB); of small products in tasks: rows first, for each task packs its part of A.
   static constexpr std::ptrdiff_t kBlockSlices = 16, kBlockBytes = 8 << 20;
-  static constexpr std::ptrdiff_t kTaskPanels = 12, kTaskColumns = 1024;
+  static constexpr std::ptrdiff_t kTaskPanels = 4, kTaskColumns = 1024;
   static constexpr std::ptrdiff_t kGrainPanels = 4, kTasksPerThread = 4;
 
   struct Block {
@@ -106,8 +106,11 @@ class PackedProduct {
     const std::ptrdiff_t n_tasks = kTasksPerThread * n_running;
     const std::ptrdiff_t few_rows = kGrainPanels * kernels_.gemm_rows;
     const std::ptrdiff_t few_columns = kGrainPanels * kernels_.gemm_columns;
-    const Cuts rows{a_.n_rows, count_parts(a_.n_rows, height_, few_rows, n_tasks),
-                    kernels_.gemm_rows};
+    // As many for each thread: 29 tasks on two threads take as long as 30.
+    const std::ptrdiff_t n_row_parts =
+        std::min(round_up(count_parts(a_.n_rows, height_, few_rows, n_tasks), n_running),
+                 ceil_div(a_.n_rows, kernels_.gemm_rows));
+    const Cuts rows{a_.n_rows, n_row_parts, kernels_.gemm_rows};
     const std::ptrdiff_t n_column_parts =
         whole_rows ? 1
                    : count_parts(block.n_columns, kTaskColumns, few_columns,
