@@ -49,7 +49,7 @@ def __getattr__(name: str) -> object:
     if name == "datasets":
         return importlib.import_module(".datasets", __name__)
     if name == "__version__":
-        from importlib.metadata import version  # 15 ms, so not before it is needed
+        from importlib.metadata import version  # 30 ms, so not before it is needed
 
         return version("fastsoftmax")
     if name not in _MODULE_OF:

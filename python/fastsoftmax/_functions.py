@@ -248,7 +248,7 @@ def _along_axis(
 ) -> _Array:
     threads = threads_or_default(n_threads)
     if axis == -1 and is_plain(x) and is_short(x.shape[0], 20 * x.shape[1]):
-        # Nothing to prepare: 1 microsecond of checks in place of 15.
+        # Nothing to prepare: a row takes 1 microsecond in place of 12.
         plain = x if out is x and x.flags.writeable else _plain_output(out, x.shape, x.dtype, x)
         if plain is not None:
             kernel(x, plain, threads)

@@ -44,7 +44,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> _Array:
 def _passes_as_it_is(estimator: Any, X: Any, reset: bool) -> bool:
     """Whether `X` is a plain array that would pass all checks unchanged; if so, they have been done.
 
-    It takes 1 microsecond to see that. scikit-learn's checks take 40, a row's prediction less than 1.
+    It takes 0.4 microseconds to see that. scikit-learn's checks take 52, a row's prediction 1.
     """
     if type(X) is not np.ndarray or X.dtype not in STORAGE_DTYPES or X.ndim != 2 or X.size == 0:
         return False
@@ -111,7 +111,7 @@ def check_labels(estimator: Any, X: _Array, y: Any) -> _Array:
     if isinstance(y, np.ma.MaskedArray):
         raise TypeError("y is a masked array; fill or drop the masked values first")
     if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iu" and len(y) == len(X):
-        return y  # what the checks below, of 0.2 ms, would say
+        return y  # what the checks below, of 0.04 ms, would say
     labels = column_or_1d(y, warn=True)
     check_consistent_length(X, labels)
     _refuse_mixed_list(y, labels)

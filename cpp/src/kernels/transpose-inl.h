@@ -21,7 +21,7 @@ void load_transposed(const In* p, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
 }
 
 // The first n numbers of v, all if there are so many; or all of them where the others will be
-// overwritten, for stores with a mask are slow (12 cycles with AVX2 on AMD Zen).
+// overwritten, for stores with a mask are slow with AVX2 on AMD processors.
 template <class Acc>
 void store_first(Vec<Acc> v, std::ptrdiff_t n, Acc* p, bool may_spill = false) {
   if (n >= Vec<Acc>::kLanes || may_spill) {
