@@ -6,8 +6,8 @@
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
 
-// Vectors run along the rows. For 1000 classes and 768 features it has 1 % of the instructions of the
-// product.
+// Vectors run along the rows. For 1000 classes and 768 features it has 1 % of the instructions of
+// the product.
 template <class Acc>
 bool argmax(const Acc* logits, std::ptrdiff_t row_stride, std::ptrdiff_t n_rows, std::ptrdiff_t n,
             std::ptrdiff_t first_class, Acc* best, std::int64_t* out) {
