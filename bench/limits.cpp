@@ -28,25 +28,26 @@ double best_seconds(int n_threads, const std::function<void(int)>& work) {
 }
 
 // Vectors of the compiler, so that one body serves every instruction set. Twelve sums hide the
-// latency of the multiply-add and fit into sixteen registers with the two factors.
+// latency of the multiply-add and fit into sixteen registers with the two factors. They must
+// differ: of equal ones a compiler makes one, whose latency then looks like three times the peak.
 typedef float Vec4 __attribute__((vector_size(16)));
 typedef float Vec8 __attribute__((vector_size(32)));
 typedef float Vec16 __attribute__((vector_size(64)));
 constexpr std::int64_t kRounds = 4'000'000;
 
-#define DEFINE_FMA(name, Vec, attribute)                                                     \
-  attribute float name(float seed) {                                                         \
-    Vec s0 = {seed}, s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0, s8 = s0, \
-        s9 = s0, s10 = s0, s11 = s0;                                                         \
-    const Vec a = s0 * 0.0f + 0.999f, b = s0 * 0.0f + seed;                                  \
-    for (std::int64_t i = 0; i < kRounds; ++i) {                                             \
-      s0 = s0 * a + b, s1 = s1 * a + b, s2 = s2 * a + b, s3 = s3 * a + b, s4 = s4 * a + b;   \
-      s5 = s5 * a + b, s6 = s6 * a + b, s7 = s7 * a + b, s8 = s8 * a + b, s9 = s9 * a + b;   \
-      s10 = s10 * a + b, s11 = s11 * a + b;                                                  \
-      asm volatile("" ::: "memory");                                                         \
-    }                                                                                        \
-    const Vec sum = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7 + s8 + s9 + s10 + s11;             \
-    return sum[0];                                                                           \
+#define DEFINE_FMA(name, Vec, attribute)                                                           \
+  attribute float name(float seed) {                                                               \
+    Vec s0 = {seed}, s1 = s0 + 1, s2 = s0 + 2, s3 = s0 + 3, s4 = s0 + 4, s5 = s0 + 5, s6 = s0 + 6, \
+        s7 = s0 + 7, s8 = s0 + 8, s9 = s0 + 9, s10 = s0 + 10, s11 = s0 + 11;                       \
+    const Vec a = s0 * 0.0f + 0.999f, b = s0 * 0.0f + seed;                                        \
+    for (std::int64_t i = 0; i < kRounds; ++i) {                                                   \
+      s0 = s0 * a + b, s1 = s1 * a + b, s2 = s2 * a + b, s3 = s3 * a + b, s4 = s4 * a + b;         \
+      s5 = s5 * a + b, s6 = s6 * a + b, s7 = s7 * a + b, s8 = s8 * a + b, s9 = s9 * a + b;         \
+      s10 = s10 * a + b, s11 = s11 * a + b;                                                        \
+      asm volatile("" ::: "memory");                                                               \
+    }                                                                                              \
+    const Vec sum = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7 + s8 + s9 + s10 + s11;                   \
+    return sum[0];                                                                                 \
   }
 
 volatile float sink;

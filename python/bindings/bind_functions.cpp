@@ -1,6 +1,6 @@
 #include "bindings.h"
+#include "fastcall.h"
 #include "fastsoftmax/functions.h"
-#include "fastsoftmax/threads.h"
 #include "numpy.h"
 
 namespace fastsoftmax {
@@ -17,8 +17,8 @@ struct Rows {
     n = x.shape(1);
   }
   int plan(int n_threads) const {
-    return plan_threads(n_threads,
-                        static_cast<double>(n_rows) * static_cast<double>(n) / kExponentialsPerNs);
+    return plan_call(n_threads,
+                     static_cast<double>(n_rows) * static_cast<double>(n) / kExponentialsPerNs);
   }
 };
 
@@ -33,20 +33,20 @@ void apply(RowFunction<T> function, const py::array& x, py::array& out, bool red
   function(from, rows.n_rows, rows.n, to, rows.plan(n_threads));
 }
 
-void bind_row_function(py::module_& m, const char* name, RowFunction<float> f32,
-                       RowFunction<double> f64, bool reduces) {
-  m.def(
-      name,
-      [=](const py::array& x, py::array out, int n_threads) {
-        with_arithmetic(x, "x", [&](auto zero) {
-          if constexpr (sizeof zero == sizeof(float)) {
-            apply<float>(f32, x, out, reduces, n_threads);
-          } else {
-            apply<double>(f64, x, out, reduces, n_threads);
-          }
-        });
-      },
-      py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("n_threads"));
+// x, out, n_threads
+template <RowFunction<float> kF32, RowFunction<double> kF64, bool kReduces>
+py::object apply_to_arrays(const Arguments& arguments) {
+  const py::array x = arguments.array(0, "x");
+  py::array out = arguments.array(1, "out");
+  const int n_threads = arguments.integer(2);
+  with_arithmetic(x, "x", [&](auto zero) {
+    if constexpr (sizeof zero == sizeof(float)) {
+      apply<float>(kF32, x, out, kReduces, n_threads);
+    } else {
+      apply<double>(kF64, x, out, kReduces, n_threads);
+    }
+  });
+  return py::none();
 }
 
 void cross_entropy_of_arrays(const py::array& logits, const py::array& labels,
@@ -65,7 +65,10 @@ void cross_entropy_of_arrays(const py::array& logits, const py::array& labels,
   });
 }
 
-void matmul_of_arrays(const py::array& a, const py::array& b, py::array out, int n_threads) {
+py::object matmul_of_arrays(const Arguments& arguments) {
+  const py::array a = arguments.array(0, "a"), b = arguments.array(1, "b");
+  py::array out = arguments.array(2, "out");
+  const int n_threads = arguments.integer(3);
   const StridedInputView A = strided_input(a, "a");
   const StridedInputView B = strided_input(b, "b");
   require(A.n_cols == B.n_rows, "a has not as many columns as b has rows");
@@ -77,21 +80,21 @@ void matmul_of_arrays(const py::array& a, const py::array& b, py::array out, int
     const double products = static_cast<double>(A.n_rows) * static_cast<double>(A.n_cols) *
                             static_cast<double>(B.n_cols);
     const py::gil_scoped_release release;
-    matmul<T>(A, right, C, plan_threads(n_threads, products / kProductsPerNs));
+    matmul<T>(A, right, C, plan_call(n_threads, products / kProductsPerNs));
   });
+  return py::none();
 }
 
 }  // namespace
 
 void bind_functions(py::module_& m) {
-  bind_row_function(m, "softmax", &softmax<float>, &softmax<double>, false);
-  bind_row_function(m, "log_softmax", &log_softmax<float>, &log_softmax<double>, false);
-  bind_row_function(m, "logsumexp", &logsumexp<float>, &logsumexp<double>, true);
+  def_fast<&apply_to_arrays<&softmax<float>, &softmax<double>, false>, 3>(m, "softmax");
+  def_fast<&apply_to_arrays<&log_softmax<float>, &log_softmax<double>, false>, 3>(m, "log_softmax");
+  def_fast<&apply_to_arrays<&logsumexp<float>, &logsumexp<double>, true>, 3>(m, "logsumexp");
   m.def("cross_entropy", &cross_entropy_of_arrays, py::arg("logits").noconvert(),
         py::arg("labels").noconvert(), py::arg("sample_weight"), py::arg("losses").noconvert(),
         py::arg("n_threads"));
-  m.def("matmul", &matmul_of_arrays, py::arg("a").noconvert(), py::arg("b").noconvert(),
-        py::arg("out").noconvert(), py::arg("n_threads"));
+  def_fast<&matmul_of_arrays, 4>(m, "matmul");
 }
 
 }  // namespace fastsoftmax

@@ -1,6 +1,6 @@
 #include "bindings.h"
+#include "fastcall.h"
 #include "fastsoftmax/objective.h"
-#include "fastsoftmax/threads.h"
 #include "numpy.h"
 
 namespace fastsoftmax {
@@ -17,33 +17,44 @@ Model<T> model_of(const InputView& X, const py::array& W, const py::array& b, do
 
 template <class T>
 int plan(const InputView& X, const Model<T>& model, int n_threads) {
-  return plan_threads(n_threads, static_cast<double>(X.n_rows) * static_cast<double>(X.n_cols) *
-                                     static_cast<double>(model.n_classes) / kProductsPerNs);
+  return plan_call(n_threads, static_cast<double>(X.n_rows) * static_cast<double>(X.n_cols) *
+                                  static_cast<double>(model.n_classes) / kProductsPerNs);
+}
+
+// X, W, b, input_scale, out, n_threads; f(view, model, n_threads, out) is true if all was finite.
+template <class F>
+py::object predict_arrays(const Arguments& arguments, const F& f) {
+  const py::array X = arguments.array(0, "X"), W = arguments.array(1, "W");
+  const py::array b = arguments.array(2, "b");
+  const double input_scale = arguments.number(3);
+  py::array out = arguments.array(4, "out");
+  const int n_threads = arguments.integer(5);
+  const InputView view = input_view(X);
+  return py::bool_(with_arithmetic(W, "W", [&](auto zero) {
+    using T = decltype(zero);
+    const Model<T> model = model_of<T>(view, W, b, input_scale);
+    return f(view, model, plan(view, model, n_threads), out);
+  }));
 }
 
 template <Prediction kWhat>
-bool predict_into(const py::array& X, const py::array& W, const py::array& b, double input_scale,
-                  py::array out, int n_threads) {
-  const InputView view = input_view(X);
-  return with_arithmetic(W, "W", [&](auto zero) {
-    using T = decltype(zero);
-    const Model<T> model = model_of<T>(view, W, b, input_scale);
-    T* to = checked_output<T>(out, {view.n_rows, model.n_classes}, "out");
-    const py::gil_scoped_release release;
-    return predict<T>(view, model, kWhat, to, plan(view, model, n_threads));
-  });
+py::object predict_into(const Arguments& arguments) {
+  return predict_arrays(
+      arguments, [](const InputView& view, const auto& model, int n_threads, py::array& out) {
+        using T = std::remove_const_t<decltype(model.input_scale)>;
+        T* to = checked_output<T>(out, {view.n_rows, model.n_classes}, "out");
+        const py::gil_scoped_release release;
+        return predict<T>(view, model, kWhat, to, n_threads);
+      });
 }
 
-bool predict_class_into(const py::array& X, const py::array& W, const py::array& b,
-                        double input_scale, py::array out, int n_threads) {
-  const InputView view = input_view(X);
-  return with_arithmetic(W, "W", [&](auto zero) {
-    using T = decltype(zero);
-    const Model<T> model = model_of<T>(view, W, b, input_scale);
-    auto* to = checked_output<std::int64_t>(out, {view.n_rows}, "out");
-    const py::gil_scoped_release release;
-    return predict_class<T>(view, model, to, plan(view, model, n_threads));
-  });
+py::object predict_class_into(const Arguments& arguments) {
+  return predict_arrays(
+      arguments, [](const InputView& view, const auto& model, int n_threads, py::array& out) {
+        auto* to = checked_output<std::int64_t>(out, {view.n_rows}, "out");
+        const py::gil_scoped_release release;
+        return predict_class(view, model, to, n_threads);
+      });
 }
 
 py::object first_nonfinite(const py::array& X) {
@@ -57,20 +68,13 @@ py::object first_nonfinite(const py::array& X) {
   return found ? py::object(py::make_tuple(row, col)) : py::none();
 }
 
-template <class F>
-void bind_prediction(py::module_& m, const char* name, F function) {
-  m.def(name, function, py::arg("X").noconvert(), py::arg("W").noconvert(),
-        py::arg("b").noconvert(), py::arg("input_scale"), py::arg("out").noconvert(),
-        py::arg("n_threads"));
-}
-
 }  // namespace
 
 void bind_objective(py::module_& m) {
-  bind_prediction(m, "predict_logits", &predict_into<Prediction::kLogits>);
-  bind_prediction(m, "predict_probs", &predict_into<Prediction::kProbs>);
-  bind_prediction(m, "predict_log_probs", &predict_into<Prediction::kLogProbs>);
-  bind_prediction(m, "predict_class", &predict_class_into);
+  def_fast<&predict_into<Prediction::kLogits>, 6>(m, "predict_logits");
+  def_fast<&predict_into<Prediction::kProbs>, 6>(m, "predict_probs");
+  def_fast<&predict_into<Prediction::kLogProbs>, 6>(m, "predict_log_probs");
+  def_fast<&predict_class_into, 6>(m, "predict_class");
   m.def("first_nonfinite", &first_nonfinite, py::arg("X").noconvert());
 }
 

@@ -17,11 +17,21 @@ inline void require(bool condition, const std::string& message) {
   if (!condition) throw py::value_error(message);
 }
 
+// Whether an array has the dtype of T in native byte order. The type number says so at once; where
+// it does not (long and long long are both 64 bits), NumPy is asked.
+template <class T>
+bool has_dtype(const py::array& a) {
+  const py::dtype dtype = a.dtype();
+  if (dtype.byteorder() == '>' || dtype.byteorder() == '<') return false;
+  constexpr int kNumber = py::detail::npy_format_descriptor<T>::value;
+  return dtype.num() == kNumber || py::isinstance<py::array_t<T>>(a);
+}
+
 // The input dtypes: one row each.
 inline Storage storage_of(const py::array& a, const char* name) {
-  if (py::isinstance<py::array_t<float>>(a)) return Storage::kFloat32;
-  if (py::isinstance<py::array_t<double>>(a)) return Storage::kFloat64;
-  if (py::isinstance<py::array_t<std::uint8_t>>(a)) return Storage::kUInt8;
+  if (has_dtype<float>(a)) return Storage::kFloat32;
+  if (has_dtype<double>(a)) return Storage::kFloat64;
+  if (has_dtype<std::uint8_t>(a)) return Storage::kUInt8;
   throw py::type_error(std::string(name) +
                        " must be float32, float64 or uint8 in native byte order");
 }
@@ -58,7 +68,7 @@ inline InputView input_view(const py::array& a, const char* name = "X") {
 template <class T>
 const T* checked_data(const py::array& a, std::initializer_list<py::ssize_t> shape,
                       const char* name) {
-  if (!py::isinstance<py::array_t<T>>(a)) {
+  if (!has_dtype<T>(a)) {
     throw py::type_error(std::string(name) + " must have dtype " +
                          py::cast<std::string>(py::str(py::dtype::of<T>())) +
                          " in native byte order");

@@ -6,7 +6,6 @@ Importing this package loads nothing but NumPy; what needs scikit-learn loads on
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,7 +49,9 @@ def __getattr__(name: str) -> object:
     if name == "datasets":
         return importlib.import_module(".datasets", __name__)
     if name == "__version__":
-        return _version("fastsoftmax")
+        from importlib.metadata import version  # 30 ms, so not before it is needed
+
+        return version("fastsoftmax")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_MODULE_OF[name], __name__), name)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # The dtypes that the core reads as they are.
-STORAGE_DTYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+STORAGE_DTYPES = (_FLOAT32, _FLOAT64, np.dtype(np.uint8))
+
+_SLICE_WORK = 10**9
 
 
 def floating_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -37,12 +40,25 @@ def as_numbers(x: ArrayLike, name: str) -> NDArray[Any]:
     return array
 
 
+def is_plain(x: object) -> TypeGuard[NDArray[Any]]:
+    """Whether `x` is a C-contiguous 2-D array of native float32 or float64, as kernels want it."""
+    if type(x) is not np.ndarray or x.ndim != 2:
+        return False
+    flags = x.flags
+    return (x.dtype is _FLOAT32 or x.dtype is _FLOAT64) and flags.c_contiguous and flags.aligned
+
+
+def is_short(n_rows: int, work_per_row: int) -> bool:
+    """Whether `interruptible_slices` would be one slice."""
+    return n_rows * work_per_row <= _SLICE_WORK
+
+
 def interruptible_slices(n_rows: int, work_per_row: int) -> Iterator[slice]:
     """All rows, in slices of some 50 ms of work: between two calls of the core Python sees Ctrl-C.
 
     `work_per_row` counts products, of which one thread does 20 in a nanosecond with AVX2.
     """
-    step = max(1, 10**9 // max(1, work_per_row))
+    step = max(1, _SLICE_WORK // max(1, work_per_row))
     return (slice(start, start + step) for start in range(0, n_rows, step))
 
 
@@ -50,6 +66,8 @@ def threads_or_default(n_threads: int | None) -> int:
     """The core's number for `n_threads`: 0 for None."""
     if n_threads is None:
         return 0
+    if type(n_threads) is int and 1 <= n_threads <= 4096:
+        return n_threads
     if isinstance(n_threads, bool | np.bool_):
         raise TypeError("n_threads must be an integer or None, not a bool")
     try:

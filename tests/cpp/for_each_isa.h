@@ -14,9 +14,12 @@ template <class Acc>
 bool differs(const fastsoftmax::ArithmeticKernels<Acc>& a,
              const fastsoftmax::ArithmeticKernels<Acc>& b) {
   return a.softmax != b.softmax && a.log_softmax != b.log_softmax && a.logsumexp != b.logsumexp &&
-         a.cross_entropy != b.cross_entropy && a.cross_entropy_columns != b.cross_entropy_columns &&
-         a.add_column_sums != b.add_column_sums && a.add_rows != b.add_rows &&
-         a.cross_entropy_of_parts != b.cross_entropy_of_parts && a.gemm_pack != b.gemm_pack;
+         a.add_rows != b.add_rows && a.cross_entropy_of_parts != b.cross_entropy_of_parts &&
+         a.softmax_streamed != b.softmax_streamed &&
+         a.log_softmax_streamed != b.log_softmax_streamed && a.cross_entropy != b.cross_entropy &&
+         a.cross_entropy_columns != b.cross_entropy_columns &&
+         a.add_column_sums != b.add_column_sums && a.gemm != b.gemm && a.argmax != b.argmax &&
+         a.scale_and_shift != b.scale_and_shift && a.transpose != b.transpose;
 }
 template <class In, class Acc>
 bool differs(const fastsoftmax::StorageKernels<In, Acc>& a,
@@ -25,7 +28,7 @@ bool differs(const fastsoftmax::StorageKernels<In, Acc>& a,
          a.panel_logits_blocks != b.panel_logits_blocks &&
          a.panel_update_blocks != b.panel_update_blocks && a.sgd_update != b.sgd_update &&
          a.panel_logits != b.panel_logits && a.panel_update != b.panel_update &&
-         a.gather != b.gather && a.gemm != b.gemm;
+         a.gather != b.gather && a.gemm_pack_a != b.gemm_pack_a && a.gemm_pack_b != b.gemm_pack_b;
 }
 
 // No slot of a has the function of b.

@@ -6,6 +6,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "cache_size.h"
 #include "data.h"
 #include "for_each_isa.h"
 #include "reference.h"
@@ -81,6 +82,30 @@ void test_rows_and_threads() {
   }
 }
 
+// What is beyond the last-level cache goes past it: the same bits, in rows that begin anywhere.
+template <class T>
+void test_beyond_the_cache() {
+  const std::ptrdiff_t n = 1001;
+  const auto n_rows =
+      fastsoftmax::last_level_cache_bytes() / 2 / (n * static_cast<std::ptrdiff_t>(sizeof(T))) + 3;
+  const auto x = test::uniform<T>(n_rows * n, 1, -3, 3);
+  std::vector<T> out(x.size()), in_place = x, log_out(x.size()), log_in_place = x;
+  fastsoftmax::softmax(x.data(), n_rows, n, out.data(), 2);
+  fastsoftmax::softmax(x.data(), n_rows, n, in_place.data(), 1);
+  CHECK(test::same_bits(in_place, out));
+  in_place = x;
+  fastsoftmax::softmax(in_place.data(), n_rows, n, in_place.data(), 2);
+  CHECK(test::same_bits(in_place, out));
+  fastsoftmax::log_softmax(x.data(), n_rows, n, log_out.data(), 2);
+  fastsoftmax::log_softmax(log_in_place.data(), n_rows, n, log_in_place.data(), 2);
+  CHECK(test::same_bits(log_in_place, log_out));
+  const std::vector<double> row(x.end() - n, x.end());
+  const auto probs = reference::softmax(row);
+  for (std::size_t j = 0; j < row.size(); ++j) {
+    CHECK_NEAR(out[out.size() - row.size() + j], probs[j], test::kEps<T> * 1050 * probs[j]);
+  }
+}
+
 template <class T>
 void test_in_place() {
   const auto x = test::uniform<T>(50 * 7, 1, -3, 3);
@@ -124,6 +149,8 @@ int main() {
   test::for_each_isa([] {
     test_rows_and_threads<float>();
     test_rows_and_threads<double>();
+    test_beyond_the_cache<float>();
+    test_beyond_the_cache<double>();
     test_in_place<float>();
     test_in_place<double>();
     test_empty_rows<float>();

@@ -76,11 +76,12 @@ def test_fit_and_predict(dtype, n_classes):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_functions(dtype):
     rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(203, 517)).astype(dtype), rng.normal(size=(517, 133)).astype(dtype)
-    x = rng.normal(size=(4001, 37)).astype(dtype)
-    labels = np.arange(4001) % 37
-    assert _core.plan_threads(8, 203 * 517 * 10 / 20) == 8
-    assert _core.plan_threads(8, x.size) == 8
+    a, b = rng.normal(size=(1003, 517)).astype(dtype), rng.normal(size=(517, 133)).astype(dtype)
+    x = rng.normal(size=(8001, 37)).astype(dtype)
+    labels = np.arange(8001) % 37
+    # A call asks for five times the work that a phase of a fit does.
+    assert _core.plan_threads(8, 1003 * 517 * 10 / 20 / 5) == 8
+    assert _core.plan_threads(8, x.size / 5) == 8
     calls = {
         "matmul": lambda n: fs.matmul(a, b, n_threads=n),
         "narrow matmul": lambda n: fs.matmul(a, b[:, :10], n_threads=n),

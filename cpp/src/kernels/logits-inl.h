@@ -11,14 +11,22 @@
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
 
+template <int kClasses, class Acc>
+void store_all_sums(const Vec<Acc> (&sum)[kClasses], Acc* out) {
+  int c = 0;
+  for (; c + kSumGroup<Acc> <= kClasses; c += kSumGroup<Acc>) store_sums(sum + c, out + c);
+  for (; c < kClasses; ++c) out[c] = reduce_add(sum[c]);
+}
+
 template <int kRows, int kClasses, class In, class Acc>
 void finish_logits(const LogitsArgs<In, Acc>& a, const Vec<Acc> (&sum)[kRows][kClasses],
                    std::ptrdiff_t row, std::ptrdiff_t c0) {
   for (int r = 0; r < kRows; ++r) {
+    Acc sums[kClasses];
+    store_all_sums(sum[r], sums);
+    Acc* logits = a.logits + (row + r) * a.row_stride + c0 * a.class_stride;
     for (int c = 0; c < kClasses; ++c) {
-      const Acc bias = a.b ? a.b[c0 + c] : Acc(0);
-      a.logits[(row + r) * a.row_stride + (c0 + c) * a.class_stride] =
-          a.scale * reduce_add(sum[r][c]) + bias;
+      logits[c * a.class_stride] = a.scale * sums[c] + (a.b ? a.b[c0 + c] : Acc(0));
     }
   }
 }

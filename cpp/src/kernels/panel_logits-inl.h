@@ -40,13 +40,6 @@ void for_each_class_tile(Acc* W, std::ptrdiff_t n_classes, std::ptrdiff_t panel_
   }
 }
 
-template <int kClasses, class Acc>
-void store_all_sums(const Vec<Acc> (&sum)[kClasses], Acc* out) {
-  int c = 0;
-  for (; c + kSumGroup<Acc> <= kClasses; c += kSumGroup<Acc>) store_sums(sum + c, out + c);
-  for (; c < kClasses; ++c) out[c] = reduce_add(sum[c]);
-}
-
 template <int kRows, int kClasses, class In, class Acc>
 void panel_logits_tile(const PanelLogits<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_t c0,
                        const Panel<const Acc>& panel) {

@@ -13,7 +13,11 @@ namespace {
 //   load(p), load_n(p, n)      read kLanes, or the first n < kLanes and zeros, from T or from a
 //                              narrower storage type; no byte outside them is touched
 //   store(p), store_n(p, n)    the reverse
+//   stream(p)                  store past the cache, if the hardware can; p is aligned to the size
+//   of
+//                              a Vec; fence_streams() ends a series of these
 //   first_n(n, a, b)           lanes 0..n-1 of a, the others of b
+//   select_less(a, b, x, y)    x where a < b, else y, also where either is NaN
 //   fma(a, b, c)               a * b + c, rounded once where the hardware can
 //   max(a, b), min(a, b)       b where either is NaN
 //   round(x)                   to the nearest integer, ties to even; |x| < 2^22
@@ -23,6 +27,7 @@ namespace {
 //   nonzero_words(p)           bit i: the i-th of eight 64-bit words at p is not zero
 //   split_exponent(x, low, e)  m with x = m * 2^e for normal x > 0, m in [c, 2 c), c given by its
 //                              bits, low
+//   transpose(v)               of a square of kLanes vectors: lane i of v[j] becomes lane j of v[i]
 template <class T>
 struct Vec {
   static constexpr std::ptrdiff_t kLanes = 1;
@@ -39,10 +44,13 @@ struct Vec {
     return n > 0 ? load(p) : zero();
   }
   void store(T* p) const { *p = v; }
+  void stream(T* p) const { store(p); }
   void store_n(T* p, std::ptrdiff_t n) const {
     if (n > 0) *p = v;
   }
 };
+
+inline void fence_streams() {}
 
 template <class T>
 Vec<T> operator+(Vec<T> a, Vec<T> b) {
@@ -75,6 +83,10 @@ Vec<T> min(Vec<T> a, Vec<T> b) {
 template <class T>
 Vec<T> first_n(std::ptrdiff_t n, Vec<T> a, Vec<T> b) {
   return n > 0 ? a : b;
+}
+template <class T>
+Vec<T> select_less(Vec<T> a, Vec<T> b, Vec<T> x, Vec<T> y) {
+  return a.v < b.v ? x : y;
 }
 template <class T>
 T reduce_add(Vec<T> a) {
@@ -114,6 +126,8 @@ inline Vec<double> split_exponent(Vec<double> x, std::int64_t low, Vec<double>& 
   exponent = {static_cast<double>(e)};
   return x;
 }
+template <class T>
+void transpose(Vec<T> (&)[1]) {}
 
 // Adding 1.5 * 2^(mantissa bits) leaves no fraction bits: the hardware's own rounding does the
 // work.
