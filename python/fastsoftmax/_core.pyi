@@ -65,3 +65,14 @@ def fit_sgd(
     n_threads: int,
 ) -> tuple[int, bool]: ...
 def epoch_permutation(seed: int, epoch: int, n: int) -> NDArray[np.int64]: ...
+def fit_logistic(
+    X: _Array | tuple[_Array, _Array, _Array],
+    labels: NDArray[np.int64],
+    sample_weight: NDArray[np.float64] | None,
+    fold_of_row: NDArray[np.int32] | None,
+    penalty: NDArray[np.float64],
+    held_out: NDArray[np.int32] | None,
+    W: NDArray[np.float64],
+    b: NDArray[np.float64],
+    **options: Any,
+) -> dict[str, Any]: ...
