@@ -21,13 +21,14 @@ import chart
 import data
 import footprint
 import machine
+import optimum
 import problems
 import render
 import scaling
 from measure import Effort, Pool, contenders, contest
 
 HERE = Path(__file__).parent
-SECTIONS = ("epoch", "kernels", "inference", "scaling", "footprint")
+SECTIONS = ("epoch", "kernels", "inference", "scaling", "footprint", "optimum")
 
 
 def main() -> int:
@@ -84,7 +85,10 @@ def _run(
     }
     if section == "footprint":
         return found | {"figures": footprint.measure(effort.rounds)}
-    if section == "scaling":
+    if section == "optimum":
+        found |= {"rounds": optimum.ROUNDS}
+        found |= optimum.measure(pool, n_threads, options.quick)
+    elif section == "scaling":
         found["sweeps"] = scaling.measure(pool, n_threads, effort, options.quick)
     else:
         found["contests"] = [

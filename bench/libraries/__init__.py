@@ -26,6 +26,8 @@ NAMES = (
     "numpy",
     "scipy",
     "sklearn",
+    "sklearnex",
+    "cyanure",
     "onnxruntime",
 )
 

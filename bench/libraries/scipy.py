@@ -22,9 +22,24 @@ def _matmul(problem: Any) -> Any:
     return lambda: sgemm(1.0, b.T, a.T).T
 
 
+def _optimum(problem: Any, memory: int) -> Any:
+    from ._lbfgs import minimize
+    from .numpy import loss_and_gradient
+
+    function = loss_and_gradient(problem)
+    return lambda trace: minimize(function, problem, trace, memory)
+
+
 LIBRARY = Library(
     title="SciPy",
     packages=("scipy",),
-    modes={"softmax": {"special.softmax": _softmax}, "matmul": {"blas.sgemm": _matmul}},
+    modes={
+        "softmax": {"special.softmax": _softmax},
+        "matmul": {"blas.sgemm": _matmul},
+        "optimum": {
+            "L-BFGS-B, NumPy gradient": lambda problem: _optimum(problem, 10),
+            "L-BFGS-B, memory 50": lambda problem: _optimum(problem, 50),
+        },
+    },
     set_threads=limit_blas_threads,
 )

@@ -107,6 +107,43 @@ def _convert(problem: Any) -> Any:
     )
 
 
+def _optimum(problem: Any, memory: int) -> Any:
+    import torch
+
+    X, y = problem.arrays()
+    if problem.is_sparse:
+        parts = (torch.from_numpy(part) for part in (X.indptr, X.indices, X.data))
+        inputs = torch.sparse_csr_tensor(*parts, size=X.shape)
+    else:
+        inputs = torch.tensor(X)
+    targets = torch.tensor(y)
+
+    def run(trace: Any) -> None:
+        W = torch.zeros(problem.d, problem.k, requires_grad=True)
+        b = torch.zeros(problem.k, requires_grad=True)
+        optimizer = torch.optim.LBFGS(
+            [W, b], max_iter=10**6, max_eval=10**6, history_size=memory,
+            tolerance_grad=0.0, tolerance_change=0.0, line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def weights() -> Any:
+            return W.detach().numpy().T, b.detach().numpy()
+
+        def closure() -> Any:
+            trace(weights)
+            optimizer.zero_grad()
+            losses = torch.nn.functional.cross_entropy(inputs @ W + b, targets, reduction="sum")
+            # The mean: in float32 the sum leaves the line search too little precision.
+            loss = (losses + W.square().sum() / (2 * problem.C)) / problem.n
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        trace.end(weights)
+
+    return run
+
+
 LIBRARY = Library(
     title="PyTorch",
     packages=("torch",),
@@ -122,6 +159,10 @@ LIBRARY = Library(
         },
         "predict": {"inference_mode": _predict},
         "convert": {"tensors": _convert},
+        "optimum": {
+            "LBFGS, memory 10": lambda problem: _optimum(problem, 10),
+            "LBFGS, memory 50": lambda problem: _optimum(problem, 50),
+        },
     },
     set_threads=_set_threads,
     slow=frozenset({"autograd"}),

@@ -193,8 +193,8 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
         "the classes are separable and there is no penalty (C=inf): the optimum has no finite "
         "weights, and the fit ended with weights that separate them; choose a finite C",
     )
-    warn(
-        (models.status == ROUNDED) & ~(models.gap <= tol),
+    warn(  # not those who asked for it, with a tolerance of zero
+        (models.status == ROUNDED) & ~(models.gap <= tol) & (tol > 0),
         f"rounding ended the fit at a relative gap of {{gap}}, before it fell to tol={tol:g}; "
         f"a wider dtype of X or a larger tol helps",
     )

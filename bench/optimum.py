@@ -1,0 +1,186 @@
+"""Races to the exact optimum: every contender's gap against its seconds, at the same objective.
+
+A gap is (F - F*) / F*, of objectives that reference.py computes in float64 outside the clock; F* is the
+lowest of all, those of a much tighter solution among them.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import optima
+from measure import OWN, Contender, Pool, contenders
+from optima import Optimum, Path
+from reference import objectives
+from worker import WorkerError
+
+ROUNDS = 3  # of our own, before, among and after the others; those have one each
+# Hessians of (d + 1) k parameters that are worth a try.
+CHOLESKY_PARAMETERS = 2000
+NO_SPARSE = {"tensorflow", "jax", "sklearnex"}  # their code here, or they themselves
+NO_MANY_CLASSES = {"saga", "newton-cg", "lbfgs, uint8 / 255"}
+
+
+def measure(pool: Pool, n_threads: int, quick: bool) -> dict[str, Any]:
+    races = [
+        _shown(race(pool, problem, n_threads))
+        for problem in (optima.QUICK if quick else optima.FULL)
+    ]
+    paths = [
+        _shown(path(pool, problem, n_threads))
+        for problem in (optima.QUICK_PATHS if quick else optima.PATHS)
+    ]
+    return {"races": races, "paths": paths}
+
+
+def entrants(pool: Pool, problem: Optimum, n_threads: int) -> list[Contender]:
+    found = contenders(pool, problem, n_threads)
+    found = [contender for contender in found if contender.mode != "tight"]
+    return [
+        contender for contender in found if can_enter(contender.library, contender.mode, problem)
+    ]
+
+
+def can_enter(library: str, mode: str, problem: Optimum) -> bool:
+    if "uint8" in mode and problem.data != "images":
+        return False
+    if problem.is_sparse and library in NO_SPARSE:
+        return False
+    if mode == "newton-cholesky":
+        return (problem.d + 1) * problem.k <= CHOLESKY_PARAMETERS and not problem.is_sparse
+    return problem.k < 1000 or (mode not in NO_MANY_CLASSES and library != "cyanure")
+
+
+def race(pool: Pool, problem: Optimum, n_threads: int) -> dict[str, Any]:
+    """The traces of all contenders on one problem."""
+    found = entrants(pool, problem, n_threads)
+    rows: dict[Contender, dict[str, Any]] = {c: _row(pool, c) | {"traces": []} for c in found}
+    own = [contender for contender in found if contender.library == OWN]
+    others = [contender for contender in found if contender.library != OWN]
+    half = len(others) // 2
+    turns = [*own, *others[:half], *own, *others[half:], *own]
+    minimum, best = math.inf, None
+    for contender in turns:
+        row = rows[contender]
+        if "error" in row:
+            continue
+        try:
+            worker = pool.worker(contender.library, contender.n_threads)
+            points = worker.trace(problem, contender.mode, problem.cap)
+        except WorkerError as error:
+            row["error"] = (str(error).strip().splitlines() or [repr(error)])[-1]
+            continue
+        weights = [weights for _, weights in points]
+        values = objectives(problem, weights, [problem.C] * len(weights))
+        row["traces"].append([[s, v] for (s, _), v in zip(points, values, strict=True)])
+        minimum = min([minimum, *filter(math.isfinite, values)])
+    if tight := _tight(pool, problem, n_threads):
+        minimum, best = min(minimum, tight["objective"]), tight["gap"]
+    pool.forget()
+    for row in rows.values():
+        row["traces"] = [
+            [[s, v / minimum - 1 if math.isfinite(v) else None] for s, v in trace]
+            for trace in row["traces"]
+        ]
+    return {
+        "problem": problem.name,
+        "gaps": problem.gaps,
+        "cap": problem.cap,
+        "minimum": minimum,
+        "proven gap of the minimum": best,
+        "rows": list(rows.values()),
+    }
+
+
+def _row(pool: Pool, contender: Contender) -> dict[str, Any]:
+    from libraries import load
+
+    return asdict(contender) | {"library": load(contender.library).title}
+
+
+def _tight(pool: Pool, problem: Optimum, n_threads: int) -> dict[str, float] | None:
+    """The objective of a solution ten times as tight as the narrowest gap, and what is proven of it."""
+    try:
+        found = pool.worker(OWN, n_threads).time_path(problem, "tight", None)
+    except WorkerError:
+        return None
+    W, b, gap = found["weights"]
+    return {"objective": objectives(problem, [(W, b)], [problem.C])[0], "gap": gap}
+
+
+def path(pool: Pool, problem: Path, n_threads: int) -> dict[str, Any]:
+    """Seconds for all models of a path, each to the same gap."""
+    found = [c for c in contenders(pool, problem, n_threads) if c.mode != "minima"]
+    minima = _objectives(problem, pool.worker(OWN, n_threads).time_path(problem, "minima", None))
+    rows: dict[Contender, dict[str, Any]] = {c: _row(pool, c) | {"seconds": []} for c in found}
+    for round_ in range(ROUNDS):
+        for contender in found:
+            row = rows[contender]
+            if (round_ and contender.library != OWN) or "error" in row:
+                continue
+            try:
+                worker = pool.worker(contender.library, contender.n_threads)
+                answer = worker.time_path(problem, contender.mode, minima)
+            except WorkerError as error:
+                row["error"] = (str(error).strip().splitlines() or [repr(error)])[-1]
+                continue
+            values = _objectives(problem, answer)
+            row["seconds"].append(answer["seconds"])
+            row["models"] = len(values)
+            gaps = [v / m - 1 for v, m in zip(values, minima, strict=False)]
+            row["worst gap"] = max(gaps, default=None)
+    pool.forget()
+    return {
+        "problem": problem.name,
+        "gap": problem.gaps[0],
+        "cap": problem.cap,
+        "models": len(minima),
+        "rows": list(rows.values()),
+    }
+
+
+def _objectives(problem: Path, answer: dict[str, Any]) -> list[float]:
+    """The objective of each model over the rows that it was trained on."""
+    weights, n_Cs = answer["weights"], len(problem.Cs)
+    if not problem.n_folds:
+        return objectives(problem, weights, list(problem.Cs[: len(weights)]))
+    values: list[float] = []
+    for i, (train, _) in enumerate(problem.folds()):
+        part = weights[i * n_Cs : (i + 1) * n_Cs]
+        values += objectives(problem, part, list(problem.Cs[: len(part)]), train)
+    return values
+
+
+def seconds_to(row: dict[str, Any], gap: float) -> float | None:
+    """Median seconds until a gap is reached; None if it never is.
+
+    Between two points of a peer the logarithm of the gap is taken to be linear, ours are whole fits.
+    """
+    times = [_first(trace, gap, row["library"] == OWN) for trace in row["traces"]]
+    reached = [time for time in times if time is not None]
+    return statistics.median(reached) if len(reached) * 2 > len(times) else None
+
+
+def _first(trace: list[list[float]], gap: float, whole: bool) -> float | None:
+    before: list[float] | None = None
+    for seconds, value in trace:
+        if value is None:
+            continue
+        if value <= gap:
+            if whole or before is None:
+                return seconds
+            logs = np.log([max(v, 1e-300) for v in (before[1], gap, value)])
+            share = (logs[0] - logs[1]) / (logs[0] - logs[2])
+            return float(before[0] + share * (seconds - before[0]))
+        before = [seconds, value]
+    return None
+
+
+def _shown(result: dict[str, Any]) -> dict[str, Any]:
+    failed = [f"{r['library']} {r['mode']}: {r['error']}" for r in result["rows"] if "error" in r]
+    print(f"  {result['problem']}", *failed, sep="\n    ", flush=True)
+    return result
