@@ -101,8 +101,10 @@ def class_weights(
         factors = _factors(class_weight, classes)
     else:
         raise ValueError(f"class_weight must be a dict, 'balanced' or None, not {class_weight!r}")
-    found: _Array = factors[indices] * (1.0 if weights is None else weights)
-    if not (found.sum() < math.inf):
+    with np.errstate(over="ignore"):
+        found: _Array = factors[indices] * (1.0 if weights is None else weights)
+        is_finite = found.sum() < math.inf
+    if not is_finite:
         raise ValueError("sample_weight times class_weight is too large: its sum is not finite")
     if not found.any():
         raise ValueError("sample_weight times class_weight is zero for every sample")

@@ -171,7 +171,7 @@ def _some(models: Models, which: NDArray[np.bool_]) -> Models:
     return Models(**{name: values[which] for name, values in vars(models).items()})
 
 
-def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int = 4) -> None:
+def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int = 3) -> None:
     """Warn of models that are not proven to be as close to the optimum as `tol` asks."""
 
     def warn(which: NDArray[np.bool_], text: str) -> None:

@@ -249,7 +249,7 @@ class LogisticRegressionCV(LinearClassifier):
         start.intercept[0] = models.intercept[best::n_cs].mean(axis=0)
         data.fold_of_row = None
         refitted = fit_models(data, np.array([check_C(self.C_)]), None, options, start)
-        warn_of_limits(refitted, options["tol"], options["max_iter"], stacklevel=5)
+        warn_of_limits(refitted, options["tol"], options["max_iter"], stacklevel=4)
         self.coef_ = refitted.coef[0].astype(data.dtype)
         self.intercept_ = refitted.intercept[0].astype(data.dtype)
         self.objective_, self.gap_ = float(refitted.objective[0]), float(refitted.gap[0])

@@ -121,7 +121,7 @@ def logistic_regression_path(
         held_out = np.repeat(np.arange(n_folds, dtype=np.int32), len(values))
         penalties, shape = np.tile(penalties, n_folds), (n_folds, *shape)
     models = fit_models(data, penalties, held_out, options)
-    warn_of_limits(models, options["tol"], options["max_iter"], stacklevel=2)
+    warn_of_limits(models, options["tol"], options["max_iter"])
     return LogisticRegressionPath(
         values,
         estimator.classes_,

@@ -130,3 +130,13 @@ def run_python(code, *arguments, timeout=180, **environment):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def logistic_objective(X, labels, coef, intercept, C, sample_weight=None):
+    """Sum of the weighted cross-entropies plus |coef|^2 / (2 C), in float64; one row of two classes."""
+    logits = np.asarray(X @ np.asarray(coef, np.float64).T) + np.asarray(intercept, np.float64)
+    if len(coef) == 1:
+        logits = np.hstack([np.zeros_like(logits), logits])
+    losses = -log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    weights = np.ones(len(labels)) if sample_weight is None else sample_weight
+    return weights @ losses + (np.asarray(coef, np.float64) ** 2).sum() / (2 * C)
