@@ -22,7 +22,7 @@ ROUNDS = 3  # of our own, before, among and after the others; those have one eac
 # Hessians of (d + 1) k parameters that are worth a try.
 CHOLESKY_PARAMETERS = 2000
 NO_SPARSE = {"tensorflow", "jax", "sklearnex"}  # their code here, or they themselves
-NO_MANY_CLASSES = {"saga", "newton-cg", "lbfgs, uint8 / 255"}
+NO_MANY_CLASSES = {"saga", "newton-cg"}  # minutes
 
 
 def measure(pool: Pool, n_threads: int, quick: bool) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def entrants(pool: Pool, problem: Optimum, n_threads: int) -> list[Contender]:
 
 
 def can_enter(library: str, mode: str, problem: Optimum) -> bool:
-    if "uint8" in mode and problem.data != "images":
+    if "uint8" in mode and (problem.data != "images" or (library == "sklearn" and problem.C != 1)):
         return False
     if problem.is_sparse and library in NO_SPARSE:
         return False
@@ -70,7 +70,8 @@ def race(pool: Pool, problem: Optimum, n_threads: int) -> dict[str, Any]:
             continue
         try:
             worker = pool.worker(contender.library, contender.n_threads)
-            points = worker.trace(problem, contender.mode, problem.cap)
+            cap = problem.cap_of(contender.library, contender.mode)
+            points = worker.trace(problem, contender.mode, cap)
         except WorkerError as error:
             row["error"] = (str(error).strip().splitlines() or [repr(error)])[-1]
             continue
@@ -114,7 +115,8 @@ def _tight(pool: Pool, problem: Optimum, n_threads: int) -> dict[str, float] | N
 
 def path(pool: Pool, problem: Path, n_threads: int) -> dict[str, Any]:
     """Seconds for all models of a path, each to the same gap."""
-    found = [c for c in contenders(pool, problem, n_threads) if c.mode != "minima"]
+    found = contenders(pool, problem, n_threads)
+    found = [c for c in found if c.mode != "minima" and c.n_threads == n_threads]
     minima = _objectives(problem, pool.worker(OWN, n_threads).time_path(problem, "minima", None))
     rows: dict[Contender, dict[str, Any]] = {c: _row(pool, c) | {"seconds": []} for c in found}
     for round_ in range(ROUNDS):

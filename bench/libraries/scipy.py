@@ -22,12 +22,12 @@ def _matmul(problem: Any) -> Any:
     return lambda: sgemm(1.0, b.T, a.T).T
 
 
-def _optimum(problem: Any, memory: int) -> Any:
+def _optimum(problem: Any) -> Any:
     from ._lbfgs import minimize
     from .numpy import loss_and_gradient
 
     function = loss_and_gradient(problem)
-    return lambda trace: minimize(function, problem, trace, memory)
+    return lambda trace: minimize(function, problem, trace, memory=10)
 
 
 LIBRARY = Library(
@@ -36,10 +36,7 @@ LIBRARY = Library(
     modes={
         "softmax": {"special.softmax": _softmax},
         "matmul": {"blas.sgemm": _matmul},
-        "optimum": {
-            "L-BFGS-B, NumPy gradient": lambda problem: _optimum(problem, 10),
-            "L-BFGS-B, memory 50": lambda problem: _optimum(problem, 50),
-        },
+        "optimum": {"L-BFGS-B, NumPy gradient": _optimum},
     },
     set_threads=limit_blas_threads,
 )

@@ -107,7 +107,7 @@ def _convert(problem: Any) -> Any:
     )
 
 
-def _optimum(problem: Any, memory: int) -> Any:
+def _optimum(problem: Any, memory: int = 50) -> Any:
     import torch
 
     X, y = problem.arrays()
@@ -159,10 +159,7 @@ LIBRARY = Library(
         },
         "predict": {"inference_mode": _predict},
         "convert": {"tensors": _convert},
-        "optimum": {
-            "LBFGS, memory 10": lambda problem: _optimum(problem, 10),
-            "LBFGS, memory 50": lambda problem: _optimum(problem, 50),
-        },
+        "optimum": {"LBFGS, memory 50": _optimum},
     },
     set_threads=_set_threads,
     slow=frozenset({"autograd"}),
