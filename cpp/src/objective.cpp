@@ -1,4 +1,4 @@
-// Predictions for whole matrices: rows over threads, blocks of rows through the kernels.
+// Predictions for whole matrices. Logits that are not asked for never leave the cache.
 #include "fastsoftmax/objective.h"
 
 #include <algorithm>
@@ -7,13 +7,15 @@
 #include <string>
 
 #include "aligned_buffer.h"
-#include "parallel.h"
-#include "storage.h"
+#include "packed_product.h"
+#include "row_blocks.h"
 
 namespace fastsoftmax {
 namespace {
 
-constexpr std::ptrdiff_t kBlockRows = 64;
+// Up to so many classes, W stays in the first-level cache and vectors run along the features; more
+// are a product in packed tiles. The rows do not count, so that no row's bits depend on the others.
+constexpr std::ptrdiff_t kFewClasses = 32;
 
 template <class T>
 bool all_finite(const T* x, std::ptrdiff_t n) {
@@ -22,29 +24,30 @@ bool all_finite(const T* x, std::ptrdiff_t n) {
   return n_bad == 0;
 }
 
-// finish(logits, first_row, n_rows) for each block of rows, whose logits are written to
-// place(thread, first_row). True if all of them were finite.
-template <class T, class Place, class Finish>
-bool for_logits(const InputView& X, const Model<T>& model, int n_threads, const Place& place,
-                const Finish& finish) {
-  std::atomic<bool> finite{true};
-  with_storage<T>(X, [&](const auto* data) {
-    const auto& kernels = storage_kernels(data, T());
-    parallel_region(n_threads, [&](int thread, int n) {
-      decltype(data) rows[kBlockRows];
-      const Range mine = share(X.n_rows, 16, thread, n);
-      for (std::ptrdiff_t i = mine.begin; i < mine.end; i += kBlockRows) {
-        const std::ptrdiff_t n_rows = std::min(kBlockRows, mine.end - i);
-        T* logits = place(thread, i);
-        point_at_rows(data, X.row_stride, i, n_rows, rows);
-        kernels.logits({rows, nullptr, nullptr, nullptr, n_rows, 0, X.n_cols, model.n_classes,
-                        model.W, model.b, model.input_scale, logits, model.n_classes, 1});
-        if (!all_finite(logits, n_rows * model.n_classes)) finite = false;
-        finish(logits, i, n_rows);
-      }
-    });
+// The logits of blocks of rows, for few classes: written to place(thread, first_row), then handed
+// to finish(logits, first_row, n_rows).
+template <class In, class T, class Place, class Finish>
+void for_few_logits(const In* data, const InputView& X, const Model<T>& model, int n_threads,
+                    const Place& place, const Finish& finish) {
+  const auto& kernels = storage_kernels(data, T());
+  for_row_blocks(data, X.row_stride, X.n_rows, n_threads, [&](const auto& block, int thread) {
+    T* logits = place(thread, block.first);
+    kernels.logits({block.rows, nullptr, block.next, nullptr, block.n_rows, block.n_next, X.n_cols,
+                    model.n_classes, model.W, model.b, model.input_scale, logits, model.n_classes,
+                    1});
+    finish(logits, block.first, block.n_rows);
   });
-  return finite;
+}
+
+// The same product, X W', for many.
+template <class In, class T>
+PackedProduct<In, T> many_logits(const In* data, const InputView& X, const Model<T>& model,
+                                 int n_threads) {
+  return {data,
+          {X.storage, X.data, X.n_rows, X.n_cols, X.row_stride, 1},
+          {model.W, X.n_cols, model.n_classes, 1, X.n_cols},
+          n_threads,
+          true};
 }
 
 template <class T>
@@ -66,26 +69,75 @@ template <class T>
 bool predict(const InputView& X, const Model<T>& model, Prediction what, T* out, int n_threads) {
   const auto& kernels = arithmetic_kernels<T>();
   const std::ptrdiff_t n_classes = model.n_classes;
-  return for_logits(
-      X, model, n_threads, [&](int, std::ptrdiff_t i) { return out + i * n_classes; },
-      [&](T* logits, std::ptrdiff_t, std::ptrdiff_t n_rows) {
-        if (what == Prediction::kProbs) kernels.softmax(logits, n_rows, n_classes, logits);
-        if (what == Prediction::kLogProbs) kernels.log_softmax(logits, n_rows, n_classes, logits);
-      });
+  std::atomic<bool> finite{true};
+  const auto finish = [&](T* logits, std::ptrdiff_t n_rows) {
+    if (!all_finite(logits, n_rows * n_classes)) finite = false;
+    if (what == Prediction::kProbs) kernels.softmax(logits, n_rows, n_classes, logits);
+    if (what == Prediction::kLogProbs) kernels.log_softmax(logits, n_rows, n_classes, logits);
+  };
+  if (X.n_rows == 0) return true;
+  with_storage<T>(X, [&](const auto* data) {
+    if (n_classes <= kFewClasses || X.n_cols == 0) {
+      for_few_logits(
+          data, X, model, n_threads, [&](int, std::ptrdiff_t i) { return out + i * n_classes; },
+          [&](T* logits, std::ptrdiff_t, std::ptrdiff_t n_rows) { finish(logits, n_rows); });
+      return;
+    }
+    auto product = many_logits(data, X, model, n_threads);
+    product.run(
+        n_threads, n_classes, true,
+        [&](Range rows, Range columns, int) {
+          return out + rows.begin * n_classes + columns.begin;
+        },
+        [&](T* logits, Range rows, Range columns) {
+          const std::ptrdiff_t n_rows = rows.end - rows.begin;
+          kernels.scale_and_shift(logits, n_classes, n_rows, columns.end - columns.begin,
+                                  model.input_scale, model.b ? model.b + columns.begin : nullptr);
+          // With the last columns of a row all are there.
+          if (columns.end == n_classes) finish(out + rows.begin * n_classes, n_rows);
+        });
+  });
+  return finite;
 }
 
 template <class T>
 bool predict_class(const InputView& X, const Model<T>& model, std::int64_t* out, int n_threads) {
-  const std::ptrdiff_t n_classes = model.n_classes, block = kBlockRows * n_classes;
-  AlignedBuffer<T> blocks(block * n_threads);
-  return for_logits(
-      X, model, n_threads,
-      [&](int thread, std::ptrdiff_t) { return blocks.data() + thread * block; },
-      [&](T* logits, std::ptrdiff_t first, std::ptrdiff_t n_rows) {
-        for (std::ptrdiff_t i = 0; i < n_rows; ++i, logits += n_classes) {
-          out[first + i] = std::max_element(logits, logits + n_classes) - logits;
-        }
-      });
+  const auto& kernels = arithmetic_kernels<T>();
+  const std::ptrdiff_t n_classes = model.n_classes;
+  std::atomic<bool> finite{true};
+  if (X.n_rows == 0) return true;
+  with_storage<T>(X, [&](const auto* data) {
+    if (n_classes <= kFewClasses || X.n_cols == 0) {
+      const std::ptrdiff_t block = kBlockRows * n_classes;
+      AlignedBuffer<T> blocks(block * n_threads);
+      for_few_logits(
+          data, X, model, n_threads,
+          [&](int thread, std::ptrdiff_t) { return blocks.data() + thread * block; },
+          [&](const T* logits, std::ptrdiff_t first, std::ptrdiff_t n_rows) {
+            T best[kBlockRows];
+            if (!kernels.argmax(logits, n_classes, n_rows, n_classes, 0, best, out + first)) {
+              finite = false;
+            }
+          });
+      return;
+    }
+    auto product = many_logits(data, X, model, n_threads);
+    const std::ptrdiff_t width = product.width(), part_size = product.height() * width;
+    AlignedBuffer<T> parts(part_size * n_threads), best(X.n_rows);
+    product.run(
+        n_threads, width, true,
+        [&](Range, Range, int thread) { return parts.data() + thread * part_size; },
+        [&](T* logits, Range rows, Range columns) {
+          const std::ptrdiff_t n_rows = rows.end - rows.begin, n = columns.end - columns.begin;
+          kernels.scale_and_shift(logits, width, n_rows, n, model.input_scale,
+                                  model.b ? model.b + columns.begin : nullptr);
+          if (!kernels.argmax(logits, width, n_rows, n, columns.begin, best.data() + rows.begin,
+                              out + rows.begin)) {
+            finite = false;
+          }
+        });
+  });
+  return finite;
 }
 
 bool find_nonfinite(const InputView& X, std::ptrdiff_t* row, std::ptrdiff_t* col) {

@@ -15,13 +15,14 @@ bool differs(const fastsoftmax::ArithmeticKernels<Acc>& a,
              const fastsoftmax::ArithmeticKernels<Acc>& b) {
   return a.softmax != b.softmax && a.log_softmax != b.log_softmax && a.logsumexp != b.logsumexp &&
          a.cross_entropy != b.cross_entropy && a.cross_entropy_columns != b.cross_entropy_columns &&
-         a.add_column_sums != b.add_column_sums && a.gemm_pack != b.gemm_pack;
+         a.add_column_sums != b.add_column_sums && a.gemm != b.gemm && a.argmax != b.argmax &&
+         a.scale_and_shift != b.scale_and_shift && a.transpose != b.transpose;
 }
 template <class In, class Acc>
 bool differs(const fastsoftmax::StorageKernels<In, Acc>& a,
              const fastsoftmax::StorageKernels<In, Acc>& b) {
   return a.find_nonzero != b.find_nonzero && a.logits != b.logits && a.sgd_update != b.sgd_update &&
-         a.gemm != b.gemm;
+         a.gemm_pack_a != b.gemm_pack_a && a.gemm_pack_b != b.gemm_pack_b;
 }
 
 // No slot of a has the function of b.

@@ -3,6 +3,7 @@
 // Tolerance: a sum of k products is off by at most k u sum |a b| in any order (Higham, 3.1), adding
 // to C rounds once more, and the reference is off likewise: kEps (k + 2) (sum |a b| + |c|) is
 // enough.
+#include <algorithm>
 #include <limits>
 
 #include "data.h"
@@ -24,7 +25,13 @@ struct Case {
   bool transpose_A, transpose_B, accumulate;
   std::vector<In> A;      // (m, k), stored by columns if transpose_A
   std::vector<Acc> B, C;  // (k, n), likewise; (m, n) with gaps
+  std::ptrdiff_t A_row_stride() const { return transpose_A ? 1 : k; }
+  std::ptrdiff_t A_col_stride() const { return transpose_A ? m : 1; }
 };
+
+std::ptrdiff_t round_up(std::ptrdiff_t n, std::ptrdiff_t unit) {
+  return (n + unit - 1) / unit * unit;
+}
 
 template <class In, class Acc>
 Case<In, Acc> make_case(std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n) {
@@ -44,18 +51,22 @@ Case<In, Acc> make_case(std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n) {
 template <class In, class Acc>
 std::vector<Acc> run(const Case<In, Acc>& c, Side side) {
   const auto& kernels = fastsoftmax::arithmetic_kernels<Acc>();
-  const std::ptrdiff_t panel = kernels.gemm_panel, padded = (c.n + panel - 1) / panel * panel;
   Guarded<In> A(c.A, side);
-  Guarded<Acc> B(c.B, side), C(c.C, side), packed(c.k * padded, side);
-  kernels.gemm_pack(B.data(), c.transpose_B ? 1 : c.n, c.transpose_B ? c.k : 1, c.k, c.n,
-                    packed.data());
-  const auto before = packed.copy();
+  Guarded<Acc> B(c.B, side), C(c.C, side);
+  Guarded<Acc> packed_A(c.k * round_up(c.m, kernels.gemm_rows), side);
+  Guarded<Acc> packed_B(c.k * round_up(c.n, kernels.gemm_columns), side);
   fastsoftmax::storage_kernels(A.data(), Acc())
-      .gemm(A.data(), c.transpose_A ? 1 : c.k, c.transpose_A ? c.m : 1, packed.data(), c.m, c.k,
-            c.n, C.data(), c.n + kRowGap, c.accumulate);
+      .gemm_pack_a(A.data(), c.A_row_stride(), c.A_col_stride(), c.m, c.k, packed_A.data());
+  fastsoftmax::storage_kernels(B.data(), Acc())
+      .gemm_pack_b(B.data(), c.transpose_B ? 1 : c.n, c.transpose_B ? c.k : 1, c.k, c.n,
+                   packed_B.data());
+  const auto A_before = packed_A.copy(), B_before = packed_B.copy();
+  kernels.gemm(packed_A.data(), packed_B.data(), c.m, c.k, c.n, C.data(), c.n + kRowGap,
+               c.accumulate);
   CHECK(test::same_bits(A.copy(), c.A));
   CHECK(test::same_bits(B.copy(), c.B));
-  CHECK(test::same_bits(packed.copy(), before));
+  CHECK(test::same_bits(packed_A.copy(), A_before));
+  CHECK(test::same_bits(packed_B.copy(), B_before));
   return C.copy();
 }
 
@@ -128,6 +139,48 @@ void test_ragged_sizes() {
   }
   check(make_case<In, Acc>(7, 300, 100));
   check(make_case<In, Acc>(33, 256, 65));
+  check(make_case<In, Acc>(26, 20, 600));  // more than the panels that are met at once
+}
+
+// Every number of a matrix (n_across, depth) is where the panels have it, the padding is zero.
+template <class Acc, class In, class Pack>
+void check_packed(std::ptrdiff_t panel, std::ptrdiff_t n_across, std::ptrdiff_t depth,
+                  std::ptrdiff_t across, std::ptrdiff_t along, const Pack& pack) {
+  const std::ptrdiff_t last = std::max<std::ptrdiff_t>(0, (n_across - 1) * across) +
+                              std::max<std::ptrdiff_t>(0, (depth - 1) * along);
+  const std::ptrdiff_t padded = round_up(n_across, panel);
+  for (const Side side : {Side::kBegin, Side::kEnd}) {
+    Guarded<In> source(test::uniform<In>(n_across * depth > 0 ? last + 1 : 0, 1), side);
+    Guarded<Acc> packed(padded * depth, side);
+    pack(source.data(), packed.data());
+    for (std::ptrdiff_t i = 0; i < padded; ++i) {
+      for (std::ptrdiff_t p = 0; p < depth; ++p) {
+        const Acc expected =
+            i < n_across ? static_cast<Acc>(source[i * across + p * along]) : Acc(0);
+        CHECK_EQ(packed[i / panel * panel * depth + p * panel + i % panel], expected);
+      }
+    }
+  }
+}
+
+template <class In, class Acc>
+void test_packing() {
+  const auto& kernels = fastsoftmax::storage_kernels(static_cast<const In*>(nullptr), Acc());
+  const auto& panels = fastsoftmax::arithmetic_kernels<Acc>();
+  for (const std::ptrdiff_t n : {0, 1, 2, 5, 6, 7, 11, 12, 13, 16, 17, 31, 32, 33, 50}) {
+    for (const std::ptrdiff_t k : {0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 33}) {
+      test::set_context(test::name_of(In()), test::name_of(Acc()), n, k);
+      const std::ptrdiff_t strides[][2] = {{1, n}, {1, n + 3}, {k, 1}, {k + 5, 1}, {2, 2 * n + 1}};
+      for (const auto& [across, along] : strides) {
+        check_packed<Acc, In>(panels.gemm_rows, n, k, across, along, [&](const In* A, Acc* packed) {
+          kernels.gemm_pack_a(A, across, along, n, k, packed);
+        });
+        check_packed<Acc, In>(
+            panels.gemm_columns, n, k, across, along,
+            [&](const In* B, Acc* packed) { kernels.gemm_pack_b(B, along, across, k, n, packed); });
+      }
+    }
+  }
 }
 
 // The padding of a panel is multiplied with A: infinities in A must not come out as NaN.
@@ -148,6 +201,7 @@ int main() {
   test::for_each_isa([] {
     test::for_each_column([](auto in, auto acc) {
       test_ragged_sizes<decltype(in), decltype(acc)>();
+      test_packing<decltype(in), decltype(acc)>();
       test_infinite_entries<decltype(in), decltype(acc)>();
     });
   });

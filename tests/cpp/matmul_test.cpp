@@ -106,14 +106,24 @@ void test_strides() {
   }
 }
 
-// Blocks of 256 x 1024 elements of B, skinny products up to 16 columns in blocks of 64 rows.
+// Slices of k of 512 float32 or 256 float64, tasks of 1024 columns and some 50 to 150 rows, 16
+// slices in a block of B; skinny products up to 16 columns in blocks of 64 rows.
 template <class In, class T>
 void test_around_the_blocks() {
   for (const std::ptrdiff_t k : {255, 256, 257, 600}) check<In, T>(9, k, 40);
   for (const std::ptrdiff_t n : {1023, 1024, 1025, 2100}) check<In, T>(5, 20, n);
+  for (const std::ptrdiff_t k : {511, 512, 513, 1025}) check<In, T>(9, k, 40);
   check<In, T>(26, 513, 1030);
+  for (const std::ptrdiff_t m : {143, 144, 145, 300}) check<In, T>(m, 70, 70);
   check<In, T>(26, 300, 1030, Layout::kColumns, Layout::kColumns);
   for (const std::ptrdiff_t m : {63, 64, 65, 200}) check<In, T>(m, 30, 10);
+}
+
+// More slices and more columns than a block of B holds.
+template <class In, class T>
+void test_many_blocks() {
+  check<In, T>(3, 16 * 2048 / static_cast<std::ptrdiff_t>(sizeof(T)) + 3, 20);
+  check<In, T>(2, 1100, 4500);
 }
 
 void test_float64_needs_float64() {
@@ -130,6 +140,7 @@ int main() {
       test_small_sizes<decltype(in), decltype(acc)>();
       test_strides<decltype(in), decltype(acc)>();
       test_around_the_blocks<decltype(in), decltype(acc)>();
+      test_many_blocks<decltype(in), decltype(acc)>();
     });
   });
   test_float64_needs_float64();

@@ -90,6 +90,24 @@ void check_threads(const Problem<In, T>& p) {
   for (const int n : {2, 3, 8}) CHECK(test::same_bits(p.predict_class(n), p.predict_class(1)));
 }
 
+// A row has the same bits alone as among others.
+template <class In, class T>
+void check_rows_alone(const Problem<In, T>& p) {
+  const auto logits = p.predict(Prediction::kLogits, 1);
+  const auto classes = p.predict_class(1);
+  for (const std::ptrdiff_t i : {std::ptrdiff_t{0}, p.n / 2, p.n - 1}) {
+    InputView row = p.view();
+    row.data = p.X.data() + i * p.d;
+    row.n_rows = 1;
+    std::vector<T> out(static_cast<std::size_t>(p.K));
+    std::int64_t alone = -1;
+    CHECK(fastsoftmax::predict(row, p.model(), Prediction::kLogits, out.data(), 1));
+    CHECK(fastsoftmax::predict_class(row, p.model(), &alone, 1));
+    CHECK(std::equal(out.begin(), out.end(), logits.begin() + i * p.K));
+    CHECK_EQ(alone, classes[static_cast<std::size_t>(i)]);
+  }
+}
+
 template <class In, class T>
 void test_shapes() {
   for (const std::ptrdiff_t n : {0, 1, 16, 17, 63, 64, 65, 130, 300}) {
@@ -101,6 +119,18 @@ void test_shapes() {
     }
   }
   check_values(Problem<In, T>(20, 784, 10));
+  // More than 32 classes are a product in packed tiles; the last has more than a block of W holds.
+  for (const std::ptrdiff_t K : {32, 33, 47, 130}) {
+    const Problem<In, T> p(151, 41, K);
+    test::set_context(test::name_of(In()), test::name_of(T()), 151, K);
+    check_values(p);
+    check_threads(p);
+    check_rows_alone(p);
+  }
+  const Problem<In, T> large(5, 2100, 1030);
+  check_values(large);
+  check_threads(large);
+  check_values(Problem<In, T>(3, 0, 40));
 }
 
 // A view of every second row, backwards: the rows' own results, in that order.
@@ -127,8 +157,9 @@ void test_nonfinite() {
     const In special[] = {std::numeric_limits<In>::quiet_NaN(), std::numeric_limits<In>::infinity(),
                           -std::numeric_limits<In>::infinity()};
     for (const In value : special) {
-      for (const std::size_t row : {0u, 63u, 64u, 99u}) {
-        Problem<In, T> p(100, 5, 3);
+      for (const std::size_t row : {0u, 63u, 64u, 99u, 40u}) {
+        const std::size_t n_classes = row == 40 ? 35 : 3;
+        Problem<In, T> p(100, 5, static_cast<std::ptrdiff_t>(n_classes));
         const auto before = p.predict(Prediction::kLogits, 1);
         p.X[row * 5 + 2] = value;
         std::ptrdiff_t i = -1, j = -1;
@@ -138,7 +169,8 @@ void test_nonfinite() {
         for (const int n_threads : {1, 3}) {
           auto after = p.predict(Prediction::kLogits, n_threads, false);
           p.predict_class(n_threads, false);
-          for (std::size_t k = 0; k < 3; ++k) after[row * 3 + k] = before[row * 3 + k];
+          for (std::size_t k = row * n_classes; k < (row + 1) * n_classes; ++k)
+            after[k] = before[k];
           CHECK(test::same_bits(after, before));
         }
       }
@@ -164,6 +196,13 @@ void test_first_of_equal_logits_wins() {
   p.b.assign(p.b.size(), 1.0f);
   p.b[0] = 0.5f;
   CHECK(p.predict_class(2) == std::vector<std::int64_t>(33, 1));
+  Problem<float, float> large(5, 2100, 1030);  // in two blocks
+  large.W.assign(large.W.size(), 0.0f);
+  for (std::size_t best : {0u, 3u, 500u, 1029u}) {
+    large.b.assign(large.b.size(), 1.0f);
+    for (std::size_t c = 0; c < best; ++c) large.b[c] = -1.0f;
+    CHECK(large.predict_class(2) == std::vector<std::int64_t>(5, static_cast<std::int64_t>(best)));
+  }
 }
 
 void test_check_labels() {

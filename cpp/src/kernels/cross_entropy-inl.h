@@ -14,10 +14,15 @@ void cross_entropy(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
                    T* losses) {
   for (std::ptrdiff_t i = 0; i < n_rows; ++i, logits += n) {
     const T weight = weights ? weights[i] : T(1);
-    const T m = finite_max(logits, n);
-    const T z = logits[labels[i]] - m;  // read before dlogits, which may be the same memory
-    const T sum = dlogits ? row_sum_exp<true>(logits, n, m, dlogits)
-                          : row_sum_exp<false>(logits, n, m, dlogits);
+    T m = 0, z = 0, sum = 0;
+    if (dlogits) {
+      m = finite_max(logits, n);
+      z = logits[labels[i]] - m;  // read before dlogits, which may be the same memory
+      sum = row_sum_exp<true>(logits, n, m, dlogits);
+    } else {
+      sum = shifted_sum_exp(logits, n, &m);
+      z = logits[labels[i]] - m;
+    }
     losses[i] = weight * (log(sum) - z);
     if (dlogits) {
       const T scale = gradient_scale * weight;

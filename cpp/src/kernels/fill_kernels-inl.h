@@ -1,12 +1,13 @@
 // Every kernel of one instruction set into the table: the list of what there is.
 #pragma once
 
-#include "kernels/cross_entropy-inl.h"
+#include "kernels/argmax-inl.h"
+#include "kernels/cross_entropy_rows-inl.h"
 #include "kernels/gemm-inl.h"
 #include "kernels/kernel_table.h"
 #include "kernels/logits-inl.h"
 #include "kernels/sgd_step-inl.h"
-#include "kernels/softmax-inl.h"
+#include "kernels/softmax_columns-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
@@ -15,12 +16,18 @@ template <class Acc>
 void fill(ArithmeticKernels<Acc>& table) {
   table.softmax = softmax<Acc>;
   table.log_softmax = log_softmax<Acc>;
+  table.softmax_streamed = softmax_streamed<Acc>;
+  table.log_softmax_streamed = log_softmax_streamed<Acc>;
   table.logsumexp = logsumexp<Acc>;
-  table.cross_entropy = cross_entropy<Acc>;
+  table.cross_entropy = cross_entropy_rows<Acc>;
   table.cross_entropy_columns = cross_entropy_columns<Acc>;
   table.add_column_sums = add_column_sums<Acc>;
-  table.gemm_pack = gemm_pack<Acc>;
-  table.gemm_panel = kGemmPanel<Acc>;
+  table.argmax = argmax<Acc>;
+  table.scale_and_shift = scale_and_shift<Acc>;
+  table.transpose = transpose_matrix<Acc>;
+  table.gemm = gemm<Acc>;
+  table.gemm_rows = kGemmRows;
+  table.gemm_columns = kGemmColumns<Acc>;
 }
 
 template <class In, class Acc>
@@ -29,7 +36,8 @@ void fill(StorageKernels<In, Acc>& table) {
   table.block_features = Vec<Acc>::kLanes;
   table.logits = logits<In, Acc>;
   table.sgd_update = sgd_update<In, Acc>;
-  table.gemm = gemm<In, Acc>;
+  table.gemm_pack_a = gemm_pack_a<In, Acc>;
+  table.gemm_pack_b = gemm_pack_b<In, Acc>;
 }
 
 inline void fill_kernels(KernelTable& table) {

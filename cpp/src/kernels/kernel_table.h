@@ -53,12 +53,21 @@ struct SgdUpdate {
   bool nesterov;
 };
 
+// Rows of softmax up to this size are read once, longer ones twice: a quarter of a second-level
+// cache of 1 MB, for a row, its exponentials and the next row are in there.
+constexpr std::ptrdiff_t kLongRowBytes = 256 << 10;
+
 // Kernels that work on numbers of one type.
 template <class Acc>
 struct ArithmeticKernels {
   // (n_rows, n) contiguous rows, softmax of each; out may be x.
   void (*softmax)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
   void (*log_softmax)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
+  // The same bits, written past the cache; out is not x, scratch has min(n, kLongRowBytes /
+  // sizeof(Acc)) elements.
+  void (*softmax_streamed)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* scratch,
+                           Acc* out);
+  void (*log_softmax_streamed)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
   // out (n_rows)
   void (*logsumexp)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
   // losses[i] = weight_i * -log softmax(logits_i)[labels_i]; dlogits, if not null (it may be
@@ -74,11 +83,22 @@ struct ArithmeticKernels {
   // sums (n) += the sums over the rows of what lies like that.
   void (*add_column_sums)(const Acc* dlogits, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
                           std::ptrdiff_t n, Acc* sums);
-  // B (k, n), any strides, into panels of gemm_panel columns, the last one padded with zeros:
-  // packed has k * (n rounded up to whole panels) elements.
-  void (*gemm_pack)(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
-                    std::ptrdiff_t k, std::ptrdiff_t n, Acc* packed);
-  std::ptrdiff_t gemm_panel;
+  // out (n_rows), where first_class is 0 or best < the largest of the logits (n_rows, n), rows
+  // row_stride apart: first_class + the index of that, the first of equals; best = that logit. True
+  // if all logits are finite.
+  bool (*argmax)(const Acc* logits, std::ptrdiff_t row_stride, std::ptrdiff_t n_rows,
+                 std::ptrdiff_t n, std::ptrdiff_t first_class, Acc* best, std::int64_t* out);
+  // logits = scale * logits + b, (n_rows, n), rows row_stride apart; b may be null.
+  void (*scale_and_shift)(Acc* logits, std::ptrdiff_t row_stride, std::ptrdiff_t n_rows,
+                          std::ptrdiff_t n, Acc scale, const Acc* b);
+  // out (n, k), contiguous, = the transpose of B (k, n), any strides.
+  void (*transpose)(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
+                    std::ptrdiff_t k, std::ptrdiff_t n, Acc* out);
+  // C (m, n) = A (m, k) . B (k, n), both packed (below), added to C if accumulate; C has contiguous
+  // columns. An entry's bits depend on its row of A and column of B alone.
+  void (*gemm)(const Acc* A, const Acc* B, std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n,
+               Acc* C, std::ptrdiff_t c_row_stride, bool accumulate);
+  std::ptrdiff_t gemm_rows, gemm_columns;  // of a panel of packed A and of packed B
 };
 
 // Kernels that read X (or the left matrix of a product) in the type it is stored in.
@@ -90,11 +110,12 @@ struct StorageKernels {
   std::ptrdiff_t block_features;
   void (*logits)(const LogitsArgs<In, Acc>&);
   void (*sgd_update)(const SgdUpdate<In, Acc>&);
-  // C (m, n) = A (m, k) . packed, added to C if accumulate; A has any strides, C contiguous
-  // columns.
-  void (*gemm)(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride, const Acc* packed,
-               std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n, Acc* C,
-               std::ptrdiff_t c_row_stride, bool accumulate);
+  // A (m, k), any strides, into panels of gemm_rows rows, each k x gemm_rows; B (k, n) into panels
+  // of gemm_columns columns, each k x gemm_columns. The last panel is padded with zeros.
+  void (*gemm_pack_a)(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
+                      std::ptrdiff_t m, std::ptrdiff_t k, Acc* packed);
+  void (*gemm_pack_b)(const In* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
+                      std::ptrdiff_t k, std::ptrdiff_t n, Acc* packed);
 };
 
 // A table starts as a copy of the next weaker one; each instruction set overrides what it has.

@@ -1,13 +1,19 @@
-// softmax, log_softmax and logsumexp of contiguous rows, one row at a time, vectors along the row.
+// softmax, log_softmax and logsumexp of a row, vectors along it.
 //
 //   m = max x, or 0 where that is not finite;  s = sum exp(x - m)
 //   softmax = exp(x - m) / s,  log_softmax = x - m - log s,  logsumexp = m + log s
 //
 // Infinities and NaN come out as in scipy.special: softmax takes the maximum as it is, so a row
 // whose maximum is infinite has no softmax (NaN); the other two put 0 in its place.
+//
+// A row that fits into the second-level cache is read from memory once; its exponentials wait in
+// the cache until their sum is known. A longer one is read twice, its exponentials are made twice.
+// Rows of a few numbers: softmax_columns-inl.h. Which of them only the length of a row decides, not
+// where it goes, so the bits are the same for all ways to store.
 #pragma once
 
 #include "kernels/exp-inl.h"
+#include "kernels/kernel_table.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
@@ -21,16 +27,28 @@ bool is_finite(T x) {
 }
 
 template <class T>
-T row_max(const T* x, std::ptrdiff_t n) {
-  using V = Vec<T>;
-  V m = V::splat(-kInfinity<T>);
-  std::ptrdiff_t j = 0;
-  for (; j + V::kLanes <= n; j += V::kLanes) m = max(V::load(x + j), m);
-  if (j < n) m = max(first_n(n - j, V::load_n(x + j, n - j), m), m);
-  return reduce_max(m);
+T exp_of(T x) {
+  T lanes[Vec<T>::kLanes];
+  exp(Vec<T>::splat(x)).store(lanes);
+  return lanes[0];
 }
 
-// The sum of exp(x - m); each exponential goes to out, if there is one.
+template <class T>
+T row_max(const T* x, std::ptrdiff_t n) {
+  using V = Vec<T>;
+  V m[4];
+  for (V& part : m) part = V::splat(-kInfinity<T>);
+  std::ptrdiff_t j = 0;
+  for (; j + 4 * V::kLanes <= n; j += 4 * V::kLanes) {
+    for (int i = 0; i < 4; ++i) m[i] = max(V::load(x + j + i * V::kLanes), m[i]);
+  }
+  for (; j + V::kLanes <= n; j += V::kLanes) m[0] = max(V::load(x + j), m[0]);
+  if (j < n) m[0] = max(first_n(n - j, V::load_n(x + j, n - j), m[0]), m[0]);
+  return reduce_max(max(max(m[0], m[1]), max(m[2], m[3])));
+}
+
+// The sum of exp(x - m); each exponential goes to out, if there is one. What lies a row further on
+// is fetched into the second-level cache meanwhile: nothing else reads memory now.
 template <bool kStore, class T>
 T row_sum_exp(const T* x, std::ptrdiff_t n, T m, T* out) {
   using V = Vec<T>;
@@ -38,6 +56,7 @@ T row_sum_exp(const T* x, std::ptrdiff_t n, T m, T* out) {
   V sum = V::zero();
   std::ptrdiff_t j = 0;
   for (; j + V::kLanes <= n; j += V::kLanes) {
+    __builtin_prefetch(x + n + j, 0, 2);
     const V e = exp(V::load(x + j) - shift);
     if constexpr (kStore) e.store(out + j);
     sum = sum + e;
@@ -50,22 +69,40 @@ T row_sum_exp(const T* x, std::ptrdiff_t n, T m, T* out) {
   return reduce_add(sum);
 }
 
-// out = f(x) over a row.
-template <class T, class F>
-void transform(const T* x, std::ptrdiff_t n, T* out, const F& f) {
-  using V = Vec<T>;
-  std::ptrdiff_t j = 0;
-  for (; j + V::kLanes <= n; j += V::kLanes) f(V::load(x + j)).store(out + j);
-  if (j < n) f(V::load_n(x + j, n - j)).store_n(out + j, n - j);
+// The maximum and the sum of exp(x - maximum) of a long row, in one read of it: a block at a time,
+// which stays in the first-level cache.
+template <class T>
+T long_row_sum_exp(const T* x, std::ptrdiff_t n, T* maximum) {
+  constexpr std::ptrdiff_t kBlock = 2048;
+  T m = -kInfinity<T>, sum = 0;
+  for (std::ptrdiff_t j = 0; j < n; j += kBlock) {
+    const std::ptrdiff_t size = n - j < kBlock ? n - j : kBlock;
+    const T here = row_max(x + j, size);
+    if (here > m) {
+      sum *= exp_of(m - here);
+      m = here;
+    }
+    // Of entries that are all -inf the sum is 0, of NaN it is NaN.
+    sum += row_sum_exp<false>(x + j, size, m == -kInfinity<T> ? T(0) : m, static_cast<T*>(nullptr));
+  }
+  *maximum = m;
+  return sum;
 }
 
 template <class T>
-void softmax(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
-  for (std::ptrdiff_t i = 0; i < n_rows; ++i, x += n, out += n) {
-    const T sum = row_sum_exp<true>(x, n, row_max(x, n), out);
-    const Vec<T> scale = Vec<T>::splat(1 / sum);
-    transform(out, n, out, [&](Vec<T> e) { return e * scale; });
+constexpr std::ptrdiff_t kLongRow = kLongRowBytes / static_cast<std::ptrdiff_t>(sizeof(T));
+
+// The sum of exp(x - m), m the shift of a row: its maximum, or 0 where that is not finite.
+template <class T>
+T shifted_sum_exp(const T* x, std::ptrdiff_t n, T* shift) {
+  if (n > kLongRow<T>) {
+    const T sum = long_row_sum_exp(x, n, shift);
+    if (is_finite(*shift)) return sum;
+  } else {
+    *shift = row_max(x, n);
   }
+  if (!is_finite(*shift)) *shift = 0;
+  return row_sum_exp<false>(x, n, *shift, static_cast<T*>(nullptr));
 }
 
 // The maximum that log_softmax, logsumexp and the cross-entropy shift by.
@@ -75,22 +112,53 @@ T finite_max(const T* x, std::ptrdiff_t n) {
   return is_finite(m) ? m : T(0);
 }
 
-template <class T>
-void log_softmax(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
-  for (std::ptrdiff_t i = 0; i < n_rows; ++i, x += n, out += n) {
-    const T m = finite_max(x, n);
-    const Vec<T> shift = Vec<T>::splat(m);
-    const Vec<T> log_sum = Vec<T>::splat(log(row_sum_exp<false>(x, n, m, out)));
-    transform(x, n, out, [&](Vec<T> v) { return (v - shift) - log_sum; });
+// Where results go: into the cache, or past it.
+struct Store {
+  static constexpr bool kStreams = false;
+};
+struct Stream {
+  static constexpr bool kStreams = true;
+};
+
+// out = f(x) over a row.
+template <class To = Store, class T, class F>
+void transform(const T* x, std::ptrdiff_t n, T* out, const F& f) {
+  using V = Vec<T>;
+  std::ptrdiff_t j = 0;
+  if constexpr (To::kStreams) {
+    // Whole cache lines go past the cache; the row begins and ends anywhere.
+    constexpr std::uintptr_t kBytes = sizeof(V);
+    const auto beyond = reinterpret_cast<std::uintptr_t>(out) % kBytes;
+    std::ptrdiff_t head = static_cast<std::ptrdiff_t>((kBytes - beyond) % kBytes / sizeof(T));
+    if (head > n) head = n;
+    if (head > 0) f(V::load_n(x, head)).store_n(out, head);
+    for (j = head; j + V::kLanes <= n; j += V::kLanes) f(V::load(x + j)).stream(out + j);
+  } else {
+    for (; j + V::kLanes <= n; j += V::kLanes) f(V::load(x + j)).store(out + j);
+  }
+  if (j < n) f(V::load_n(x + j, n - j)).store_n(out + j, n - j);
+}
+
+// Exponentials wait in scratch, which may be out.
+template <class To, class T>
+void softmax_row(const T* x, std::ptrdiff_t n, T* scratch, T* out) {
+  using V = Vec<T>;
+  if (n > kLongRow<T>) {
+    T m;
+    const V scale = V::splat(1 / long_row_sum_exp(x, n, &m)), shift = V::splat(m);
+    transform<To>(x, n, out, [&](V v) { return exp(v - shift) * scale; });
+  } else {
+    const V scale = V::splat(1 / row_sum_exp<true>(x, n, row_max(x, n), scratch));
+    transform<To>(scratch, n, out, [&](V e) { return e * scale; });
   }
 }
 
-template <class T>
-void logsumexp(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
-  for (std::ptrdiff_t i = 0; i < n_rows; ++i, x += n) {
-    const T m = finite_max(x, n);
-    out[i] = m + log(row_sum_exp<false>(x, n, m, static_cast<T*>(nullptr)));
-  }
+template <class To, class T>
+void log_softmax_row(const T* x, std::ptrdiff_t n, T* out) {
+  using V = Vec<T>;
+  T m;
+  const V log_sum = V::splat(log(shifted_sum_exp(x, n, &m))), shift = V::splat(m);
+  transform<To>(x, n, out, [&](V v) { return (v - shift) - log_sum; });
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ struct Vec<float> {
   }
   static Vec load_n(const std::uint8_t* p, std::ptrdiff_t n) { return widen(bytes_n(p, n)); }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void stream(float* p) const { _mm256_stream_ps(p, v); }
   void store_n(float* p, std::ptrdiff_t n) const { _mm256_maskstore_ps(p, mask32(n), v); }
 };
 
@@ -66,8 +67,11 @@ struct Vec<double> {
   static Vec load(const std::uint8_t* p) { return widen(_mm_loadu_si32(p)); }
   static Vec load_n(const std::uint8_t* p, std::ptrdiff_t n) { return widen(bytes_n(p, n)); }
   void store(double* p) const { _mm256_storeu_pd(p, v); }
+  void stream(double* p) const { _mm256_stream_pd(p, v); }
   void store_n(double* p, std::ptrdiff_t n) const { _mm256_maskstore_pd(p, mask64(n), v); }
 };
+
+inline void fence_streams() { _mm_sfence(); }
 
 inline Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm256_add_pd(a.v, b.v)}; }
@@ -92,6 +96,12 @@ inline Vec<float> first_n(std::ptrdiff_t n, Vec<float> a, Vec<float> b) {
 }
 inline Vec<double> first_n(std::ptrdiff_t n, Vec<double> a, Vec<double> b) {
   return {_mm256_blendv_pd(b.v, a.v, _mm256_castsi256_pd(mask64(n)))};
+}
+inline Vec<float> select_less(Vec<float> a, Vec<float> b, Vec<float> x, Vec<float> y) {
+  return {_mm256_blendv_ps(y.v, x.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))};
+}
+inline Vec<double> select_less(Vec<double> a, Vec<double> b, Vec<double> x, Vec<double> y) {
+  return {_mm256_blendv_pd(y.v, x.v, _mm256_cmp_pd(a.v, b.v, _CMP_LT_OQ))};
 }
 inline Vec<float> round(Vec<float> x) {
   return {_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
@@ -133,6 +143,29 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
   const __m256i a = _mm256_slli_epi64(_mm256_cvtepi32_epi64(_mm_add_epi32(half, bias)), 52);
   const __m256i b = _mm256_slli_epi64(_mm256_cvtepi32_epi64(_mm_add_epi32(rest, bias)), 52);
   return {_mm256_mul_pd(_mm256_mul_pd(x.v, _mm256_castsi256_pd(a)), _mm256_castsi256_pd(b))};
+}
+
+// Rows to columns: within halves first, then the halves change places.
+inline void transpose(Vec<float> (&v)[8]) {
+  __m256 t[8];
+  for (int i = 0; i < 8; i += 4) {
+    const __m256 a = _mm256_unpacklo_ps(v[i].v, v[i + 1].v);
+    const __m256 b = _mm256_unpackhi_ps(v[i].v, v[i + 1].v);
+    const __m256 c = _mm256_unpacklo_ps(v[i + 2].v, v[i + 3].v);
+    const __m256 d = _mm256_unpackhi_ps(v[i + 2].v, v[i + 3].v);
+    t[i] = _mm256_shuffle_ps(a, c, 0x44), t[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+    t[i + 2] = _mm256_shuffle_ps(b, d, 0x44), t[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+  }
+  for (int j = 0; j < 4; ++j) {
+    v[j].v = _mm256_permute2f128_ps(t[j], t[4 + j], 0x20);
+    v[4 + j].v = _mm256_permute2f128_ps(t[j], t[4 + j], 0x31);
+  }
+}
+inline void transpose(Vec<double> (&v)[4]) {
+  const __m256d a = _mm256_unpacklo_pd(v[0].v, v[1].v), b = _mm256_unpackhi_pd(v[0].v, v[1].v);
+  const __m256d c = _mm256_unpacklo_pd(v[2].v, v[3].v), d = _mm256_unpackhi_pd(v[2].v, v[3].v);
+  v[0].v = _mm256_permute2f128_pd(a, c, 0x20), v[2].v = _mm256_permute2f128_pd(a, c, 0x31);
+  v[1].v = _mm256_permute2f128_pd(b, d, 0x20), v[3].v = _mm256_permute2f128_pd(b, d, 0x31);
 }
 
 // Sixteen registers: 10 accumulators, 2 of x and one broadcast or W; 6 x 2 + 2 + 1 for gemm.

@@ -38,6 +38,7 @@ struct Vec<float> {
     return widen(_mm_maskz_loadu_epi8(mask16(n), p));
   }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void stream(float* p) const { _mm512_stream_ps(p, v); }
   void store_n(float* p, std::ptrdiff_t n) const { _mm512_mask_storeu_ps(p, mask16(n), v); }
 };
 
@@ -64,8 +65,11 @@ struct Vec<double> {
     return widen(_mm_maskz_loadu_epi8(mask16(n), p));
   }
   void store(double* p) const { _mm512_storeu_pd(p, v); }
+  void stream(double* p) const { _mm512_stream_pd(p, v); }
   void store_n(double* p, std::ptrdiff_t n) const { _mm512_mask_storeu_pd(p, mask8(n), v); }
 };
+
+inline void fence_streams() { _mm_sfence(); }
 
 inline Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm512_add_pd(a.v, b.v)}; }
@@ -91,6 +95,12 @@ inline Vec<float> first_n(std::ptrdiff_t n, Vec<float> a, Vec<float> b) {
 inline Vec<double> first_n(std::ptrdiff_t n, Vec<double> a, Vec<double> b) {
   return {_mm512_mask_blend_pd(mask8(n), b.v, a.v)};
 }
+inline Vec<float> select_less(Vec<float> a, Vec<float> b, Vec<float> x, Vec<float> y) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
+}
+inline Vec<double> select_less(Vec<double> a, Vec<double> b, Vec<double> x, Vec<double> y) {
+  return {_mm512_mask_blend_pd(_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
+}
 inline Vec<float> round(Vec<float> x) {
   return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
@@ -103,6 +113,50 @@ inline float reduce_max(Vec<float> a) { return _mm512_reduce_max_ps(a.v); }
 inline double reduce_max(Vec<double> a) { return _mm512_reduce_max_pd(a.v); }
 inline Vec<float> ldexp(Vec<float> x, Vec<float> n) { return {_mm512_scalef_ps(x.v, n.v)}; }
 inline Vec<double> ldexp(Vec<double> x, Vec<double> n) { return {_mm512_scalef_pd(x.v, n.v)}; }
+
+// Rows to columns: pairs of rows are interleaved by ones, then by twos, then quarters change
+// places.
+inline void transpose(Vec<float> (&v)[16]) {
+  __m512 t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(v[i].v, v[i + 1].v);
+    t[i + 1] = _mm512_unpackhi_ps(v[i].v, v[i + 1].v);
+  }
+  const auto low = [](__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  };
+  const auto high = [](__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  };
+  __m512 u[16];  // u[4 i + j]: quarter q has the numbers 4 q + j of the rows 4 i .. 4 i + 3
+  for (int i = 0; i < 16; i += 4) {
+    u[i] = low(t[i], t[i + 2]), u[i + 1] = high(t[i], t[i + 2]);
+    u[i + 2] = low(t[i + 1], t[i + 3]), u[i + 3] = high(t[i + 1], t[i + 3]);
+  }
+  for (int j = 0; j < 4; ++j) {
+    const __m512 a = _mm512_shuffle_f32x4(u[j], u[4 + j], 0x88);
+    const __m512 b = _mm512_shuffle_f32x4(u[j], u[4 + j], 0xdd);
+    const __m512 c = _mm512_shuffle_f32x4(u[8 + j], u[12 + j], 0x88);
+    const __m512 d = _mm512_shuffle_f32x4(u[8 + j], u[12 + j], 0xdd);
+    v[j].v = _mm512_shuffle_f32x4(a, c, 0x88), v[8 + j].v = _mm512_shuffle_f32x4(a, c, 0xdd);
+    v[4 + j].v = _mm512_shuffle_f32x4(b, d, 0x88), v[12 + j].v = _mm512_shuffle_f32x4(b, d, 0xdd);
+  }
+}
+inline void transpose(Vec<double> (&v)[8]) {
+  __m512d t[8];  // t[2 i + j]: quarter q has the numbers 2 q + j of the rows 2 i, 2 i + 1
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm512_unpacklo_pd(v[i].v, v[i + 1].v);
+    t[i + 1] = _mm512_unpackhi_pd(v[i].v, v[i + 1].v);
+  }
+  for (int j = 0; j < 2; ++j) {
+    const __m512d a = _mm512_shuffle_f64x2(t[j], t[2 + j], 0x88);
+    const __m512d b = _mm512_shuffle_f64x2(t[j], t[2 + j], 0xdd);
+    const __m512d c = _mm512_shuffle_f64x2(t[4 + j], t[6 + j], 0x88);
+    const __m512d d = _mm512_shuffle_f64x2(t[4 + j], t[6 + j], 0xdd);
+    v[j].v = _mm512_shuffle_f64x2(a, c, 0x88), v[4 + j].v = _mm512_shuffle_f64x2(a, c, 0xdd);
+    v[2 + j].v = _mm512_shuffle_f64x2(b, d, 0x88), v[6 + j].v = _mm512_shuffle_f64x2(b, d, 0xdd);
+  }
+}
 
 // Thirty-two registers: 20 accumulators leave room for x and W; 12 x 2 + 2 + 1 for gemm.
 constexpr int kLogitsRows = 2, kLogitsClasses = 10;

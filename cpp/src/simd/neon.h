@@ -43,6 +43,7 @@ struct Vec<float> {
     return load(Tail<float, kLanes>(p, n).values);
   }
   void store(float* p) const { vst1q_f32(p, v); }
+  void stream(float* p) const { store(p); }
   void store_n(float* p, std::ptrdiff_t n) const {
     float lanes[kLanes];
     store(lanes);
@@ -67,10 +68,13 @@ struct Vec<double> {
     return load(Tail<double, kLanes>(p, n).values);
   }
   void store(double* p) const { vst1q_f64(p, v); }
+  void stream(double* p) const { store(p); }
   void store_n(double* p, std::ptrdiff_t n) const {
     if (n > 0) vst1q_lane_f64(p, v, 0);
   }
 };
+
+inline void fence_streams() {}
 
 inline Vec<float> operator+(Vec<float> a, Vec<float> b) { return {vaddq_f32(a.v, b.v)}; }
 inline Vec<double> operator+(Vec<double> a, Vec<double> b) { return {vaddq_f64(a.v, b.v)}; }
@@ -100,6 +104,12 @@ inline Vec<double> first_n(std::ptrdiff_t n, Vec<double> a, Vec<double> b) {
   const uint64x2_t chosen = vcltq_u64(vld1q_u64(lane), vdupq_n_u64(static_cast<std::uint64_t>(n)));
   return {vbslq_f64(chosen, a.v, b.v)};
 }
+inline Vec<float> select_less(Vec<float> a, Vec<float> b, Vec<float> x, Vec<float> y) {
+  return {vbslq_f32(vcltq_f32(a.v, b.v), x.v, y.v)};
+}
+inline Vec<double> select_less(Vec<double> a, Vec<double> b, Vec<double> x, Vec<double> y) {
+  return {vbslq_f64(vcltq_f64(a.v, b.v), x.v, y.v)};
+}
 inline Vec<float> round(Vec<float> x) { return {vrndnq_f32(x.v)}; }
 inline Vec<double> round(Vec<double> x) { return {vrndnq_f64(x.v)}; }
 inline float reduce_add(Vec<float> a) { return vaddvq_f32(a.v); }
@@ -121,6 +131,16 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
   const int64x2_t a = vshlq_n_s64(vaddq_s64(half, bias), 52);
   const int64x2_t b = vshlq_n_s64(vaddq_s64(rest, bias), 52);
   return {vmulq_f64(vmulq_f64(x.v, vreinterpretq_f64_s64(a)), vreinterpretq_f64_s64(b))};
+}
+
+inline void transpose(Vec<float> (&v)[4]) {
+  const float32x4x2_t a = vzipq_f32(v[0].v, v[2].v), b = vzipq_f32(v[1].v, v[3].v);
+  const float32x4x2_t low = vzipq_f32(a.val[0], b.val[0]), high = vzipq_f32(a.val[1], b.val[1]);
+  v[0].v = low.val[0], v[1].v = low.val[1], v[2].v = high.val[0], v[3].v = high.val[1];
+}
+inline void transpose(Vec<double> (&v)[2]) {
+  const float64x2_t first = vzip1q_f64(v[0].v, v[1].v);
+  v[1].v = vzip2q_f64(v[0].v, v[1].v), v[0].v = first;
 }
 
 // Thirty-two registers: 20 accumulators leave room for x and W; 8 x 2 + 2 + 1 for gemm.

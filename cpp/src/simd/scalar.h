@@ -13,12 +13,17 @@ namespace {
 //   load(p), load_n(p, n)      read kLanes, or the first n < kLanes and zeros, from T or from a
 //                              narrower storage type; no byte outside them is touched
 //   store(p), store_n(p, n)    the reverse
+//   stream(p)                  store past the cache, if the hardware can; p is aligned to the size
+//   of
+//                              a Vec; fence_streams() ends a series of these
 //   first_n(n, a, b)           lanes 0..n-1 of a, the others of b
+//   select_less(a, b, x, y)    x where a < b, else y, also where either is NaN
 //   fma(a, b, c)               a * b + c, rounded once where the hardware can
 //   max(a, b), min(a, b)       b where either is NaN
 //   round(x)                   to the nearest integer, ties to even; |x| < 2^22
 //   ldexp(x, n)                x * 2^n for integral n with |n| < 1100, right into the subnormals
 //   reduce_add(x), reduce_max(x)
+//   transpose(v)               of a square of kLanes vectors: lane i of v[j] becomes lane j of v[i]
 template <class T>
 struct Vec {
   static constexpr std::ptrdiff_t kLanes = 1;
@@ -35,10 +40,13 @@ struct Vec {
     return n > 0 ? load(p) : zero();
   }
   void store(T* p) const { *p = v; }
+  void stream(T* p) const { store(p); }
   void store_n(T* p, std::ptrdiff_t n) const {
     if (n > 0) *p = v;
   }
 };
+
+inline void fence_streams() {}
 
 template <class T>
 Vec<T> operator+(Vec<T> a, Vec<T> b) {
@@ -73,6 +81,10 @@ Vec<T> first_n(std::ptrdiff_t n, Vec<T> a, Vec<T> b) {
   return n > 0 ? a : b;
 }
 template <class T>
+Vec<T> select_less(Vec<T> a, Vec<T> b, Vec<T> x, Vec<T> y) {
+  return a.v < b.v ? x : y;
+}
+template <class T>
 T reduce_add(Vec<T> a) {
   return a.v;
 }
@@ -80,6 +92,8 @@ template <class T>
 T reduce_max(Vec<T> a) {
   return a.v;
 }
+template <class T>
+void transpose(Vec<T> (&)[1]) {}
 
 // Adding 1.5 * 2^(mantissa bits) leaves no fraction bits: the hardware's own rounding does the
 // work.

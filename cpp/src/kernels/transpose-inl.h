@@ -1,0 +1,56 @@
+// A square of numbers, as many rows as a vector has lanes: read by rows, handed on by columns.
+#pragma once
+
+#include "kernels/load-inl.h"
+
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+// v[j] = the numbers j of the rows p, p + stride, ..; rows beyond n_rows and numbers beyond n_cols
+// are zeros and not read.
+template <class Acc, class In>
+void load_transposed(const In* p, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
+                     std::ptrdiff_t n_cols, Vec<Acc> (&v)[Vec<Acc>::kLanes]) {
+  using V = Vec<Acc>;
+  for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) {
+    v[i] = i >= n_rows          ? V::zero()
+           : n_cols < V::kLanes ? load_n<Acc>(p + i * stride, n_cols)
+                                : load<Acc>(p + i * stride);
+  }
+  transpose(v);
+}
+
+// The first n numbers of v, all if there are so many; or all of them where the others will be
+// overwritten, for stores with a mask are slow (12 cycles with AVX2 on AMD Zen).
+template <class Acc>
+void store_first(Vec<Acc> v, std::ptrdiff_t n, Acc* p, bool may_spill = false) {
+  if (n >= Vec<Acc>::kLanes || may_spill) {
+    v.store(p);
+  } else {
+    v.store_n(p, n);
+  }
+}
+
+template <class Acc>
+void transpose_matrix(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
+                      std::ptrdiff_t k, std::ptrdiff_t n, Acc* out) {
+  using V = Vec<Acc>;
+  if (col_stride != 1) {
+    for (std::ptrdiff_t j = 0; j < n; ++j) {
+      for (std::ptrdiff_t p = 0; p < k; ++p) out[j * k + p] = B[p * row_stride + j * col_stride];
+    }
+    return;
+  }
+  for (std::ptrdiff_t p = 0; p < k; p += V::kLanes) {
+    for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) {
+      V v[V::kLanes];
+      load_transposed<Acc>(B + p * row_stride + j, row_stride, k - p, n - j, v);
+      for (std::ptrdiff_t c = 0; c < V::kLanes && j + c < n; ++c) {
+        store_first(v[c], k - p, out + (j + c) * k + p);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE
