@@ -1,8 +1,6 @@
 """LogisticRegression: the same bits for any number of threads, memory, the GIL and Ctrl-C."""
 
 import json
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from numpy.testing import assert_array_equal
-from reference import blobs, run_python
+from reference import PEAKS, blobs, run_python, stops_at_ctrl_c
 
 from fastsoftmax import LogisticRegression, logistic_regression_path
 
@@ -155,38 +153,14 @@ assert_unchanged(clf, before)
     [("40000x500x10", "dense"), ("10000x400x200", "dense"), ("40000x300x20", "csr")],
 )
 def test_ctrl_c(shape, form):
-    seconds = []
-    while len(seconds) < 3:
-        child = subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent), shape, form],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        watchdog = threading.Timer(180, child.kill)
-        watchdog.start()
-        assert child.stdout.readline() == "ready\n"
-        time.sleep(0.25)
-        started = time.perf_counter()
-        child.send_signal(signal.SIGINT)
-        assert child.stdout.readline() == "interrupted\n"
-        seconds.append(time.perf_counter() - started)
-        child.stdout.close()
-        assert child.wait() == 0
-        watchdog.cancel()
-        if seconds[-1] < 0.5:
-            return  # another chance only where other programs keep the machine busy
-    pytest.fail(f"took {seconds} s to stop")
+    stops_at_ctrl_c(INTERRUPTED, Path(__file__).parent, shape, form)
 
 
 MEMORY = """
-import json, os, sys
+import sys, warnings
 import numpy as np
 import scipy.sparse
 from fastsoftmax import LogisticRegression, LogisticRegressionCV, logistic_regression_path
-
-def peak():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM"))
 
 def array(n_bytes, dtype, n_features=192, n_classes=5):
     shape = n_bytes // (n_features * np.dtype(dtype).itemsize), n_features
@@ -209,7 +183,7 @@ CASES = {
     "a hundred classes": lambda: array(N, "float32", n_classes=100),
 }
 
-def measure(name, make):
+def measure(make):
     X, y = make()
     X.max()
     clf = LogisticRegression(max_iter=3, tol=1e-9, C=1e-3, n_threads=2)
@@ -222,27 +196,16 @@ def measure(name, make):
     growth.append(peak() - before)
     return growth
 
-import warnings
 warnings.simplefilter("ignore")
-N, growth = int(sys.argv[1]), {}
-for name, make in CASES.items():
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writing, json.dumps(measure(name, make)).encode())
-        os._exit(0)
-    os.close(writing)
-    with open(reading) as pipe:
-        growth[name] = json.loads(pipe.read())
-    os.waitpid(child, 0)
-print(json.dumps(growth))
+N = int(sys.argv[1])
+in_children(CASES, measure)
 """
 
 
 @pytest.fixture(scope="module")
 def growth():
     """By case, the growth of the peak in a fit, and after four models more."""
-    output = run_python(MEMORY, 128 << 20, MALLOC_MMAP_THRESHOLD_="65536")
+    output = run_python(PEAKS + MEMORY, 128 << 20, MALLOC_MMAP_THRESHOLD_="65536")
     return json.loads(output)
 
 
