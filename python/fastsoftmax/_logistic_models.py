@@ -86,15 +86,16 @@ def fit_models(
     Models
     """
     folds = np.full(len(penalties), -1, np.int32) if held_out is None else held_out
+    present_of = {fold: data.present(fold) for fold in np.unique(folds)}
+    # The intercept of a class without a row has its optimum at minus infinity.
+    lacking = [fold for fold, present in present_of.items() if not present.all()]
+    if not lacking or not options["fit_intercept"]:
+        return _call(data, penalties, folds, options, start)
     models = Models.zeros(len(penalties), data.n_rows, data.X.shape[1])
-    complete = np.ones(len(penalties), bool)
-    for fold in np.unique(folds) if options["fit_intercept"] else ():
-        present = data.present(fold)
-        if not present.all():
-            # The intercept of a class without a row has its optimum at minus infinity.
-            these = folds == fold
-            complete &= ~these
-            models.put(these, _fit_present(data, present, fold, penalties[these], options))
+    for fold in lacking:
+        these = folds == fold
+        models.put(these, _fit_present(data, present_of[fold], fold, penalties[these], options))
+    complete = ~np.isin(folds, lacking)
     if complete.any():
         first = None if start is None else _some(start, complete)
         models.put(complete, _call(data, penalties[complete], folds[complete], options, first))
