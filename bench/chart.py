@@ -7,6 +7,7 @@ import statistics
 from html import escape
 from typing import Any
 
+from measure import OWN
 from render import big, duration, is_own, is_valid, label, rate
 
 OWN_COLOR, PEER_COLOR = "#d1495b", "#8a9ba8"
@@ -87,6 +88,8 @@ def _race_panel(
     floor = min(race["gaps"]) / 10
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in race["rows"]:
+        if is_own(row) and row["n_threads"] == 1 < max(r["n_threads"] for r in race["rows"]):
+            continue
         trace = row["traces"][len(row["traces"]) // 2] if row.get("traces") else []
         best, points = math.inf, []
         for seconds, gap in trace:  # the lowest so far: line searches go up and down
@@ -114,11 +117,12 @@ def _race_panel(
         if name not in labels:
             labels.append(name)
         path = "L".join(f"{across(s):.1f} {2 * y + height - up(g):.1f}" for s, g in points)
-        body.append(f'<path d="M{path}" fill="none" {_stroke(labels.index(name))}/>')
+        stroke = _stroke(labels.index(name), 4 if name.startswith(OWN) else 2)
+        body.append(f'<path d="M{path}" fill="none" {stroke}/>')
     return body
 
 
-def _stroke(index: int) -> str:
+def _stroke(index: int, width: int = 2) -> str:
     """Five colors, then the same dashed, then dotted."""
     dashes = (
         "",
@@ -126,7 +130,7 @@ def _stroke(index: int) -> str:
         ' stroke-dasharray="2 3"',
         ' stroke-dasharray="9 3 2 3"',
     )
-    return f'stroke="{_color(index)}" stroke-width="2"{dashes[index // len(LINE_COLORS) % 4]}'
+    return f'stroke="{_color(index)}" stroke-width="{width}"{dashes[index // len(LINE_COLORS) % 4]}'
 
 
 def _panel(
