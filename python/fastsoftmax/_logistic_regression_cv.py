@@ -183,6 +183,7 @@ class LogisticRegressionCV(LinearClassifier):
         """
         with unchanged_on_error(self):
             options, Cs, refit = self._check_parameters()
+            scorer = self._scorer()
             to_splitter, to_scorer = self._route(sample_weight, params)
             data, _ = prepare_data(self, X, y, sample_weight)
             labels = self.classes_[data.indices]
@@ -191,7 +192,7 @@ class LogisticRegressionCV(LinearClassifier):
             penalties = np.array([check_C(C) for C in Cs])
             models = fit_folds(data, splits, penalties, options)
             warn_of_limits(models, options["tol"], options["max_iter"])
-            scores = score_folds(self, data, splits, models, self._scorer(), to_scorer)
+            scores = score_folds(self, data, splits, models, scorer, to_scorer)
             self._keep_paths(data, models, scores, Cs)
             if refit:
                 self._refit(data, models, options)
