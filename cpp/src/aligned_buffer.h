@@ -24,6 +24,7 @@ class AlignedBuffer {
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
 
   T* data() { return data_; }
+  const T* data() const { return data_; }
   std::ptrdiff_t size() const { return size_; }
   T& operator[](std::ptrdiff_t i) { return data_[i]; }
   const T& operator[](std::ptrdiff_t i) const { return data_[i]; }

@@ -17,6 +17,13 @@ inline void require(bool condition, const std::string& message) {
   if (!condition) throw py::value_error(message);
 }
 
+// Runs Python's signal handlers (only the main thread's do anything). A handler that raises leaves
+// its exception set, to be thrown once the solver has come back.
+inline bool signal_raised() {
+  const py::gil_scoped_acquire acquire;
+  return PyErr_CheckSignals() != 0;
+}
+
 // The input dtypes: one row each.
 inline Storage storage_of(const py::array& a, const char* name) {
   if (py::isinstance<py::array_t<float>>(a)) return Storage::kFloat32;

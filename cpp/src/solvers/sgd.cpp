@@ -6,7 +6,6 @@
 // comes in chunks of rows; only then is there a gradient buffer.
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <chrono>
 #include <cmath>
 #include <stdexcept>
@@ -16,6 +15,7 @@
 #include "fastsoftmax/solvers.h"
 #include "parallel.h"
 #include "storage.h"
+#include "zero_blocks.h"
 
 namespace fastsoftmax {
 namespace {
@@ -35,26 +35,6 @@ std::ptrdiff_t chunk_rows(std::ptrdiff_t n_features, std::ptrdiff_t n_classes,
 // Up to so many classes, and if there are samples to fill a vector of AVX2, the logits of a chunk
 // lie class-major, and softmax runs along the samples.
 constexpr std::ptrdiff_t kClassMajorUpTo = 32, kClassMajorRows = 8;
-
-// Whether skipping blocks of zeros pays: asked of some rows, evenly spread.
-constexpr std::ptrdiff_t kSampleRows = 256;
-constexpr double kSparseBelow = 0.6;
-
-template <class In, class T>
-bool is_sparse(const StorageKernels<In, T>& kernels, const In* data, const InputView& X,
-               std::ptrdiff_t mask_words) {
-  const std::ptrdiff_t n_blocks = X.n_cols / kernels.block_features;
-  const std::ptrdiff_t n_sampled = std::min(X.n_rows, kSampleRows);
-  AlignedBuffer<std::uint64_t> mask(mask_words);
-  std::ptrdiff_t n_nonzero = 0;
-  for (std::ptrdiff_t i = 0; i < n_sampled; ++i) {
-    const In* row = data + i * X.n_rows / n_sampled * X.row_stride;
-    std::uint64_t* words = mask.data();
-    kernels.find_nonzero(&row, 1, X.n_cols, &words);
-    for (std::ptrdiff_t w = 0; w < mask_words; ++w) n_nonzero += std::popcount(mask[w]);
-  }
-  return static_cast<double>(n_nonzero) < kSparseBelow * static_cast<double>(n_sampled * n_blocks);
-}
 
 template <class In, class T>
 class SgdRun {
@@ -78,7 +58,7 @@ class SgdRun {
         row_stride_(class_major_ ? 1 : state.n_classes),
         class_stride_(class_major_ ? chunk_rows_ : 1),
         mask_words_((X.n_cols / kernels_.block_features + 63) / 64),
-        sparse_(is_sparse(kernels_, data, X, mask_words_)),
+        sparse_(has_zero_blocks(kernels_, data, X, mask_words_)),
         order_(options.shuffle ? X.n_rows : 0),
         masks_(sparse_ ? X.n_rows * mask_words_ : 0),
         chunk_(chunk_rows_),

@@ -1,0 +1,251 @@
+#include "solvers/certificate.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "solvers/vectors.h"
+
+namespace fastsoftmax {
+namespace {
+
+double entropy_term(double p) { return p > 0.0 ? p * std::log(p) : 0.0; }
+
+// Minimises slope' c + c' Q c / 2 on the simplex by pairwise steps: share moves from the worst
+// point in use to the best one. slope is that at c, and is kept so.
+void minimise_on_simplex(const std::vector<double>& Q, std::vector<double>& slope,
+                         std::vector<double>& c) {
+  const std::size_t m = c.size();
+  const int max_steps = 40 * static_cast<int>(m);
+  for (int step = 0; step < max_steps; ++step) {
+    std::size_t best = 0, worst = m;
+    for (std::size_t i = 0; i < m; ++i) {
+      if (slope[i] < slope[best]) best = i;
+      if (c[i] > 0.0 && (worst == m || slope[i] > slope[worst])) worst = i;
+    }
+    const double drop = slope[worst] - slope[best];
+    if (!(drop > 0.0)) return;
+    const double bend = Q[best * m + best] + Q[worst * m + worst] - 2.0 * Q[best * m + worst];
+    const double move = bend > 0.0 ? std::min(c[worst], drop / bend) : c[worst];
+    c[best] += move;
+    c[worst] = move == c[worst] ? 0.0 : c[worst] - move;
+    for (std::size_t i = 0; i < m; ++i) slope[i] += move * (Q[i * m + best] - Q[i * m + worst]);
+  }
+}
+
+}  // namespace
+
+Certificate::Certificate(std::ptrdiff_t n_outputs, std::ptrdiff_t n_features, double penalty,
+                         std::ptrdiff_t max_points, const ClassSums* sums, int n_threads)
+    : n_outputs_(n_outputs),
+      size_(n_outputs * n_features),
+      max_points_(max_points),
+      n_places_(max_points + kTilted),
+      penalty_(penalty),
+      sums_(sums),
+      n_threads_(n_threads),
+      G_(static_cast<std::size_t>(size_)),
+      tilted_G_(static_cast<std::size_t>(sums ? kTilted * size_ : 0)),
+      gram_(static_cast<std::size_t>(n_places_ * n_places_)),
+      entropy_(static_cast<std::size_t>(n_places_)),
+      residual_(static_cast<std::size_t>(n_places_ * n_outputs)),
+      on_sum_(residual_),
+      sum_xy_(entropy_),
+      share_(entropy_),
+      residual_of_mixture_(static_cast<std::size_t>(n_outputs)) {}
+
+void Certificate::set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product) {
+  gram_[static_cast<std::size_t>(i * n_places_ + j)] = product;
+  gram_[static_cast<std::size_t>(j * n_places_ + i)] = product;
+}
+
+// With the solver's points from first_age on: product is that with the one before, and the pairs
+// lead from one to the next.
+void Certificate::put_products(std::ptrdiff_t at, const double* G, const Lbfgs& solver,
+                               std::ptrdiff_t first_age, double product) {
+  for (std::ptrdiff_t age = first_age; age < n_points_; ++age) {
+    if (age > 0) {
+      product -= dot(G, solver.y(age - 1), size_, n_threads_) -
+                 penalty_ * dot(G, solver.s(age - 1), size_, n_threads_);
+    }
+    set_product(at, place(age), product);
+  }
+}
+
+void Certificate::describe(std::ptrdiff_t at, const double* G, const double* x, const double* r,
+                           double loss) {
+  const auto slot = static_cast<std::size_t>(at), k = static_cast<std::size_t>(n_outputs_);
+  entropy_[slot] = dot(G, x, size_, n_threads_) - loss;
+  if (!sums_) return;
+  const std::ptrdiff_t d = size_ / n_outputs_;
+  for (std::size_t c = 0; c < k; ++c) {
+    const auto i = static_cast<std::ptrdiff_t>(c);
+    residual_[slot * k + c] = r[i];
+    on_sum_[slot * k + c] = dot(G + i * d, sums_->sum.data(), d, 1);
+    entropy_[slot] += r[i] * x[size_ + i];
+  }
+  sum_xy_[slot] = dot(G, sums_->class_sums.data(), size_, n_threads_);
+}
+
+void Certificate::add(const Lbfgs& solver, double loss) {
+  const double *x = solver.x(), *g = solver.gradient();
+  // Products with older points come from the pairs that lead back to them.
+  n_points_ = std::min({n_points_, solver.n_pairs(), max_points_ - 1}) + 1;
+  newest_ = (newest_ + 1) % max_points_;
+  for_vector_blocks(size_, n_threads_, [&](std::ptrdiff_t begin, std::ptrdiff_t end,
+                                           std::ptrdiff_t) {
+    for (std::ptrdiff_t i = begin; i < end; ++i) {
+      G_[static_cast<std::size_t>(i)] = g[i] - penalty_ * x[i];
+    }
+  });
+  const double* G = G_.data();
+  put_products(newest_, G, solver, 0, dot(G, G, size_, n_threads_));
+  for (std::ptrdiff_t i = 0; i < n_tilted_; ++i) {
+    set_product(newest_, max_points_ + i, dot(G, tilted_G_.data() + i * size_, size_, n_threads_));
+  }
+  describe(newest_, G, x, g + size_, loss);
+  share_[static_cast<std::size_t>(newest_)] = 0.0;
+  for (std::ptrdiff_t age = n_points_; age < max_points_; ++age) {
+    share_[static_cast<std::size_t>(place(age))] = 0.0;
+  }
+}
+
+void Certificate::add_tilted(const Lbfgs& solver, const double* parameters, double loss,
+                             const double* gradient) {
+  if (n_tilted_ == kTilted) {
+    // The older one goes: the other takes its place.
+    std::copy_n(tilted_G_.data() + size_, size_, tilted_G_.data());
+    const auto to = static_cast<std::size_t>(max_points_), from = to + 1,
+               k = static_cast<std::size_t>(n_outputs_);
+    for (std::ptrdiff_t i = 0; i < n_places_; ++i) {
+      set_product(max_points_, i, gram_[from * static_cast<std::size_t>(n_places_) +
+                                        static_cast<std::size_t>(i)]);
+    }
+    set_product(max_points_, max_points_, gram_[from * static_cast<std::size_t>(n_places_) + from]);
+    for (auto* of_place : {&entropy_, &sum_xy_, &share_}) (*of_place)[to] = (*of_place)[from];
+    for (auto* of_outputs : {&residual_, &on_sum_}) {
+      for (std::size_t c = 0; c < k; ++c) (*of_outputs)[to * k + c] = (*of_outputs)[from * k + c];
+    }
+    --n_tilted_;
+  }
+  const std::ptrdiff_t at = max_points_ + n_tilted_;
+  double* G = tilted_G_.data() + n_tilted_ * size_;
+  std::copy_n(gradient, size_, G);
+  put_products(at, G, solver, 0, dot(G, G_.data(), size_, n_threads_));
+  for (std::ptrdiff_t i = 0; i <= n_tilted_; ++i) {
+    set_product(at, max_points_ + i, dot(G, tilted_G_.data() + i * size_, size_, n_threads_));
+  }
+  describe(at, G, parameters, gradient + size_, loss);
+  share_[static_cast<std::size_t>(at)] = 0.0;
+  ++n_tilted_;
+}
+
+std::vector<std::size_t> Certificate::points() const {
+  std::vector<std::size_t> points;
+  for (std::ptrdiff_t age = 0; age < n_points_; ++age) {
+    points.push_back(static_cast<std::size_t>(place(age)));
+  }
+  for (std::ptrdiff_t i = 0; i < n_tilted_; ++i) {
+    points.push_back(static_cast<std::size_t>(max_points_ + i));
+  }
+  return points;
+}
+
+// The shares that maximise the bound with the intercepts at b, which is right where the residual is
+// nothing, less what the residual will cost.
+void Certificate::combine(const double* b) {
+  const auto n = static_cast<std::size_t>(n_places_), k = static_cast<std::size_t>(n_outputs_);
+  const std::vector<std::size_t> at = points();
+  const std::size_t m = at.size();
+  double total = 0.0;
+  for (const std::size_t i : at) total += share_[i];
+  if (!(total > 0.0)) share_[at[0]] = total = 1.0;
+  std::vector<double> Q(m * m), slope(m), c(m);
+  for (std::size_t i = 0; i < m; ++i) {
+    c[i] = share_[at[i]] / total;
+    for (std::size_t j = 0; j < m; ++j) {
+      double residuals = 0.0;
+      for (std::size_t r = 0; sums_ && r < k; ++r) {
+        residuals += residual_[at[i] * k + r] * residual_[at[j] * k + r];
+      }
+      Q[i * m + j] = gram_[at[i] * n + at[j]] / penalty_ + residual_price_ * residuals;
+    }
+  }
+  for (std::size_t i = 0; i < m; ++i) {
+    slope[i] = entropy_[at[i]];
+    for (std::size_t r = 0; sums_ && r < k; ++r) slope[i] -= residual_[at[i] * k + r] * b[r];
+    for (std::size_t j = 0; j < m; ++j) slope[i] += Q[i * m + j] * c[j];
+  }
+  minimise_on_simplex(Q, slope, c);
+  double sum = 0.0;
+  for (const double share : c) sum += share;
+  for (std::size_t i = 0; i < m; ++i) share_[at[i]] = c[i] / sum;
+}
+
+Certificate::Mixture Certificate::mix() const {
+  const auto n = static_cast<std::size_t>(n_places_), k = static_cast<std::size_t>(n_outputs_);
+  Mixture mixture;
+  mixture.residual.resize(k);
+  mixture.on_sum.resize(k);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (share_[i] == 0.0) continue;
+    mixture.entropy += share_[i] * entropy_[i];
+    for (std::size_t j = 0; j < n; ++j) {
+      if (share_[j] > 0.0) mixture.squared += share_[i] * share_[j] * gram_[i * n + j];
+    }
+    if (!sums_) continue;
+    mixture.sum_xy += share_[i] * sum_xy_[i];
+    for (std::size_t r = 0; r < k; ++r) {
+      mixture.residual[r] += share_[i] * residual_[i * k + r];
+      mixture.on_sum[r] += share_[i] * on_sum_[i * k + r];
+    }
+  }
+  return mixture;
+}
+
+double Certificate::bound_of(const Mixture& m) const {
+  if (!sums_) return -m.entropy - m.squared / (2.0 * penalty_);
+  // The share theta of constant probabilities q = (weight - ratio residual) / total_weight, with
+  // ratio = (1 - theta) / theta: as large as keeps q positive.
+  const double total = sums_->total_weight;
+  double ratio = 1e18;
+  const auto k = m.residual.size();
+  for (std::size_t r = 0; r < k; ++r) {
+    const double residual = m.residual[r], weight = sums_->weight[r];
+    if (residual > 0.0) ratio = std::min(ratio, 0.99 * weight / residual);
+    if (residual < 0.0 && k == 1) ratio = std::min(ratio, 0.99 * (total - weight) / -residual);
+  }
+  const double theta = 1.0 / (1.0 + ratio);
+  double entropy = 0.0, squared = sums_->class_sums_squared, both = -m.sum_xy;
+  for (std::size_t r = 0; r < k; ++r) {
+    const double q = std::max(0.0, (sums_->weight[r] - ratio * m.residual[r]) / total);
+    entropy += total * entropy_term(q);
+    if (k == 1) entropy += total * entropy_term(std::max(0.0, 1.0 - q));
+    squared += q * q * sums_->sum_squared - 2.0 * q * sums_->products[r];
+    both += q * m.on_sum[r];
+  }
+  const double rest = 1.0 - theta;
+  return -(rest * m.entropy + theta * entropy) -
+         (rest * rest * m.squared + 2.0 * theta * rest * both + theta * theta * squared) /
+             (2.0 * penalty_);
+}
+
+double Certificate::gap(const Lbfgs& solver) {
+  const double f = solver.f(), *g = solver.gradient(), *b = solver.x() + size_;
+  if (!sums_) {
+    // Of the newest point alone, without cancellation.
+    bound_ = std::max(bound_, f - dot(g, g, size_, n_threads_) / (2.0 * penalty_));
+  }
+  combine(b);
+  const Mixture mixture = mix();
+  residual_of_mixture_ = mixture.residual;
+  double free_bound = -mixture.entropy - mixture.squared / (2.0 * penalty_);
+  for (std::size_t r = 0; sums_ && r < mixture.residual.size(); ++r) {
+    free_bound += mixture.residual[r] * b[r];
+  }
+  free_gap_ = f - free_bound;
+  const double bound = bound_of(mixture);
+  if (std::isfinite(bound)) bound_ = std::max(bound_, bound);
+  return std::max(0.0, f - bound_);
+}
+
+}  // namespace fastsoftmax
