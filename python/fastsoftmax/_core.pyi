@@ -1,5 +1,6 @@
 """The C++ core. Private: arrays must already have the right dtype, layout and shape."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -74,5 +75,16 @@ def fit_logistic(
     held_out: NDArray[np.int32] | None,
     W: NDArray[np.float64],
     b: NDArray[np.float64],
-    **options: Any,
+    *,
+    n_classes: int,
+    fit_intercept: bool,
+    input_scale: float,
+    tol: float,
+    max_iter: int,
+    solver: str,
+    warm: bool,
+    seed: int,
+    n_threads: int,
+    callback: Callable[[int, NDArray[np.float64], NDArray[np.float64]], bool] | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> dict[str, Any]: ...
