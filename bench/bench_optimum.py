@@ -47,6 +47,21 @@ def minimum_of(problem, kind, mode):
     return library.modes[kind][mode](problem)(None)
 
 
+class UntilThere(Trace):
+    """Ends a contender that has reached the gap; libraries in one process are slow at times."""
+
+    def __init__(self, problem, lowest):
+        super().__init__(problem.cap)
+        self.problem, self.lowest = problem, lowest
+        self.values = []
+
+    def _note(self, elapsed, weights):
+        super()._note(elapsed, weights)
+        self.values += objectives(self.problem, [self.points[-1][1]], [self.problem.C])
+        if self.values[-1] <= self.lowest * (1 + self.problem.gaps[-1]):
+            raise TimeUp
+
+
 @pytest.mark.parametrize("entry", cases(optima.SMALL, "optimum"))
 def test_race(entry):
     problem, library, mode = entry
@@ -54,15 +69,13 @@ def test_race(entry):
     assert gap <= problem.gaps[-1]
     lowest = objectives(problem, [(W, b)], [problem.C])[0]
     library.set_threads(_core.available_threads())
-    trace = Trace(problem.cap)
+    trace = UntilThere(problem, lowest)
     _, run = library.prepare(problem, mode)
     trace.start()
     with contextlib.suppress(TimeUp):
         run(trace)
-    weights = [weights for _, weights in trace.points]
-    values = objectives(problem, weights, [problem.C] * len(weights))
-    assert min(values) >= lowest * (1 - problem.gaps[-1])
-    assert min(values) <= lowest * (1 + problem.gaps[-1]), mode
+    assert min(trace.values) >= lowest * (1 - problem.gaps[-1])
+    assert min(trace.values) <= lowest * (1 + problem.gaps[-1]), mode
 
 
 @pytest.mark.parametrize("entry", cases(optima.SMALL_PATHS, "path"))

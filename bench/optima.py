@@ -74,8 +74,8 @@ class Path(Optimum):
     kind: ClassVar[str] = "path"
 
 
-def mnist(C: float, **more: Any) -> Optimum:
-    return Optimum(f"MNIST, C={C:g}", "images", 60_000, 784, 10, C, **more)
+def mnist(C: float, n: int = 60_000, **more: Any) -> Optimum:
+    return Optimum(f"MNIST, {n:,} images, C={C:g}", "images", n, 784, 10, C, **more)
 
 
 def grid(low: float, high: float, count: int) -> tuple[float, ...]:
@@ -100,20 +100,17 @@ PATHS: list[Path] = [
     Path("MNIST, 5 folds x 10 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=40.0,
          gaps=(1e-4,), Cs=grid(1e-4, 1, 10), n_folds=5),
 ]  # fmt: skip
-QUICK = [
-    Optimum("MNIST, 10,000 images, C=0.1", "images", 10_000, 784, 10, 0.1, cap=2.0),
-    FULL[3],
-]
+QUICK = [mnist(0.1, n=10_000, cap=1.0), FULL[3]]
 QUICK_PATHS = [
-    Path("MNIST, 5,000 images, 5 C", "images", 5_000, 784, 10, cap=4.0,
+    Path("MNIST, 2,000 images, 5 C", "images", 2_000, 784, 10, cap=2.0,
          gaps=(1e-4,), Cs=grid(1e-3, 1, 5)),
 ]  # fmt: skip
 SMALL: list[Optimum] = [
-    Optimum("small images", "images", 500, 784, 10, 0.1, gaps=(1e-2,), cap=1.5),
-    Optimum("small embeddings", "embeddings", 300, 32, 12, 10.0, gaps=(1e-2,), cap=1.5),
-    Optimum("small words", "words", 300, 800, 5, gaps=(1e-2,), cap=1.5),
+    Optimum("small images", "images", 500, 784, 10, 0.1, gaps=(1e-2,), cap=20.0),
+    Optimum("small embeddings", "embeddings", 300, 32, 12, 10.0, gaps=(1e-2,), cap=20.0),
+    Optimum("small words", "words", 300, 800, 5, gaps=(1e-2,), cap=20.0),
 ]
 SMALL_PATHS = [
-    Path("small path", "images", 400, 784, 10, cap=1.5, gaps=(1e-2,), Cs=(0.01, 0.1)),
-    Path("small folds", "images", 400, 784, 10, cap=1.5, gaps=(1e-2,), Cs=(0.01, 0.1), n_folds=3),
+    Path("small path", "images", 400, 784, 10, cap=20.0, gaps=(1e-2,), Cs=(0.01, 0.1)),
+    Path("small folds", "images", 400, 784, 10, cap=20.0, gaps=(1e-2,), Cs=(0.01, 0.1), n_folds=3),
 ]

@@ -25,16 +25,16 @@ NO_SPARSE = {"tensorflow", "jax", "sklearnex"}  # their code here, or they thems
 NO_MANY_CLASSES = {"saga", "newton-cg"}  # minutes
 
 
-def measure(pool: Pool, n_threads: int, quick: bool) -> dict[str, Any]:
-    races = [
-        _shown(race(pool, problem, n_threads))
-        for problem in (optima.QUICK if quick else optima.FULL)
-    ]
-    paths = [
-        _shown(path(pool, problem, n_threads))
-        for problem in (optima.QUICK_PATHS if quick else optima.PATHS)
-    ]
-    return {"races": races, "paths": paths}
+def measure(
+    pool: Pool, n_threads: int, rounds: int, quick: bool, wanted: str = ""
+) -> dict[str, Any]:
+    """The problems whose names contain `wanted`."""
+    races = optima.QUICK if quick else optima.FULL
+    paths = optima.QUICK_PATHS if quick else optima.PATHS
+    return {
+        "races": [_shown(race(pool, p, n_threads, rounds)) for p in races if wanted in p.name],
+        "paths": [_shown(path(pool, p, n_threads, rounds)) for p in paths if wanted in p.name],
+    }
 
 
 def entrants(pool: Pool, problem: Optimum, n_threads: int) -> list[Contender]:
@@ -50,19 +50,23 @@ def can_enter(library: str, mode: str, problem: Optimum) -> bool:
         return False
     if problem.is_sparse and library in NO_SPARSE:
         return False
+    if isinstance(problem, Path) and library == "sklearn":
+        return (mode == "LogisticRegressionCV") == bool(problem.n_folds)
     if mode == "newton-cholesky":
         return (problem.d + 1) * problem.k <= CHOLESKY_PARAMETERS and not problem.is_sparse
     return problem.k < 1000 or (mode not in NO_MANY_CLASSES and library != "cyanure")
 
 
-def race(pool: Pool, problem: Optimum, n_threads: int) -> dict[str, Any]:
+def race(pool: Pool, problem: Optimum, n_threads: int, rounds: int) -> dict[str, Any]:
     """The traces of all contenders on one problem."""
     found = entrants(pool, problem, n_threads)
     rows: dict[Contender, dict[str, Any]] = {c: _row(pool, c) | {"traces": []} for c in found}
     own = [contender for contender in found if contender.library == OWN]
     others = [contender for contender in found if contender.library != OWN]
-    half = len(others) // 2
-    turns = [*own, *others[:half], *own, *others[half:], *own]
+    size = -(-len(others) // max(1, rounds - 1))
+    turns = [*own]
+    for start in range(0, len(others), size):
+        turns += [*others[start : start + size], *(own if rounds > 1 else [])]
     minimum, best = math.inf, None
     for contender in turns:
         row = rows[contender]
@@ -113,13 +117,17 @@ def _tight(pool: Pool, problem: Optimum, n_threads: int) -> dict[str, float] | N
     return {"objective": objectives(problem, [(W, b)], [problem.C])[0], "gap": gap}
 
 
-def path(pool: Pool, problem: Path, n_threads: int) -> dict[str, Any]:
+def path(pool: Pool, problem: Path, n_threads: int, rounds: int) -> dict[str, Any]:
     """Seconds for all models of a path, each to the same gap."""
     found = contenders(pool, problem, n_threads)
-    found = [c for c in found if c.mode != "minima" and c.n_threads == n_threads]
+    found = [
+        c
+        for c in found
+        if c.mode != "minima" and c.n_threads == n_threads and can_enter(c.library, c.mode, problem)
+    ]
     minima = _objectives(problem, pool.worker(OWN, n_threads).time_path(problem, "minima", None))
     rows: dict[Contender, dict[str, Any]] = {c: _row(pool, c) | {"seconds": []} for c in found}
-    for round_ in range(ROUNDS):
+    for round_ in range(rounds):
         for contender in found:
             row = rows[contender]
             if (round_ and contender.library != OWN) or "error" in row:

@@ -134,6 +134,8 @@ def _glance(contests: list[dict[str, Any]]) -> list[str]:
 def _provenance(section: dict[str, Any]) -> list[str]:
     facts = section["machine"]
     effort = f"{section['rounds']} rounds of at least {section['min_seconds']} s a turn"
+    if "races" in section:
+        effort = f"{section['rounds']} runs of ours among one of each other"
     core = f"fastsoftmax {facts['fastsoftmax']} ({facts['instruction set']})"
     lines = [
         f"{section['date']}, `{section['command']}`: {effort}, {section['n_threads']} threads.",

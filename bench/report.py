@@ -21,6 +21,7 @@ import chart
 import data
 import footprint
 import machine
+import optima
 import optimum
 import problems
 import render
@@ -46,7 +47,8 @@ def main() -> int:
         with Pool() as pool:
             for section in options.only or SECTIONS:
                 started = time.perf_counter()
-                results[section] = _run(section, options, facts, pool)
+                found = _run(section, options, facts, pool)
+                results[section] = _merged(results.get(section, {}), found, options.problem)
                 print(f"{section}: {time.perf_counter() - started:.0f} s", flush=True)
                 path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     written = [(folder / f"{name}.md", render.markdown(name, results))]
@@ -59,8 +61,11 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under two minutes, into build/bench")
+    parser.add_argument("--quick", action="store_true", help="some three minutes, into build/bench")
     parser.add_argument("--only", action="append", choices=SECTIONS, help="may be repeated")
+    parser.add_argument(
+        "--problem", default="", help="of the section optimum: those with this in their name"
+    )
     parser.add_argument("--threads", type=int, help="for every library; all CPUs by default")
     parser.add_argument("--rounds", type=int, help="timed turns of each contender")
     parser.add_argument("--name", help="of the files; by default made from the CPU's")
@@ -86,8 +91,8 @@ def _run(
     if section == "footprint":
         return found | {"figures": footprint.measure(effort.rounds)}
     if section == "optimum":
-        found |= {"rounds": optimum.ROUNDS}
-        found |= optimum.measure(pool, n_threads, options.quick)
+        found["rounds"] = 1 if options.quick else min(effort.rounds, optimum.ROUNDS)
+        found |= optimum.measure(pool, n_threads, found["rounds"], options.quick, options.problem)
     elif section == "scaling":
         found["sweeps"] = scaling.measure(pool, n_threads, effort, options.quick)
     else:
@@ -97,6 +102,15 @@ def _run(
         ]
     found["versions"], found["skipped"] = dict(pool.versions), dict(pool.skipped)
     return found
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any], wanted: str) -> dict[str, Any]:
+    """New results, and the old ones of the problems that were not wanted."""
+    for kind, order in (("races", optima.FULL), ("paths", optima.PATHS)) if wanted else ():
+        found = {result["problem"]: result for result in (*old.get(kind, []), *new.get(kind, []))}
+        known = [problem.name for problem in order if problem.name in found]
+        new[kind] = [found[name] for name in known]
+    return new
 
 
 def _shown(result: dict[str, Any]) -> dict[str, Any]:

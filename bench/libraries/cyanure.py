@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from importlib.metadata import version
 from typing import Any
 
 from . import Library, limit_blas_threads
@@ -42,14 +41,10 @@ def _optimum(problem: Any, solver: str) -> Any:
     return run
 
 
-class _Cyanure(Library):
-    def version(self) -> str:
-        return version("cyanure")
-
-
-LIBRARY = _Cyanure(
+LIBRARY = Library(
     title="Cyanure",
     packages=("cyanure",),
     modes={"optimum": {"auto": lambda problem: _optimum(problem, "auto")}},
     set_threads=_set_threads,
+    distribution="cyanure",
 )

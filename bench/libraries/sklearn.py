@@ -175,7 +175,7 @@ LIBRARY = Library(
             "newton-cholesky": lambda problem: _optimum_newton(problem, "newton-cholesky"),
             "saga": _optimum_saga,
         },
-        "path": {"warm starts or LogisticRegressionCV": _path},
+        "path": {"warm starts": _path, "LogisticRegressionCV": _path},
     },
     set_threads=limit_blas_threads,
     slow=frozenset({"MLPClassifier"}),

@@ -42,4 +42,5 @@ LIBRARY = Library(
     packages=("sklearnex", "daal4py"),
     modes={"optimum": {"lbfgs": _optimum}},
     set_threads=_set_threads,
+    distribution="scikit-learn-intelex",
 )
