@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from measure import OWN
+from optimum import gaps_of
 from render import big, duration, is_own, is_valid, label, rate
 
 OWN_COLOR, PEER_COLOR = "#d1495b", "#8a9ba8"
@@ -90,10 +91,11 @@ def _race_panel(
     for row in race["rows"]:
         if is_own(row) and row["n_threads"] == 1 < max(r["n_threads"] for r in race["rows"]):
             continue
-        trace = row["traces"][len(row["traces"]) // 2] if row.get("traces") else []
+        traces = gaps_of(race, row) if row.get("traces") else [[]]
+        trace = traces[len(traces) // 2]
         best, points = math.inf, []
         for seconds, gap in trace:  # the lowest so far: line searches go up and down
-            if gap is not None and gap < best:
+            if gap < best:
                 best = gap
                 points.append((max(seconds, 1e-4), min(max(gap, floor), 1.0)))
         if points:

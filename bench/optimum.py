@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,24 +25,48 @@ NO_SPARSE = {"tensorflow", "jax", "sklearnex"}  # their code here, or they thems
 NO_MANY_CLASSES = {"saga", "newton-cg"}  # minutes
 
 
-def measure(
-    pool: Pool, n_threads: int, rounds: int, quick: bool, wanted: str = ""
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Course:
+    """Who runs, and how often."""
+
+    n_threads: int
+    rounds: int
+    is_ours_alone: bool = False
+
+    def entrants(self, pool: Pool, problem: Optimum) -> list[Contender]:
+        return [
+            contender
+            for contender in contenders(pool, problem, self.n_threads)
+            if contender.mode not in ("tight", "minima")
+            and can_enter(contender.library, contender.mode, problem)
+            and (contender.library == OWN or not self.is_ours_alone)
+        ]
+
+
+def measure(pool: Pool, course: Course, quick: bool, wanted: str) -> dict[str, Any]:
     """The problems whose names contain `wanted`."""
     races = optima.QUICK if quick else optima.FULL
     paths = optima.QUICK_PATHS if quick else optima.PATHS
     return {
-        "races": [_shown(race(pool, p, n_threads, rounds)) for p in races if wanted in p.name],
-        "paths": [_shown(path(pool, p, n_threads, rounds)) for p in paths if wanted in p.name],
+        "races": [_shown(race(pool, p, course)) for p in races if wanted in p.name],
+        "paths": [_shown(path(pool, p, course)) for p in paths if wanted in p.name],
     }
 
 
-def entrants(pool: Pool, problem: Optimum, n_threads: int) -> list[Contender]:
-    found = contenders(pool, problem, n_threads)
-    found = [contender for contender in found if contender.mode != "tight"]
-    return [
-        contender for contender in found if can_enter(contender.library, contender.mode, problem)
-    ]
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """New results, and the old ones of the problems and the contenders that did not run again."""
+    for kind, order in (("races", optima.FULL), ("paths", optima.PATHS)):
+        found = {result["problem"]: result for result in old.get(kind, [])}
+        for result in new[kind]:
+            before = found.get(result["problem"])
+            if before and all(row["library"] == OWN for row in result["rows"]):
+                result["rows"] += [row for row in before["rows"] if row["library"] != OWN]
+                result["others"] = before.get("others", old["date"])
+                if kind == "races":
+                    result["minimum"] = min(result["minimum"], before["minimum"])
+            found[result["problem"]] = result
+        new[kind] = [found[problem.name] for problem in order if problem.name in found]
+    return new
 
 
 def can_enter(library: str, mode: str, problem: Optimum) -> bool:
@@ -57,16 +81,16 @@ def can_enter(library: str, mode: str, problem: Optimum) -> bool:
     return problem.k < 1000 or (mode not in NO_MANY_CLASSES and library != "cyanure")
 
 
-def race(pool: Pool, problem: Optimum, n_threads: int, rounds: int) -> dict[str, Any]:
-    """The traces of all contenders on one problem."""
-    found = entrants(pool, problem, n_threads)
+def race(pool: Pool, problem: Optimum, course: Course) -> dict[str, Any]:
+    """The traces of all contenders on one problem: seconds and objectives."""
+    found = course.entrants(pool, problem)
     rows: dict[Contender, dict[str, Any]] = {c: _row(pool, c) | {"traces": []} for c in found}
     own = [contender for contender in found if contender.library == OWN]
     others = [contender for contender in found if contender.library != OWN]
-    size = -(-len(others) // max(1, rounds - 1))
-    turns = [*own]
-    for start in range(0, len(others), size):
-        turns += [*others[start : start + size], *(own if rounds > 1 else [])]
+    turns = [*own]  # ours, then a part of the others, and again
+    for part in range(1, max(2, course.rounds)):
+        bounds = [len(others) * p // max(1, course.rounds - 1) for p in (part - 1, part)]
+        turns += [*others[slice(*bounds)], *(own if course.rounds > 1 else [])]
     minimum, best = math.inf, None
     for contender in turns:
         row = rows[contender]
@@ -81,16 +105,14 @@ def race(pool: Pool, problem: Optimum, n_threads: int, rounds: int) -> dict[str,
             continue
         weights = [weights for _, weights in points]
         values = objectives(problem, weights, [problem.C] * len(weights))
-        row["traces"].append([[s, v] for (s, _), v in zip(points, values, strict=True)])
+        seconds = [seconds for seconds, _ in points]
+        row["traces"].append(
+            [[s, v] for s, v in zip(seconds, values, strict=True) if math.isfinite(v)]
+        )
         minimum = min([minimum, *filter(math.isfinite, values)])
-    if tight := _tight(pool, problem, n_threads):
+    if tight := _tight(pool, problem, course.n_threads):
         minimum, best = min(minimum, tight["objective"]), tight["gap"]
     pool.forget()
-    for row in rows.values():
-        row["traces"] = [
-            [[s, v / minimum - 1 if math.isfinite(v) else None] for s, v in trace]
-            for trace in row["traces"]
-        ]
     return {
         "problem": problem.name,
         "gaps": problem.gaps,
@@ -117,17 +139,13 @@ def _tight(pool: Pool, problem: Optimum, n_threads: int) -> dict[str, float] | N
     return {"objective": objectives(problem, [(W, b)], [problem.C])[0], "gap": gap}
 
 
-def path(pool: Pool, problem: Path, n_threads: int, rounds: int) -> dict[str, Any]:
+def path(pool: Pool, problem: Path, course: Course) -> dict[str, Any]:
     """Seconds for all models of a path, each to the same gap."""
-    found = contenders(pool, problem, n_threads)
-    found = [
-        c
-        for c in found
-        if c.mode != "minima" and c.n_threads == n_threads and can_enter(c.library, c.mode, problem)
-    ]
-    minima = _objectives(problem, pool.worker(OWN, n_threads).time_path(problem, "minima", None))
+    found = [c for c in course.entrants(pool, problem) if c.n_threads == course.n_threads]
+    worker = pool.worker(OWN, course.n_threads)
+    minima = _objectives(problem, worker.time_path(problem, "minima", None))
     rows: dict[Contender, dict[str, Any]] = {c: _row(pool, c) | {"seconds": []} for c in found}
-    for round_ in range(rounds):
+    for round_ in range(course.rounds):
         for contender in found:
             row = rows[contender]
             if (round_ and contender.library != OWN) or "error" in row:
@@ -165,12 +183,18 @@ def _objectives(problem: Path, answer: dict[str, Any]) -> list[float]:
     return values
 
 
-def seconds_to(row: dict[str, Any], gap: float) -> float | None:
+def gaps_of(race: dict[str, Any], row: dict[str, Any]) -> list[list[list[float]]]:
+    """The traces of a row with gaps instead of objectives."""
+    minimum = race["minimum"]
+    return [[[s, v / minimum - 1] for s, v in trace] for trace in row["traces"]]
+
+
+def seconds_to(race: dict[str, Any], row: dict[str, Any], gap: float) -> float | None:
     """Median seconds until a gap is reached; None if it never is.
 
     Between two points of a peer the logarithm of the gap is taken to be linear, ours are whole fits.
     """
-    times = [_first(trace, gap, row["library"] == OWN) for trace in row["traces"]]
+    times = [_first(trace, gap, row["library"] == OWN) for trace in gaps_of(race, row)]
     reached = [time for time in times if time is not None]
     return statistics.median(reached) if len(reached) * 2 > len(times) else None
 
@@ -178,8 +202,6 @@ def seconds_to(row: dict[str, Any], gap: float) -> float | None:
 def _first(trace: list[list[float]], gap: float, whole: bool) -> float | None:
     before: list[float] | None = None
     for seconds, value in trace:
-        if value is None:
-            continue
         if value <= gap:
             if whole or before is None:
                 return seconds

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from measure import OWN
-from optimum import seconds_to
+from optimum import gaps_of, seconds_to
 
 Row = dict[str, Any]
 
@@ -208,7 +208,7 @@ def _sweep(sweep: dict[str, Any]) -> list[str]:
 def _race(found: dict[str, Any]) -> list[str]:
     """Seconds of each contender to each gap, and how many times faster our best is to the same gap."""
     rows = [row for row in found["rows"] if row.get("traces")]
-    times = [[seconds_to(row, gap) for gap in found["gaps"]] for row in rows]
+    times = [[seconds_to(found, row, gap) for gap in found["gaps"]] for row in rows]
     best = [
         min(
             (t[i] for row, t in zip(rows, times, strict=True) if is_own(row) and t[i]), default=None
@@ -226,7 +226,7 @@ def _race(found: dict[str, Any]) -> list[str]:
             if fastest:
                 text += f" ({'' if time else '> '}{number((time or last) / fastest)}x)"
             cells.append(text)
-        final = [gap for trace in row["traces"] for _, gap in trace if gap is not None]
+        final = [gap for trace in gaps_of(found, row) for _, gap in trace]
         cells.append(f"{min(final):.1e}" if final else "-")
         table.append(cells)
     head = [
@@ -241,12 +241,18 @@ def _race(found: dict[str, Any]) -> list[str]:
     lines += [
         f"F* = {found['minimum']:.9g}"
         + (f", proven to a gap of {proven:.1e}" if proven is not None else "")
-        + f"; at most {found['cap']:g} s for each. In brackets: the time as a multiple of our best.",
+        + f"; at most {found['cap']:g} s for each. In brackets: the time as a multiple of our best."
+        + _others(found),
         "",
     ]
     lines += _table(head, table)
     lines += [f"- {r['library']}, {r['mode']}: {r['error']}" for r in found["rows"] if "error" in r]
     return lines
+
+
+def _others(found: dict[str, Any]) -> str:
+    """Say so where ours have run again without the others."""
+    return f" The others ran in an earlier call, {found['others']}." if "others" in found else ""
 
 
 def _path(found: dict[str, Any]) -> list[str]:
@@ -274,7 +280,8 @@ def _path(found: dict[str, Any]) -> list[str]:
             f"{'' if is_whole else '> '}{number(seconds / best)}x" if best else "-",
         ])  # fmt: skip
     head = "library|mode|threads|seconds|models|largest gap|as a multiple of our best"
-    lines = [f"### {found['problem']}", "", f"Each model to a gap of {found['gap']:.0e}.", ""]
+    lines = [f"### {found['problem']}", ""]
+    lines += [f"Each model to a gap of {found['gap']:.0e}." + _others(found), ""]
     lines += _table(head.split("|"), table)
     lines += [f"- {r['library']}, {r['mode']}: {r['error']}" for r in found["rows"] if "error" in r]
     return lines

@@ -21,7 +21,6 @@ import chart
 import data
 import footprint
 import machine
-import optima
 import optimum
 import problems
 import render
@@ -48,7 +47,9 @@ def main() -> int:
             for section in options.only or SECTIONS:
                 started = time.perf_counter()
                 found = _run(section, options, facts, pool)
-                results[section] = _merged(results.get(section, {}), found, options.problem)
+                if section == "optimum" and (options.problem or options.ours):
+                    found = optimum.merged(results.get(section, {}), found)
+                results[section] = found
                 print(f"{section}: {time.perf_counter() - started:.0f} s", flush=True)
                 path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     written = [(folder / f"{name}.md", render.markdown(name, results))]
@@ -65,6 +66,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=SECTIONS, help="may be repeated")
     parser.add_argument(
         "--problem", default="", help="of the section optimum: those with this in their name"
+    )
+    parser.add_argument(
+        "--ours", action="store_true", help="of the section optimum: run ours alone again"
     )
     parser.add_argument("--threads", type=int, help="for every library; all CPUs by default")
     parser.add_argument("--rounds", type=int, help="timed turns of each contender")
@@ -92,7 +96,8 @@ def _run(
         return found | {"figures": footprint.measure(effort.rounds)}
     if section == "optimum":
         found["rounds"] = 1 if options.quick else min(effort.rounds, optimum.ROUNDS)
-        found |= optimum.measure(pool, n_threads, found["rounds"], options.quick, options.problem)
+        course = optimum.Course(n_threads, found["rounds"], options.ours)
+        found |= optimum.measure(pool, course, options.quick, options.problem)
     elif section == "scaling":
         found["sweeps"] = scaling.measure(pool, n_threads, effort, options.quick)
     else:
@@ -102,15 +107,6 @@ def _run(
         ]
     found["versions"], found["skipped"] = dict(pool.versions), dict(pool.skipped)
     return found
-
-
-def _merged(old: dict[str, Any], new: dict[str, Any], wanted: str) -> dict[str, Any]:
-    """New results, and the old ones of the problems that were not wanted."""
-    for kind, order in (("races", optima.FULL), ("paths", optima.PATHS)) if wanted else ():
-        found = {result["problem"]: result for result in (*old.get(kind, []), *new.get(kind, []))}
-        known = [problem.name for problem in order if problem.name in found]
-        new[kind] = [found[name] for name in known]
-    return new
 
 
 def _shown(result: dict[str, Any]) -> dict[str, Any]:
