@@ -53,8 +53,7 @@ class DenseLoss final : public LogisticLoss {
         weights_(row_weights_.all_one()
                      ? 0
                      : chunk_rows_ * (row_weights_.by_model() ? group_points_ : 1)),
-        losses_(group_points_ * chunk_rows_),
-        column_sums_(group_points_ * n_columns_) {}
+        losses_(group_points_ * chunk_rows_) {}
 
   void evaluate(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) override {
     for (std::ptrdiff_t i = 0; i < n_points; i += group_points_) {
@@ -190,8 +189,16 @@ class DenseLoss final : public LogisticLoss {
       for (std::ptrdiff_t i = 0; i < n_outputs_ * d; ++i) {
         points[m].gradient[i] *= scale * problem_.input_scale;
       }
-      for (std::ptrdiff_t i = n_outputs_ * d; i < size; ++i) points[m].gradient[i] *= scale;
+      finish_intercepts(points[m].gradient + n_outputs_ * d, scale);
     }
+  }
+
+  // Probabilities sum to one, so these to zero, but for rounding.
+  void finish_intercepts(double* db, double scale) const {
+    double sum = 0.0;
+    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) sum += db[r];
+    const double excess = n_outputs_ > 1 ? sum / static_cast<double>(n_outputs_) : 0.0;
+    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) db[r] = scale * (db[r] - excess);
   }
 
   // Of two classes the first has the logit 0, in the column before the output.
@@ -229,10 +236,17 @@ class DenseLoss final : public LogisticLoss {
     for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
       point.loss += static_cast<double>(losses_[m * chunk_rows_ + i]);
     }
-    T* sums = column_sums_.data() + m * n_columns_;
-    std::fill_n(sums, n_columns_, T(0));
-    arithmetic_.add_column_sums(logits_of(m), stride_, chunk.n_rows, n_columns_, sums);
-    add_to(sums + first_output(), n_outputs_, point.gradient + n_outputs_ * X_.n_cols);
+    double* db = point.gradient + n_outputs_ * X_.n_cols;
+    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+      const T* d = logits_of(m) + (r + first_output()) * stride_;
+      double sum[8] = {};
+      std::ptrdiff_t i = 0;
+      for (; i + 8 <= chunk.n_rows; i += 8) {
+        for (int j = 0; j < 8; ++j) sum[j] += static_cast<double>(d[i + j]);
+      }
+      for (int j = 0; i < chunk.n_rows; ++i, ++j) sum[j] += static_cast<double>(d[i]);
+      for (const double part : sum) db[r] += part;
+    }
   }
 
   // From the gradient of the unweighted loss in the logits, which is p - onehot(y).
@@ -262,7 +276,7 @@ class DenseLoss final : public LogisticLoss {
   const std::ptrdiff_t chunk_rows_, stride_;
   AlignedBuffer<T> W_, b_, logits_;
   AlignedBuffer<std::int64_t> labels_;
-  AlignedBuffer<T> weights_, losses_, column_sums_;
+  AlignedBuffer<T> weights_, losses_;
 };
 
 }  // namespace

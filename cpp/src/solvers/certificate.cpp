@@ -3,19 +3,22 @@
 #include <algorithm>
 #include <cmath>
 
+#include "solvers/spd_inverse.h"
 #include "solvers/vectors.h"
 
 namespace fastsoftmax {
 namespace {
+
+constexpr double kRidge = 1e-10, kResidualWeight = 100.0;
 
 double entropy_term(double p) { return p > 0.0 ? p * std::log(p) : 0.0; }
 
 // Minimises slope' c + c' Q c / 2 on the simplex by pairwise steps: share moves from the worst
 // point in use to the best one. slope is that at c, and is kept so.
 void minimise_on_simplex(const std::vector<double>& Q, std::vector<double>& slope,
-                         std::vector<double>& c) {
+                         std::vector<double>& c, int steps_per_point) {
   const std::size_t m = c.size();
-  const int max_steps = 40 * static_cast<int>(m);
+  const int max_steps = steps_per_point * static_cast<int>(m);
   for (int step = 0; step < max_steps; ++step) {
     std::size_t best = 0, worst = m;
     for (std::size_t i = 0; i < m; ++i) {
@@ -39,12 +42,12 @@ Certificate::Certificate(std::ptrdiff_t n_outputs, std::ptrdiff_t n_features, do
     : n_outputs_(n_outputs),
       size_(n_outputs * n_features),
       max_points_(max_points),
-      n_places_(max_points + kTilted),
+      n_places_(max_points + kExtra),
       penalty_(penalty),
       sums_(sums),
       n_threads_(n_threads),
       G_(static_cast<std::size_t>(size_)),
-      tilted_G_(static_cast<std::size_t>(sums ? kTilted * size_ : 0)),
+      extra_G_(static_cast<std::size_t>(kExtra * size_)),
       gram_(static_cast<std::size_t>(n_places_ * n_places_)),
       entropy_(static_cast<std::size_t>(n_places_)),
       residual_(static_cast<std::size_t>(n_places_ * n_outputs)),
@@ -99,8 +102,8 @@ void Certificate::add(const Lbfgs& solver, double loss) {
   });
   const double* G = G_.data();
   put_products(newest_, G, solver, 0, dot(G, G, size_, n_threads_));
-  for (std::ptrdiff_t i = 0; i < n_tilted_; ++i) {
-    set_product(newest_, max_points_ + i, dot(G, tilted_G_.data() + i * size_, size_, n_threads_));
+  for (std::ptrdiff_t i = 0; i < n_extra_; ++i) {
+    set_product(newest_, max_points_ + i, dot(G, extra_G_.data() + i * size_, size_, n_threads_));
   }
   describe(newest_, G, x, g + size_, loss);
   share_[static_cast<std::size_t>(newest_)] = 0.0;
@@ -109,34 +112,54 @@ void Certificate::add(const Lbfgs& solver, double loss) {
   }
 }
 
-void Certificate::add_tilted(const Lbfgs& solver, const double* parameters, double loss,
+void Certificate::add_extra(const Lbfgs& solver, const double* parameters, double loss,
                              const double* gradient) {
-  if (n_tilted_ == kTilted) {
-    // The older one goes: the other takes its place.
-    std::copy_n(tilted_G_.data() + size_, size_, tilted_G_.data());
-    const auto to = static_cast<std::size_t>(max_points_), from = to + 1,
-               k = static_cast<std::size_t>(n_outputs_);
-    for (std::ptrdiff_t i = 0; i < n_places_; ++i) {
-      set_product(max_points_, i, gram_[from * static_cast<std::size_t>(n_places_) +
-                                        static_cast<std::size_t>(i)]);
-    }
-    set_product(max_points_, max_points_, gram_[from * static_cast<std::size_t>(n_places_) + from]);
-    for (auto* of_place : {&entropy_, &sum_xy_, &share_}) (*of_place)[to] = (*of_place)[from];
-    for (auto* of_outputs : {&residual_, &on_sum_}) {
-      for (std::size_t c = 0; c < k; ++c) (*of_outputs)[to * k + c] = (*of_outputs)[from * k + c];
-    }
-    --n_tilted_;
-  }
-  const std::ptrdiff_t at = max_points_ + n_tilted_;
-  double* G = tilted_G_.data() + n_tilted_ * size_;
+  // A place in a ring.
+  const std::ptrdiff_t i_extra = next_extra_++ % kExtra, at = max_points_ + i_extra;
+  n_extra_ = std::max(n_extra_, i_extra + 1);
+  double* G = extra_G_.data() + i_extra * size_;
   std::copy_n(gradient, size_, G);
   put_products(at, G, solver, 0, dot(G, G_.data(), size_, n_threads_));
-  for (std::ptrdiff_t i = 0; i <= n_tilted_; ++i) {
-    set_product(at, max_points_ + i, dot(G, tilted_G_.data() + i * size_, size_, n_threads_));
+  for (std::ptrdiff_t i = 0; i < n_extra_; ++i) {
+    set_product(at, max_points_ + i, dot(G, extra_G_.data() + i * size_, size_, n_threads_));
   }
   describe(at, G, parameters, gradient + size_, loss);
   share_[static_cast<std::size_t>(at)] = 0.0;
-  ++n_tilted_;
+}
+
+double Certificate::smooth(const Lbfgs& solver, double* parameters) const {
+  const std::ptrdiff_t n_pairs = solver.n_pairs(), k = n_outputs_;
+  const auto m = static_cast<std::size_t>(n_pairs);
+  const double* g = solver.gradient();
+  std::copy_n(solver.x(), size_ + k, parameters);
+  // Least squares for g - sum_l a_l y_l, in which a residual counts as much as it costs.
+  const double weight = sums_ ? penalty_ * residual_price_ * kResidualWeight : 0.0;
+  const auto product = [&](const double* u, const double* v) {
+    return dot(u, v, size_, n_threads_) + weight * dot(u + size_, v + size_, k, 1);
+  };
+  std::vector<double> normal(m * m), right(m), scale(m);
+  for (std::size_t i = 0; i < m; ++i) {
+    const double* y = solver.y(static_cast<std::ptrdiff_t>(i));
+    for (std::size_t j = 0; j <= i; ++j) {
+      normal[i * m + j] = product(y, solver.y(static_cast<std::ptrdiff_t>(j)));
+    }
+    scale[i] = normal[i * m + i] > 0.0 ? 1.0 / std::sqrt(normal[i * m + i]) : 0.0;
+    right[i] = scale[i] * product(y, g);
+  }
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < i; ++j) normal[i * m + j] *= scale[i] * scale[j];
+    normal[i * m + i] = 1.0 + kRidge;
+  }
+  double left = product(g, g);
+  if (!invert_spd(normal.data(), n_pairs, 0.1 * kRidge, 1)) return left / (2.0 * penalty_);
+  for (std::size_t i = 0; i < m; ++i) {
+    double a = 0.0;
+    for (std::size_t j = 0; j < m; ++j) a += normal[i * m + j] * right[j];
+    left -= a * right[i];
+    add_scaled(-a * scale[i], solver.s(static_cast<std::ptrdiff_t>(i)), parameters, size_ + k,
+               n_threads_);
+  }
+  return left / (2.0 * penalty_);
 }
 
 std::vector<std::size_t> Certificate::points() const {
@@ -144,7 +167,7 @@ std::vector<std::size_t> Certificate::points() const {
   for (std::ptrdiff_t age = 0; age < n_points_; ++age) {
     points.push_back(static_cast<std::size_t>(place(age)));
   }
-  for (std::ptrdiff_t i = 0; i < n_tilted_; ++i) {
+  for (std::ptrdiff_t i = 0; i < n_extra_; ++i) {
     points.push_back(static_cast<std::size_t>(max_points_ + i));
   }
   return points;
@@ -152,7 +175,7 @@ std::vector<std::size_t> Certificate::points() const {
 
 // The shares that maximise the bound with the intercepts at b, which is right where the residual is
 // nothing, less what the residual will cost.
-void Certificate::combine(const double* b) {
+void Certificate::combine(const double* b, double residual_price, int steps_per_point) {
   const auto n = static_cast<std::size_t>(n_places_), k = static_cast<std::size_t>(n_outputs_);
   const std::vector<std::size_t> at = points();
   const std::size_t m = at.size();
@@ -167,7 +190,7 @@ void Certificate::combine(const double* b) {
       for (std::size_t r = 0; sums_ && r < k; ++r) {
         residuals += residual_[at[i] * k + r] * residual_[at[j] * k + r];
       }
-      Q[i * m + j] = gram_[at[i] * n + at[j]] / penalty_ + residual_price_ * residuals;
+      Q[i * m + j] = gram_[at[i] * n + at[j]] / penalty_ + residual_price * residuals;
     }
   }
   for (std::size_t i = 0; i < m; ++i) {
@@ -175,7 +198,7 @@ void Certificate::combine(const double* b) {
     for (std::size_t r = 0; sums_ && r < k; ++r) slope[i] -= residual_[at[i] * k + r] * b[r];
     for (std::size_t j = 0; j < m; ++j) slope[i] += Q[i * m + j] * c[j];
   }
-  minimise_on_simplex(Q, slope, c);
+  minimise_on_simplex(Q, slope, c, steps_per_point);
   double sum = 0.0;
   for (const double share : c) sum += share;
   for (std::size_t i = 0; i < m; ++i) share_[at[i]] = c[i] / sum;
@@ -229,22 +252,26 @@ double Certificate::bound_of(const Mixture& m) const {
              (2.0 * penalty_);
 }
 
-double Certificate::gap(const Lbfgs& solver) {
+double Certificate::gap(const Lbfgs& solver, bool thorough) {
   const double f = solver.f(), *g = solver.gradient(), *b = solver.x() + size_;
   if (!sums_) {
     // Of the newest point alone, without cancellation.
     bound_ = std::max(bound_, f - dot(g, g, size_, n_threads_) / (2.0 * penalty_));
   }
-  combine(b);
-  const Mixture mixture = mix();
-  residual_of_mixture_ = mixture.residual;
-  double free_bound = -mixture.entropy - mixture.squared / (2.0 * penalty_);
-  for (std::size_t r = 0; sums_ && r < mixture.residual.size(); ++r) {
-    free_bound += mixture.residual[r] * b[r];
+  for (const double times : {1.0, 1e2, 1e4, 1e6}) {
+    combine(b, times * residual_price_, thorough ? 400 : 40);
+    const Mixture mixture = mix();
+    const double bound = bound_of(mixture);
+    if (std::isfinite(bound)) bound_ = std::max(bound_, bound);
+    if (times > 1.0) continue;
+    residual_of_mixture_ = mixture.residual;
+    double free_bound = -mixture.entropy - mixture.squared / (2.0 * penalty_);
+    for (std::size_t r = 0; sums_ && r < mixture.residual.size(); ++r) {
+      free_bound += mixture.residual[r] * b[r];
+    }
+    free_gap_ = f - free_bound;
+    if (!sums_ || !thorough) break;
   }
-  free_gap_ = f - free_bound;
-  const double bound = bound_of(mixture);
-  if (std::isfinite(bound)) bound_ = std::max(bound_, bound);
   return std::max(0.0, f - bound_);
 }
 

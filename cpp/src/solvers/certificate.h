@@ -41,26 +41,29 @@ class Certificate {
 
   // The point that the solver is at, loss without and gradient with the penalty.
   void add(const Lbfgs& solver, double loss);
-  // A point with the weights of the one that the solver is at and other intercepts: its loss and
-  // gradient without the penalty.
-  void add_tilted(const Lbfgs& solver, const double* parameters, double loss,
-                  const double* gradient);
+  // A point of the caller's own: its loss and gradient without the penalty.
+  void add_extra(const Lbfgs& solver, const double* parameters, double loss,
+                 const double* gradient);
+  // The point in the affine span of the solver's last ones where the gradient would be smallest if
+  // it were linear; the gap that it would then have.
+  double smooth(const Lbfgs& solver, double* parameters) const;
 
   // The gap between f, the objective where the solver is, and the best bound so far.
-  double gap(const Lbfgs& solver);
+  // thorough: also with shares that leave hardly any residual.
+  double gap(const Lbfgs& solver, bool thorough);
   // What it would be if the residual were nothing, and that residual.
   double gap_without_residual() const { return free_gap_; }
   const std::vector<double>& residual() const { return residual_of_mixture_; }
 
  private:
-  static constexpr std::ptrdiff_t kTilted = 2;
+  static constexpr std::ptrdiff_t kExtra = 3;
 
   struct Mixture {
     double entropy = 0.0, squared = 0.0, sum_xy = 0.0;  // E, |G|^2, <G, class_sums>
     std::vector<double> residual, on_sum;
   };
 
-  // The places of the points: a ring of the solver's, newest first, then the tilted ones.
+  // The places of the points: a ring of the solver's, newest first, then the extra ones.
   std::ptrdiff_t place(std::ptrdiff_t age) const {
     return (newest_ - age + max_points_) % max_points_;
   }
@@ -69,7 +72,7 @@ class Certificate {
   void put_products(std::ptrdiff_t at, const double* G, const Lbfgs& solver,
                     std::ptrdiff_t first_age, double product);
   void set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product);
-  void combine(const double* b);
+  void combine(const double* b, double residual_price, int steps_per_point);
   Mixture mix() const;
   // The bound of a mixture, its residual in the intercepts cancelled.
   double bound_of(const Mixture& mixture) const;
@@ -80,10 +83,10 @@ class Certificate {
   const int n_threads_;
   double residual_price_ = 0.0;
 
-  std::vector<double> G_, tilted_G_;  // of the newest point and of the tilted ones
+  std::vector<double> G_, extra_G_;  // of the newest point and of the extra ones
   // Of each place: the products of their G, E, r, the products with the sums over X, the share.
   std::vector<double> gram_, entropy_, residual_, on_sum_, sum_xy_, share_;
-  std::ptrdiff_t n_points_ = 0, newest_ = 0, n_tilted_ = 0;
+  std::ptrdiff_t n_points_ = 0, newest_ = 0, n_extra_ = 0, next_extra_ = 0;
   std::vector<double> residual_of_mixture_;
   double bound_ = -1e300, free_gap_ = 1e300;
 };

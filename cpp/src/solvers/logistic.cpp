@@ -3,6 +3,8 @@
 // serves all models that still want one.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -24,7 +26,8 @@ namespace {
 
 // Pairs of L-BFGS: on MNIST at C = 1 a memory of 10 takes 136 passes to a gap of 1e-6, of 50 takes
 // 123. Fewer where the pairs of all models would take more than 1 GB.
-constexpr std::ptrdiff_t kMemory = 50, kLeastMemory = 10;
+const std::ptrdiff_t kMemory = getenv("MEM") ? atoi(getenv("MEM")) : 50;
+constexpr std::ptrdiff_t kLeastMemory = 10;
 constexpr double kHistoryBytes = 1 << 30;
 
 // Iterations on one row of so many, before all rows; samples of fewer rows are not worth it.
@@ -42,7 +45,7 @@ struct Model {
   double penalty = 0.0, objective = 0.0, gap = HUGE_VAL, n_passes = 0.0;
   double best_gap = HUGE_VAL, best_objective = HUGE_VAL;
   std::int32_t held_out = -1;
-  std::int64_t n_iter = 0, stage_iter = 0, last_progress = 0, next_tilt = 0;
+  std::int64_t n_iter = 0, stage_iter = 0, last_progress = 0, next_proof = 0;
   bool active = true, done = false;
   LogisticStatus status = LogisticStatus::kMaxIter;
 };
@@ -98,7 +101,7 @@ class LogisticFit {
   void make_models() {
     const double bytes = 16.0 * static_cast<double>(size_) * static_cast<double>(out_.n_models);
     const auto memory = static_cast<std::ptrdiff_t>(
-        std::clamp(kHistoryBytes / bytes, double{kLeastMemory}, double{kMemory}));
+        std::clamp(kHistoryBytes / bytes, double{kLeastMemory}, double(kMemory)));
     AlignedBuffer<double> start(size_);
     for (std::ptrdiff_t m = 0; m < out_.n_models; ++m) {
       Model model;
@@ -360,7 +363,7 @@ class LogisticFit {
       for_models([&](Model& model, std::ptrdiff_t) {
         if (model.active) step(model);
       });
-      tilt(all);
+      prove(all);
       if (!progress_) continue;
       std::int64_t iteration = 0;
       for (std::size_t m = 0; m < models_.size(); ++m) {
@@ -384,7 +387,7 @@ class LogisticFit {
     ++model.n_iter;
     if (model.certificate) {
       model.certificate->add(*model.solver, loss);
-      if (update_gap(model)) return;
+      if (update_gap(model, false)) return;
     }
     if (!std::isfinite(f)) return finish(model, LogisticStatus::kRounding);
     if (model.n_iter > options_.max_iter) return finish(model, LogisticStatus::kMaxIter);
@@ -396,47 +399,68 @@ class LogisticFit {
   }
 
   // True if the model is finished.
-  bool update_gap(Model& model) {
-    const double f = model.solver->f(), gap = model.certificate->gap(*model.solver);
+#define DBG(...) if (getenv("DBG")) fprintf(stderr, __VA_ARGS__)
+  bool update_gap(Model& model, bool thorough) {
+    const double f = model.solver->f(), gap = model.certificate->gap(*model.solver, thorough);
     model.gap = gap <= 0.0 ? 0.0 : gap / std::max(f - gap, 1e-300);
+    { double rr = 0; for (double r : model.certificate->residual()) rr += r * r; 
+    DBG("it %ld f %.10g gap %.3g free %.3g resid %.3g pairs %ld\n", (long)model.n_iter, f, model.gap, model.certificate->gap_without_residual()/f, std::sqrt(rr), (long)model.solver->n_pairs()); }
     if (model.gap <= options_.tol) finish(model, LogisticStatus::kCertified);
     return !model.active;
   }
 
-  // Where the residual in the intercepts alone keeps a bound from being good enough, points with
-  // other intercepts: Newton's step to the residual that cancels the mixture's in a quarter of it.
-  void tilt(const Rows& all) {
-    constexpr int kRounds = 3;
-    constexpr double kOvershoot = 3.0;
+  // Passes for the sake of a bound, once the solver is near enough: at the point in the span of the
+  // last ones where the gradient seems to be smallest; then, where the residual in the intercepts
+  // alone keeps the bound from being good enough, with Newton's step in the intercepts to the
+  // residual that cancels the mixture's in a quarter of it.
+  void prove(const Rows& all) {
+    constexpr int kRounds = 2;
+    constexpr double kCost = 0.04;
     for (Model& model : models_) {
-      if (!model.active || !model.certificate || !problem_.fit_intercept) continue;
-      if (model.n_iter < model.next_tilt) continue;
+      if (!model.active || !model.certificate || model.n_iter < model.next_proof) continue;
       const double f = model.solver->f();
-      if (!(model.certificate->gap_without_residual() <= 0.9 * options_.tol * f)) continue;
-      model.next_tilt = model.n_iter + 5;
+      if (!(model.solver->decrement() <= 0.3 * options_.tol * f)) continue;
+      model.next_proof = model.n_iter + 5;
       AlignedBuffer<double> at(size_), gradient(size_);
-      std::copy_n(model.solver->x(), size_, at.data());
+      const double promised = model.certificate->smooth(*model.solver, at.data());
+      DBG("promised %g\n", promised / f);
+      if (promised > 0.5 * options_.tol * f) continue;
       LossPoint point{at.data(), gradient.data(), 0.0, model.held_out, 1.0};
+      evaluate_extra(model, all, point);
+      DBG("smoothed\n");
+      const auto enough = [&] {
+        return model.active && !stop_.stopped() &&
+               model.certificate->gap_without_residual() <= 0.95 * options_.tol * f;
+      };
+      if (!problem_.fit_intercept || !enough()) continue;
       const std::vector<double> inverse = inverse_intercept_hessian(all, point);
-      std::copy_n(model.solver->gradient(), size_, gradient.data());
       const auto k = static_cast<std::size_t>(n_outputs_);
       double* b = at.data() + n_outputs_ * d_;
-      for (int round = 0; round < kRounds && model.active && !stop_.stopped(); ++round) {
-        // The step from the intercepts of the last evaluation.
+      for (int round = 0; round < kRounds && enough(); ++round) {
         const std::vector<double>& residual = model.certificate->residual();
+        std::vector<double> step(k), back(k);
+        double cost = 0.0;
         for (std::size_t i = 0; i < k; ++i) {
           for (std::size_t j = 0; j < k; ++j) {
-            b[i] -= inverse[i * k + j] *
-                    (gradient[n_outputs_ * d_ + static_cast<std::ptrdiff_t>(j)] +
-                     kOvershoot * residual[j]);
+            step[i] += inverse[i * k + j] * residual[j];
+            back[i] += inverse[i * k + j] *
+                       gradient[n_outputs_ * d_ + static_cast<std::ptrdiff_t>(j)];
           }
+          cost += residual[i] * step[i];
         }
-        loss_->evaluate(all, &point, 1);
-        model.n_passes += 1.0;
-        model.certificate->add_tilted(*model.solver, at.data(), point.loss, gradient.data());
-        update_gap(model);
+        const double overshoot = std::clamp(kCost * options_.tol * f / cost, 3.0, 1e4);
+        for (std::size_t i = 0; i < k; ++i) b[i] -= back[i] + overshoot * step[i];
+        evaluate_extra(model, all, point);
       }
     }
+  }
+
+  void evaluate_extra(Model& model, const Rows& all, LossPoint& point) {
+    loss_->evaluate(all, &point, 1);
+    if (stop_.stopped()) return;
+    model.n_passes += 1.0;
+    model.certificate->add_extra(*model.solver, point.parameters, point.loss, point.gradient);
+    update_gap(model, true);
   }
 
   // On the subspace that intercepts live in: a number added to all changes nothing.
