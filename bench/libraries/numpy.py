@@ -58,7 +58,7 @@ def loss_and_gradient(problem: Any) -> Any:
 
     def function(x: Any) -> Any:
         W, b = x[: k * d].reshape(k, d), x[k * d :]
-        W32 = W.T.astype(np.float32)
+        W32 = W.T.astype(np.float32, order="C")  # BLAS is slow on narrow columns
         if problem.is_sparse:
             z[...] = X @ W32
         else:
