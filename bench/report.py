@@ -65,7 +65,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="some three minutes, into build/bench")
     parser.add_argument("--only", action="append", choices=SECTIONS, help="may be repeated")
     parser.add_argument(
-        "--problem", default="", help="of the section optimum: those with this in their name"
+        "--problem",
+        default="",
+        help="of the section optimum: those in whose name this regular expression is found",
     )
     parser.add_argument(
         "--ours", action="store_true", help="of the section optimum: run ours alone again"
