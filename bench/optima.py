@@ -83,21 +83,21 @@ def grid(low: float, high: float, count: int) -> tuple[float, ...]:
 
 
 FULL: list[Optimum] = [
-    mnist(0.01, cap=5.0, long_cap=30.0),
+    mnist(0.01, cap=4.0, long_cap=20.0),
     mnist(1.0, cap=10.0, long_cap=60.0),
-    mnist(100.0, cap=6.0),
+    mnist(100.0, cap=4.0),
     Optimum("digits, C=1", "small digits", N_DIGITS, 64, 10, cap=2.0),
-    Optimum("embeddings 50,000 x 768, 100 classes", "embeddings", 50_000, 768, 100, cap=9.0),
+    Optimum("embeddings 50,000 x 768, 100 classes", "embeddings", 50_000, 768, 100, cap=6.0),
     Optimum(
         "embeddings 20,000 x 768, 1000 classes", "embeddings", 20_000, 768, 1000,
-        gaps=(1e-2, 1e-4), cap=20.0, long_cap=60.0,
+        gaps=(1e-2, 1e-4), cap=12.0, long_cap=25.0,
     ),
-    Optimum("words 20,000 x 30,000 (CSR), 20 classes", "words", 20_000, 30_000, 20, cap=5.0),
+    Optimum("words 20,000 x 30,000 (CSR), 20 classes", "words", 20_000, 30_000, 20, cap=4.0),
 ]  # fmt: skip
 PATHS: list[Path] = [
-    Path("MNIST, 20 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=40.0,
+    Path("MNIST, 20 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=25.0,
          gaps=(1e-4,), Cs=grid(1e-4, 1, 20)),
-    Path("MNIST, 5 folds x 10 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=40.0,
+    Path("MNIST, 5 folds x 10 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=25.0,
          gaps=(1e-4,), Cs=grid(1e-4, 1, 10), n_folds=5),
 ]  # fmt: skip
 QUICK = [mnist(0.1, n=10_000, cap=1.0), FULL[3]]
