@@ -49,13 +49,16 @@ class Trace:
         with contextlib.suppress(TimeUp):
             self(weights)
 
-    def rung(self, run: Callable[[], Weights]) -> None:
-        """A whole run, from zero weights, of a solver that shows nothing until it has ended."""
+    def rung(self, run: Callable[[], Weights], growth: float = 2.0) -> None:
+        """A whole run, from zero weights, of a solver that shows nothing until it has ended.
+
+        The next one is expected to take `growth` times as long.
+        """
         started = time.perf_counter()
         weights = run()
         elapsed = time.perf_counter() - started
         self._note(elapsed, weights)
-        if elapsed >= self._cap / 2:  # the next would take twice as long
+        if elapsed * growth >= self._cap:
             raise TimeUp
 
     def _note(self, elapsed: float, weights: Weights) -> None:

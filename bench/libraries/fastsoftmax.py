@@ -129,7 +129,7 @@ def _optimum(problem: Any, uint8: bool = False) -> Any:
                 input_scale=1 / 255 if uint8 else 1.0,
                 n_threads=_n_threads,
             )
-            trace.rung(lambda: fit(classifier))  # noqa: B023  # called at once
+            trace.rung(lambda: fit(classifier), growth=1.0)  # noqa: B023  # called at once
 
     def fit(classifier: Any) -> Any:
         with warnings.catch_warnings():
