@@ -24,6 +24,10 @@ _Ints = NDArray[np.int64]
 
 CERTIFIED, MAX_ITER, SEPARABLE, ROUNDED = range(4)  # the core's status
 
+# A gap like the rounding of the objective itself, a sum of thousands of float64: whoever asks for less
+# has what there is.
+_ROUNDING = 1e-12
+
 # The intercept of a class that has no row: a finite number for the exact minus infinity. The logits
 # of the others have a mean of zero for some class and row, so its probability is below 4e-44.
 _ABSENT = -100.0
@@ -184,8 +188,9 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
         message = of_several + text.format(gap=gap)
         warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)
 
+    missed = ~(models.gap <= max(tol, _ROUNDING))
     warn(
-        models.status == MAX_ITER,
+        (models.status == MAX_ITER) & missed,
         f"max_iter={max_iter} ended the fit at a relative gap of {{gap}}, before it fell to "
         f"tol={tol:g}; raise max_iter, or tol to a gap that is good enough",
     )
@@ -195,7 +200,7 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
         "weights, and the fit ended with weights that separate them; choose a finite C",
     )
     warn(  # not those who asked for it, with a tolerance of zero
-        (models.status == ROUNDED) & ~(models.gap <= tol) & (tol > 0),
+        (models.status == ROUNDED) & missed & (tol > 0),
         f"rounding ended the fit at a relative gap of {{gap}}, before it fell to tol={tol:g}; "
         f"a wider dtype of X or a larger tol helps",
     )
