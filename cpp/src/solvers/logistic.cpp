@@ -161,7 +161,7 @@ class LogisticFit {
   void set_noise() {
     const bool is_double = wide_ || (problem_.dense ? problem_.dense->storage
                                                     : problem_.csr->storage) == Storage::kFloat64;
-    for (Model& model : models_) model.solver->set_noise(is_double ? 1e-15 : 3e-8);
+    for (Model& model : models_) model.solver->set_noise(is_double ? 1e-13 : 3e-8);
     rounds_in_double_ = is_double;
   }
 
