@@ -25,8 +25,9 @@ template <class Index>
 void check_bounds(const Index* values, py::ssize_t n, py::ssize_t limit, bool ascending,
                   const char* message) {
   for (py::ssize_t i = 0; i < n; ++i) {
-    require(values[i] >= 0 && values[i] < limit && (!ascending || i == 0 || values[i] >= values[i - 1]),
-            message);
+    require(
+        values[i] >= 0 && values[i] < limit && (!ascending || i == 0 || values[i] >= values[i - 1]),
+        message);
   }
 }
 
@@ -36,8 +37,9 @@ CsrView csr_view(const py::tuple& X, std::ptrdiff_t n_rows, std::ptrdiff_t n_col
              indptr = py::cast<py::array>(X[2]);
   require(data.ndim() == 1 && n_rows >= 0 && n_cols >= 0, "X does not have the shape of its parts");
   const py::ssize_t n_entries = data.shape(0);
-  CsrView view{storage_of(data, "X.data"), nullptr, nullptr, nullptr,
-               is_int64(indices, "X.indices"), is_int64(indptr, "X.indptr"), n_rows, n_cols};
+  CsrView view{
+      storage_of(data, "X.data"),   nullptr, nullptr, nullptr, is_int64(indices, "X.indices"),
+      is_int64(indptr, "X.indptr"), n_rows,  n_cols};
   if (view.storage == Storage::kUInt8) throw py::type_error("X.data must be float32 or float64");
   view.data = view.storage == Storage::kFloat32
                   ? static_cast<const void*>(checked_data<float>(data, {n_entries}, "X.data"))
@@ -179,12 +181,12 @@ void bind_logistic(py::module_& m) {
                                       {tol, max_iter, solver_of(solver), warm, seed, n_threads},
                                       callback);
       },
-      py::arg("X"), py::arg("labels").noconvert(), py::arg("sample_weight"),
-      py::arg("fold_of_row"), py::arg("penalty").noconvert(), py::arg("held_out"),
-      py::arg("W").noconvert(), py::arg("b").noconvert(), py::kw_only(), py::arg("n_classes"),
-      py::arg("fit_intercept"), py::arg("input_scale"), py::arg("tol"), py::arg("max_iter"),
-      py::arg("solver"), py::arg("warm"), py::arg("seed"), py::arg("n_threads"),
-      py::arg("callback") = py::none(), py::arg("shape") = py::none());
+      py::arg("X"), py::arg("labels").noconvert(), py::arg("sample_weight"), py::arg("fold_of_row"),
+      py::arg("penalty").noconvert(), py::arg("held_out"), py::arg("W").noconvert(),
+      py::arg("b").noconvert(), py::kw_only(), py::arg("n_classes"), py::arg("fit_intercept"),
+      py::arg("input_scale"), py::arg("tol"), py::arg("max_iter"), py::arg("solver"),
+      py::arg("warm"), py::arg("seed"), py::arg("n_threads"), py::arg("callback") = py::none(),
+      py::arg("shape") = py::none());
   m.def(
       "logistic_loss",
       [](const py::object& X, const py::array& labels, const py::object& sample_weight,

@@ -5,9 +5,9 @@
 // with logits = input_scale X W' + b as in objective.h; the intercepts b are not penalised. Of two
 // classes the model has one row: the logit of class 1, that of class 0 being zero.
 //
-// Lower bounds on the minimum come from the Fenchel dual: for probabilities p_i of each row with the
-// gradient G = sum_i s_i (p_i - onehot(y_i)) x_i', and sum_i s_i (p_i - onehot(y_i)) = 0 if there
-// are intercepts, sum_i s_i entropy(p_i) - |G|^2 / (2 penalty) is one.
+// Lower bounds on the minimum come from the Fenchel dual: for probabilities p_i of each row with
+// the gradient G = sum_i s_i (p_i - onehot(y_i)) x_i', and sum_i s_i (p_i - onehot(y_i)) = 0 if
+// there are intercepts, sum_i s_i entropy(p_i) - |G|^2 / (2 penalty) is one.
 #pragma once
 
 #include <cstddef>
@@ -66,16 +66,16 @@ enum class LogisticStatus : std::int64_t { kCertified, kMaxIter, kSeparable, kRo
 // n_models models on the same rows, each with a penalty and a fold of rows that it leaves out.
 struct LogisticModels {
   std::ptrdiff_t n_models = 1;
-  const double* penalty = nullptr;          // (n_models), 0: none
-  const std::int32_t* held_out = nullptr;   // (n_models), -1: no fold; or null
-  double* W = nullptr;                      // (n_models, n_outputs, n_features)
-  double* b = nullptr;                      // (n_models, n_outputs)
-  double* objective = nullptr;              // (n_models), as the others: F
-  double* gap = nullptr;                    // proven; without a penalty an estimate
-  std::int64_t* n_iter = nullptr;           // iterations on all rows
-  double* n_passes = nullptr;               // over X, on some rows pro rata
+  const double* penalty = nullptr;         // (n_models), 0: none
+  const std::int32_t* held_out = nullptr;  // (n_models), -1: no fold; or null
+  double* W = nullptr;                     // (n_models, n_outputs, n_features)
+  double* b = nullptr;                     // (n_models, n_outputs)
+  double* objective = nullptr;             // (n_models), as the others: F
+  double* gap = nullptr;                   // proven; without a penalty an estimate
+  std::int64_t* n_iter = nullptr;          // iterations on all rows
+  double* n_passes = nullptr;              // over X, on some rows pro rata
   LogisticStatus* status = nullptr;
-  std::int64_t n_curvature_rows = 0;        // read for the preconditioners, all together
+  std::int64_t n_curvature_rows = 0;  // read for the preconditioners, all together
 };
 
 // Minimizes the objective of each model. All models that still need it share each pass over X. The

@@ -1,5 +1,5 @@
-// X' diag(c) X of some rows and features of a dense X: chunks of rows in packed tiles, each added in
-// float64.
+// X' diag(c) X of some rows and features of a dense X: chunks of rows in packed tiles, each added
+// in float64.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +35,8 @@ class Gram {
         right(round_up(n_, arithmetic_.gemm_columns) * kChunk), tiles(kTile * kTile * n_threads_);
     AlignedBuffer<In> chunk(kChunk * n_);
     run([&](Team::Member& member, int n_pieces, std::ptrdiff_t begin, std::ptrdiff_t n_rows) {
-      member.run([&](int piece) { gather(begin, share(n_rows, 1, piece, n_pieces), chunk.data()); });
+      member.run(
+          [&](int piece) { gather(begin, share(n_rows, 1, piece, n_pieces), chunk.data()); });
       member.run([&](int piece) {
         const Range i = share(n_, arithmetic_.gemm_rows, piece, n_pieces);
         if (i.begin < i.end) {

@@ -45,14 +45,14 @@ class LogitsHessian {
       }
     }
     constexpr std::ptrdiff_t kRows = 96;
-    const std::ptrdiff_t step = std::max<std::ptrdiff_t>(1, kRows / arithmetic_.gemm_rows) *
-                                arithmetic_.gemm_rows;
+    const std::ptrdiff_t step =
+        std::max<std::ptrdiff_t>(1, kRows / arithmetic_.gemm_rows) * arithmetic_.gemm_rows;
     AlignedBuffer<T> left(step * chunk_rows_);
     for (std::ptrdiff_t r = 0; r < n_; r += step) {
       const std::ptrdiff_t height = std::min(step, n_ - r);
       kernels_.gemm_pack_a(probs + r * stride_, stride_, 1, height, n_rows, left.data());
-      arithmetic_.gemm(left.data(), right, height, n_rows, width, product_.data() + r * n_ + mine.begin,
-                       n_, false);
+      arithmetic_.gemm(left.data(), right, height, n_rows, width,
+                       product_.data() + r * n_ + mine.begin, n_, false);
       for (std::ptrdiff_t i = r; i < r + height; ++i) {
         for (std::ptrdiff_t j = mine.begin; j < mine.end; ++j) {
           sum_[i * n_ + j] += static_cast<double>(product_[i * n_ + j]);

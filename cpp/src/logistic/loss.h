@@ -1,5 +1,5 @@
-// The loss of logistic regressions and its gradient, for several models in one pass over X, whatever
-// X is: the solvers know no more of the data than this. The penalty is theirs.
+// The loss of logistic regressions and its gradient, for several models in one pass over X,
+// whatever X is: the solvers know no more of the data than this. The penalty is theirs.
 #pragma once
 
 #include <atomic>
@@ -58,12 +58,13 @@ class LogisticLoss {
   // Fills loss and gradient of each point; after a stop they mean nothing.
   virtual void evaluate(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) = 0;
 
-  // curvature (rows.size()): s_i / unit (1 - sum_k p_ik^2) / (K - 1) at the parameters, the mean of the
-  // eigenvalues but for the zero of the Hessian of a row's loss in its logits; for two classes it
-  // is that Hessian, of one number. The mean over the rows is returned.
+  // curvature (rows.size()): s_i / unit (1 - sum_k p_ik^2) / (K - 1) at the parameters, the mean of
+  // the eigenvalues but for the zero of the Hessian of a row's loss in its logits; for two classes
+  // it is that Hessian, of one number. The mean over the rows is returned.
   virtual double curvature(const Rows& rows, const LossPoint& point, float* curvature) = 0;
 
-  // hessian (n_classes, n_classes) = sum_i s_i (diag(p_i) - p_i p_i'), of the loss in the intercepts.
+  // hessian (n_classes, n_classes) = sum_i s_i (diag(p_i) - p_i p_i'), of the loss in the
+  // intercepts.
   virtual void intercept_hessian(const Rows& rows, const LossPoint& point, double* hessian) = 0;
 
   // The features [begin, end) of X' diag(c) X, lower triangle, in gram (n, n) with n = end - begin,
@@ -76,11 +77,5 @@ class LogisticLoss {
 // max_points: the most that evaluate is called with.
 std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, bool wide,
                                         std::ptrdiff_t max_points, int n_threads, StopPoll& stop);
-std::unique_ptr<LogisticLoss> make_dense_loss(const LogisticProblem& problem, bool wide,
-                                              std::ptrdiff_t max_points, int n_threads,
-                                              StopPoll& stop);
-std::unique_ptr<LogisticLoss> make_csr_loss(const LogisticProblem& problem, bool wide,
-                                            std::ptrdiff_t max_points, int n_threads,
-                                            StopPoll& stop);
 
 }  // namespace fastsoftmax

@@ -94,12 +94,12 @@ void Certificate::add(const Lbfgs& solver, double loss) {
   // Products with older points come from the pairs that lead back to them.
   n_points_ = std::min({n_points_, solver.n_pairs(), max_points_ - 1}) + 1;
   newest_ = (newest_ + 1) % max_points_;
-  for_vector_blocks(size_, n_threads_, [&](std::ptrdiff_t begin, std::ptrdiff_t end,
-                                           std::ptrdiff_t) {
-    for (std::ptrdiff_t i = begin; i < end; ++i) {
-      G_[static_cast<std::size_t>(i)] = g[i] - penalty_ * x[i];
-    }
-  });
+  for_vector_blocks(size_, n_threads_,
+                    [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
+                      for (std::ptrdiff_t i = begin; i < end; ++i) {
+                        G_[static_cast<std::size_t>(i)] = g[i] - penalty_ * x[i];
+                      }
+                    });
   const double* G = G_.data();
   put_products(newest_, G, solver, 0, dot(G, G, size_, n_threads_));
   for (std::ptrdiff_t i = 0; i < n_extra_; ++i) {
@@ -113,7 +113,7 @@ void Certificate::add(const Lbfgs& solver, double loss) {
 }
 
 void Certificate::add_extra(const Lbfgs& solver, const double* parameters, double loss,
-                             const double* gradient) {
+                            const double* gradient) {
   // A place in a ring.
   const std::ptrdiff_t i_extra = next_extra_++ % kExtra, at = max_points_ + i_extra;
   n_extra_ = std::max(n_extra_, i_extra + 1);
@@ -225,10 +225,10 @@ Certificate::Mixture Certificate::mix() const {
   return mixture;
 }
 
-double Certificate::bound_of(const Mixture& m) const {
-  if (!sums_) return -m.entropy - m.squared / (2.0 * penalty_);
-  // The share theta of constant probabilities q = (weight - ratio residual) / total_weight, with
-  // ratio = (1 - theta) / theta: as large as keeps q positive.
+Certificate::Constant Certificate::cancel(const Mixture& m) const {
+  if (!sums_) return {};
+  // q = (weight - ratio residual) / total_weight, with ratio = (1 - theta) / theta: as large as
+  // keeps q positive.
   const double total = sums_->total_weight;
   double ratio = 1e18;
   const auto k = m.residual.size();
@@ -237,27 +237,49 @@ double Certificate::bound_of(const Mixture& m) const {
     if (residual > 0.0) ratio = std::min(ratio, 0.99 * weight / residual);
     if (residual < 0.0 && k == 1) ratio = std::min(ratio, 0.99 * (total - weight) / -residual);
   }
-  const double theta = 1.0 / (1.0 + ratio);
-  double entropy = 0.0, squared = sums_->class_sums_squared, both = -m.sum_xy;
+  Constant constant{1.0 / (1.0 + ratio), 0.0, sums_->class_sums_squared, -m.sum_xy};
   for (std::size_t r = 0; r < k; ++r) {
     const double q = std::max(0.0, (sums_->weight[r] - ratio * m.residual[r]) / total);
-    entropy += total * entropy_term(q);
-    if (k == 1) entropy += total * entropy_term(std::max(0.0, 1.0 - q));
-    squared += q * q * sums_->sum_squared - 2.0 * q * sums_->products[r];
-    both += q * m.on_sum[r];
+    constant.entropy += total * entropy_term(q);
+    if (k == 1) constant.entropy += total * entropy_term(std::max(0.0, 1.0 - q));
+    constant.squared += q * q * sums_->sum_squared - 2.0 * q * sums_->products[r];
+    constant.with_mixture += q * m.on_sum[r];
   }
-  const double rest = 1.0 - theta;
-  return -(rest * m.entropy + theta * entropy) -
-         (rest * rest * m.squared + 2.0 * theta * rest * both + theta * theta * squared) /
+  return constant;
+}
+
+double Certificate::bound_of(const Mixture& m) const {
+  const Constant q = cancel(m);
+  const double rest = 1.0 - q.theta;
+  return -(rest * m.entropy + q.theta * q.entropy) -
+         (rest * rest * m.squared + 2.0 * q.theta * rest * q.with_mixture +
+          q.theta * q.theta * q.squared) /
+             (2.0 * penalty_);
+}
+
+double Certificate::own_gap(const Lbfgs& solver) const {
+  const double *g = solver.gradient(), *b = solver.x() + size_;
+  const auto slot = static_cast<std::size_t>(newest_), k = static_cast<std::size_t>(n_outputs_);
+  double gap = dot(g, g, size_, n_threads_) / (2.0 * penalty_);
+  if (!sums_) return gap;
+  Mixture own{entropy_[slot], gram_[slot * static_cast<std::size_t>(n_places_) + slot],
+              sum_xy_[slot], std::vector<double>(k), std::vector<double>(k)};
+  for (std::size_t r = 0; r < k; ++r) {
+    own.residual[r] = residual_[slot * k + r];
+    own.on_sum[r] = on_sum_[slot * k + r];
+    gap += own.residual[r] * b[r];
+  }
+  const Constant q = cancel(own);
+  return gap + q.theta * (q.entropy - own.entropy) +
+         (2.0 * q.theta * (q.with_mixture - own.squared) +
+          q.theta * q.theta * (own.squared - 2.0 * q.with_mixture + q.squared)) /
              (2.0 * penalty_);
 }
 
 double Certificate::gap(const Lbfgs& solver, bool thorough) {
-  const double f = solver.f(), *g = solver.gradient(), *b = solver.x() + size_;
-  if (!sums_) {
-    // Of the newest point alone, without cancellation.
-    bound_ = std::max(bound_, f - dot(g, g, size_, n_threads_) / (2.0 * penalty_));
-  }
+  const double f = solver.f(), *b = solver.x() + size_;
+  const double own = own_gap(solver);
+  if (std::isfinite(own)) bound_ = std::max(bound_, f - own);
   for (const double times : {1.0, 1e2, 1e4, 1e6}) {
     combine(b, times * residual_price_, thorough ? 400 : 40);
     const Mixture mixture = mix();

@@ -1,11 +1,11 @@
 // Lower bounds on the minimum of a penalised objective, from the points that a solver has been to.
 //
 // The probabilities at a point j are a point of the dual (logistic.h) with the gradient G_j and the
-// negative entropy E_j = sum_i s_i sum_k p_ik log p_ik = <G_j, W_j> + <r_j, b_j> - loss_j, where r_j
-// is the gradient in the intercepts. Entropy is concave, so every convex combination c of such
-// points gives the bound -c' E - |sum_j c_j G_j|^2 / (2 penalty), if sum_j c_j r_j is zero. The best
-// combination is a small quadratic program in the products of the G_j, and the solver's pairs have
-// those: no pass over X is needed.
+// negative entropy E_j = sum_i s_i sum_k p_ik log p_ik = <G_j, W_j> + <r_j, b_j> - loss_j, where
+// r_j is the gradient in the intercepts. Entropy is concave, so every convex combination c of such
+// points gives the bound -c' E - |sum_j c_j G_j|^2 / (2 penalty), if sum_j c_j r_j is zero. The
+// best combination is a small quadratic program in the products of the G_j, and the solver's pairs
+// have those: no pass over X is needed.
 //
 // The residual sum_j c_j r_j is cancelled exactly by a share of constant probabilities, whose
 // gradient is known from sums over X. That share costs as much as the residual is large; where the
@@ -22,7 +22,7 @@ namespace fastsoftmax {
 
 // What constant probabilities need to know of the rows that count.
 struct ClassSums {
-  std::vector<double> weight;      // (n_outputs) of each class, or of class 1 of two
+  std::vector<double> weight;  // (n_outputs) of each class, or of class 1 of two
   double total_weight = 0.0;
   std::vector<double> sum;         // (n_features) sum_i s_i x_i
   std::vector<double> class_sums;  // (n_outputs, n_features) of the rows of each class
@@ -74,8 +74,14 @@ class Certificate {
   void set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product);
   void combine(const double* b, double residual_price, int steps_per_point);
   Mixture mix() const;
-  // The bound of a mixture, its residual in the intercepts cancelled.
+  // Constant probabilities that, with a share of theta, cancel a mixture's residual.
+  struct Constant {
+    double theta = 0.0, entropy = 0.0, squared = 0.0, with_mixture = 0.0;  // E, |G|^2, <G, G>
+  };
+  Constant cancel(const Mixture& mixture) const;
   double bound_of(const Mixture& mixture) const;
+  // The gap of the newest point alone, without the cancellation between f and the bound.
+  double own_gap(const Lbfgs& solver) const;
 
   const std::ptrdiff_t n_outputs_, size_, max_points_, n_places_;  // size_: of W
   const double penalty_;

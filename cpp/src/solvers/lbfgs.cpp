@@ -84,9 +84,9 @@ Lbfgs::Outcome Lbfgs::tell(double f) {
     take_trial();
     return Outcome::kStepped;
   }
-  if (n_trials_ >= kMaxTrials || t_ * std::sqrt(dot(p_.data(), p_.data(), size_, n_threads_)) <=
-                                     1e-16 * (1e-300 + std::sqrt(dot(x_.data(), x_.data(), size_,
-                                                                      n_threads_)))) {
+  if (n_trials_ >= kMaxTrials ||
+      t_ * std::sqrt(dot(p_.data(), p_.data(), size_, n_threads_)) <=
+          1e-16 * (1e-300 + std::sqrt(dot(x_.data(), x_.data(), size_, n_threads_)))) {
     return give_up();
   }
   if (has_high_) {
@@ -108,15 +108,15 @@ Lbfgs::Outcome Lbfgs::give_up() {
 void Lbfgs::take_trial() {
   double* s = S_.data() + n_stored_ % memory_ * size_;
   double* y = Y_.data() + n_stored_ % memory_ * size_;
-  for_vector_blocks(size_, n_threads_, [&](std::ptrdiff_t begin, std::ptrdiff_t end,
-                                           std::ptrdiff_t) {
-    for (std::ptrdiff_t i = begin; i < end; ++i) {
-      s[i] = trial_[i] - x_[i];
-      y[i] = trial_gradient_[i] - g_[i];
-      x_[i] = trial_[i];
-      g_[i] = trial_gradient_[i];
-    }
-  });
+  for_vector_blocks(size_, n_threads_,
+                    [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
+                      for (std::ptrdiff_t i = begin; i < end; ++i) {
+                        s[i] = trial_[i] - x_[i];
+                        y[i] = trial_gradient_[i] - g_[i];
+                        x_[i] = trial_[i];
+                        g_[i] = trial_gradient_[i];
+                      }
+                    });
   retried_ = false;
   const double sy = dot(s, y, size_, n_threads_);
   if (!(sy > 0.0) || !std::isfinite(1.0 / sy)) {
@@ -178,10 +178,10 @@ void Lbfgs::advance(const Precondition& precondition) {
 
 void Lbfgs::try_step(double t) {
   t_ = t;
-  for_vector_blocks(size_, n_threads_, [&](std::ptrdiff_t begin, std::ptrdiff_t end,
-                                           std::ptrdiff_t) {
-    for (std::ptrdiff_t i = begin; i < end; ++i) trial_[i] = x_[i] + t * p_[i];
-  });
+  for_vector_blocks(size_, n_threads_,
+                    [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
+                      for (std::ptrdiff_t i = begin; i < end; ++i) trial_[i] = x_[i] + t * p_[i];
+                    });
 }
 
 }  // namespace fastsoftmax

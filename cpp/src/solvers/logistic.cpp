@@ -1,16 +1,15 @@
 // Logistic regressions to their optima: L-BFGS on growing samples of the rows, then on all of them,
 // preconditioned with the curvature met on the way, until the gap is proven. Every pass over X
 // serves all models that still want one.
+#include "fastsoftmax/logistic.h"
+
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <stdexcept>
 #include <vector>
 
-#include "fastsoftmax/logistic.h"
 #include "fastsoftmax/objective.h"
 #include "logistic/loss.h"
 #include "logistic/weights.h"
@@ -26,8 +25,7 @@ namespace {
 
 // Pairs of L-BFGS: on MNIST at C = 1 a memory of 10 takes 136 passes to a gap of 1e-6, of 50 takes
 // 123. Fewer where the pairs of all models would take more than 1 GB.
-const std::ptrdiff_t kMemory = getenv("MEM") ? atoi(getenv("MEM")) : 50;
-constexpr std::ptrdiff_t kLeastMemory = 10;
+constexpr std::ptrdiff_t kMemory = 50, kLeastMemory = 10;
 constexpr double kHistoryBytes = 1 << 30;
 
 // Iterations on one row of so many, before all rows; samples of fewer rows are not worth it.
@@ -38,6 +36,21 @@ struct Stage {
 constexpr Stage kStages[] = {{16, 25}, {4, 20}};
 constexpr std::ptrdiff_t kLeastSample = 1000;
 
+// Without a penalty the minimum is taken for zero, and the classes for separable, below this part
+// of the objective at zero. Iterations without any gain after which rounding is taken for the end.
+constexpr double kSeparable = 1e-6;
+constexpr int kPatience = 30;
+
+// Whether the squares of the inputs fit float32, by some rows.
+template <class In>
+bool fits_float32(const In* data, std::ptrdiff_t n, double scale) {
+  double largest = 0.0;
+  for (std::ptrdiff_t i = 0; i < n; ++i) {
+    largest = std::max(largest, std::abs(static_cast<double>(data[i])) * scale);
+  }
+  return largest == 0.0 || (largest > 1e-10 && largest < 1e12);
+}
+
 struct Model {
   std::unique_ptr<Lbfgs> solver;
   std::unique_ptr<Certificate> certificate;
@@ -45,8 +58,8 @@ struct Model {
   double penalty = 0.0, objective = 0.0, gap = HUGE_VAL, n_passes = 0.0;
   double best_gap = HUGE_VAL, best_objective = HUGE_VAL;
   std::int32_t held_out = -1;
-  std::int64_t n_iter = 0, stage_iter = 0, last_progress = 0, next_proof = 0;
-  bool active = true, done = false;
+  std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0;
+  bool active = true, stuck = false;
   LogisticStatus status = LogisticStatus::kMaxIter;
 };
 
@@ -91,17 +104,40 @@ class LogisticFit {
   using Fold = std::int32_t;
 
   std::unique_ptr<LogisticLoss> make(bool wide) {
-    return make_loss(problem_, wide, std::max<std::ptrdiff_t>(2, out_.n_models),
-                     options_.n_threads, stop_);
+    return make_loss(problem_, wide, std::max<std::ptrdiff_t>(2, out_.n_models), options_.n_threads,
+                     stop_);
   }
 
-  // Gaps below what float32 can show.
-  bool needs_wide() const { return options_.tol < 1e-8; }
+  // Gaps below what float32 can show, or inputs that it cannot work with.
+  bool needs_wide() const {
+    if (options_.tol < 1e-8) return true;
+    if (problem_.csr) {
+      if (problem_.csr->storage != Storage::kFloat32) return false;
+      const auto* indptr = problem_.csr->indptr;
+      const std::ptrdiff_t n_entries =
+          problem_.csr->wide_indptr
+              ? static_cast<std::ptrdiff_t>(static_cast<const std::int64_t*>(indptr)[n_])
+              : static_cast<std::ptrdiff_t>(static_cast<const std::int32_t*>(indptr)[n_]);
+      return !fits_float32(static_cast<const float*>(problem_.csr->data), n_entries,
+                           std::abs(problem_.input_scale));
+    }
+    if (problem_.dense->storage != Storage::kFloat32) return false;
+    constexpr std::ptrdiff_t kRowsToTry = 256;
+    const auto* data = static_cast<const float*>(problem_.dense->data);
+    for (std::ptrdiff_t i = 0; i < std::min(n_, kRowsToTry); ++i) {
+      const std::ptrdiff_t row = i * n_ / std::min(n_, kRowsToTry);
+      if (!fits_float32(data + row * problem_.dense->row_stride, d_,
+                        std::abs(problem_.input_scale))) {
+        return true;
+      }
+    }
+    return false;
+  }
 
   void make_models() {
     const double bytes = 16.0 * static_cast<double>(size_) * static_cast<double>(out_.n_models);
     const auto memory = static_cast<std::ptrdiff_t>(
-        std::clamp(kHistoryBytes / bytes, double{kLeastMemory}, double(kMemory)));
+        std::clamp(kHistoryBytes / bytes, double{kLeastMemory}, double{kMemory}));
     AlignedBuffer<double> start(size_);
     for (std::ptrdiff_t m = 0; m < out_.n_models; ++m) {
       Model model;
@@ -123,9 +159,9 @@ class LogisticFit {
   }
 
   void set_noise() {
-    const bool is_double = wide_ || (problem_.dense ? problem_.dense->storage : problem_.csr->storage) ==
-                                        Storage::kFloat64;
-    for (Model& model : models_) model.solver->set_noise(is_double ? 1e-15 : 3e-8);
+    const bool is_double = wide_ || (problem_.dense ? problem_.dense->storage
+                                                    : problem_.csr->storage) == Storage::kFloat64;
+    for (Model& model : models_) model.solver->set_noise(is_double ? 1e-13 : 3e-8);
     rounds_in_double_ = is_double;
   }
 
@@ -162,10 +198,9 @@ class LogisticFit {
     std::ptrdiff_t n_active = 0;
     for (Model& model : models_) {
       if (!model.active) continue;
-      points_[static_cast<std::size_t>(n_active++)] = {model.solver->trial(),
-                                                       model.solver->trial_gradient(), 0.0,
-                                                       model.held_out,
-                                                       sample_scale(rows, model.held_out)};
+      points_[static_cast<std::size_t>(n_active++)] = {
+          model.solver->trial(), model.solver->trial_gradient(), 0.0, model.held_out,
+          sample_scale(rows, model.held_out)};
       model.n_passes += static_cast<double>(rows.size()) / static_cast<double>(n_);
     }
     loss_->evaluate(rows, points_.data(), n_active);
@@ -294,16 +329,17 @@ class LogisticFit {
   // Rows for the curvature: more than 24 for each feature change little.
   Rows curvature_rows() const {
     const std::ptrdiff_t least = 8192;
-    const std::ptrdiff_t wanted =
-        std::min(std::max(n_ / 4, least), std::max(24 * d_, least));
+    const std::ptrdiff_t wanted = std::min(std::max(n_ / 4, least), std::max(24 * d_, least));
     return {n_, std::max<std::ptrdiff_t>(1, n_ / wanted), options_.seed + 1};
   }
 
   // A preconditioner for each penalty, or for neighbours among them if these are many.
   void precondition() {
     constexpr double kBytes = 64 << 20;
-    std::vector<std::size_t> order(models_.size());
-    for (std::size_t m = 0; m < order.size(); ++m) order[m] = m;
+    std::vector<std::size_t> order;
+    for (std::size_t m = 0; m < models_.size(); ++m) {
+      if (models_[m].status == LogisticStatus::kMaxIter) order.push_back(m);  // not finished
+    }
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
       return models_[a].penalty < models_[b].penalty;
     });
@@ -316,7 +352,6 @@ class LogisticFit {
     const std::size_t per_group = (n_penalties + most - 1) / most;
     const Rows rows = curvature_rows();
     AlignedBuffer<float> c(rows.size());
-    preconditioners_.clear();
     std::size_t begin = 0;
     while (begin < order.size()) {
       std::size_t end = begin, distinct = 0;
@@ -343,8 +378,8 @@ class LogisticFit {
     if (stop_.stopped()) return;
     const double part = total_weight(rows, model.held_out);
     const double total = total_weight(Rows{n_, 1, 0}, model.held_out) * weights_.unit();
-    preconditioners_.push_back(std::make_unique<Preconditioner>(
-        d_, block(), problem_.fit_intercept, options_.n_threads));
+    preconditioners_.push_back(
+        std::make_unique<Preconditioner>(d_, block(), problem_.fit_intercept, options_.n_threads));
     preconditioners_.back()->build(*loss_, rows, c, part > 0.0 ? total / part : 0.0, model.penalty);
     out_.n_curvature_rows += rows.size();
   }
@@ -352,7 +387,12 @@ class LogisticFit {
   void run_to_end(const Rows& all) {
     for (Model& model : models_) model.active = true;
     std::vector<double> objectives(models_.size()), gaps(models_.size());
-    std::int64_t refresh = getenv("REFRESH") ? atoi(getenv("REFRESH")) : 20;
+    // The curvature anew, now and then: on the digits it halves the passes and more, on MNIST it
+    // changes nothing. A twentieth of the work at the most.
+    const Rows sample = curvature_rows();
+    const double cost = static_cast<double>(sample.size()) / static_cast<double>(n_) *
+                        static_cast<double>(block()) / static_cast<double>(4 * n_outputs_);
+    std::int64_t refresh = std::max<std::int64_t>(20, static_cast<std::int64_t>(20.0 * cost));
     for (std::int64_t pass = 0; any_active(); ++pass) {
       if (pass == refresh) {
         precondition();
@@ -364,6 +404,7 @@ class LogisticFit {
         if (model.active) step(model);
       });
       prove(all);
+      widen_if_stuck();
       if (!progress_) continue;
       std::int64_t iteration = 0;
       for (std::size_t m = 0; m < models_.size(); ++m) {
@@ -382,29 +423,67 @@ class LogisticFit {
     const Lbfgs::Outcome outcome = tell(model, &loss);
     if (outcome == Lbfgs::Outcome::kSearching) return;
     if (outcome == Lbfgs::Outcome::kRestarted) return advance(model);
+    if (outcome == Lbfgs::Outcome::kStuck) {
+      model.stuck = true;
+      return;
+    }
     const double f = model.solver->f();
-    if (outcome == Lbfgs::Outcome::kStuck) return finish(model, LogisticStatus::kRounding);
     ++model.n_iter;
     if (model.certificate) {
       model.certificate->add(*model.solver, loss);
       if (update_gap(model, false)) return;
     }
-    if (!std::isfinite(f)) return finish(model, LogisticStatus::kRounding);
-    if (model.n_iter > options_.max_iter) return finish(model, LogisticStatus::kMaxIter);
+    if (model.n_iter >= options_.max_iter) return finish(model, LogisticStatus::kMaxIter);
     advance(model);
     if (!model.certificate) {
+      // Nothing is proven: what the step promises, with a margin.
+      if (f <= kSeparable * zero_objective(model)) return finish(model, LogisticStatus::kSeparable);
       model.gap = model.solver->decrement() / std::max(f, 1e-300);
       if (model.gap <= 0.1 * options_.tol) return finish(model, LogisticStatus::kCertified);
+    }
+    if (f < model.best_objective - 1e-15 * std::abs(f) || model.gap < 0.99 * model.best_gap) {
+      model.last_progress = model.n_iter;
+    }
+    model.best_objective = std::min(f, model.best_objective);
+    model.best_gap = std::min(model.gap, model.best_gap);
+    model.stuck = model.n_iter - model.last_progress > kPatience;
+  }
+
+  // The objective at zero.
+  double zero_objective(const Model& model) {
+    return total_weight(Rows{n_, 1, 0}, model.held_out) * weights_.unit() *
+           std::log(static_cast<double>(problem_.n_classes));
+  }
+
+  // Models that rounding keeps from going on do so in float64; those that were there are finished.
+  void widen_if_stuck() {
+    bool widen = false;
+    for (Model& model : models_) {
+      if (!model.active || !model.stuck) continue;
+      model.stuck = false;
+      model.last_progress = model.n_iter;
+      if (rounds_in_double_) {
+        finish(model, LogisticStatus::kRounding);
+      } else {
+        widen = true;
+      }
+    }
+    if (!widen) return;
+    wide_ = true;
+    loss_.reset();
+    loss_ = make(true);
+    set_noise();
+    for (Model& model : models_) {
+      if (!model.active) continue;
+      model.solver->restart();
+      --model.n_iter;  // the same point comes again
     }
   }
 
   // True if the model is finished.
-#define DBG(...) if (getenv("DBG")) fprintf(stderr, __VA_ARGS__)
   bool update_gap(Model& model, bool thorough) {
     const double f = model.solver->f(), gap = model.certificate->gap(*model.solver, thorough);
     model.gap = gap <= 0.0 ? 0.0 : gap / std::max(f - gap, 1e-300);
-    { double rr = 0; for (double r : model.certificate->residual()) rr += r * r; 
-    DBG("it %ld f %.10g gap %.3g free %.3g resid %.3g pairs %ld\n", (long)model.n_iter, f, model.gap, model.certificate->gap_without_residual()/f, std::sqrt(rr), (long)model.solver->n_pairs()); }
     if (model.gap <= options_.tol) finish(model, LogisticStatus::kCertified);
     return !model.active;
   }
@@ -423,11 +502,9 @@ class LogisticFit {
       model.next_proof = model.n_iter + 5;
       AlignedBuffer<double> at(size_), gradient(size_);
       const double promised = model.certificate->smooth(*model.solver, at.data());
-      DBG("promised %g\n", promised / f);
       if (promised > 0.5 * options_.tol * f) continue;
       LossPoint point{at.data(), gradient.data(), 0.0, model.held_out, 1.0};
       evaluate_extra(model, all, point);
-      DBG("smoothed\n");
       const auto enough = [&] {
         return model.active && !stop_.stopped() &&
                model.certificate->gap_without_residual() <= 0.95 * options_.tol * f;
@@ -443,8 +520,8 @@ class LogisticFit {
         for (std::size_t i = 0; i < k; ++i) {
           for (std::size_t j = 0; j < k; ++j) {
             step[i] += inverse[i * k + j] * residual[j];
-            back[i] += inverse[i * k + j] *
-                       gradient[n_outputs_ * d_ + static_cast<std::ptrdiff_t>(j)];
+            back[i] +=
+                inverse[i * k + j] * gradient[n_outputs_ * d_ + static_cast<std::ptrdiff_t>(j)];
           }
           cost += residual[i] * step[i];
         }
@@ -478,8 +555,8 @@ class LogisticFit {
         for (std::size_t j = 0; j < n; ++j) inverse[i * n + j] += unit / static_cast<double>(n);
         inverse[i * n + i] += ridge * unit;
       }
-      if (ridge > 1.0 || invert_spd(inverse.data(), static_cast<std::ptrdiff_t>(n), 0.0,
-                                    options_.n_threads)) {
+      if (ridge > 1.0 ||
+          invert_spd(inverse.data(), static_cast<std::ptrdiff_t>(n), 0.0, options_.n_threads)) {
         return inverse;
       }
     }
@@ -501,7 +578,7 @@ class LogisticFit {
       }
       out_.objective[m] = model.solver->f();
       out_.gap[m] = model.gap;
-      out_.n_iter[m] = std::min(model.n_iter, options_.max_iter);
+      out_.n_iter[m] = std::max<std::int64_t>(1, model.n_iter);
       out_.n_passes[m] = model.n_passes;
       out_.status[m] = model.status;
     }
@@ -534,12 +611,6 @@ void check(const LogisticProblem& problem) {
 }
 
 }  // namespace
-
-std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, bool wide,
-                                        std::ptrdiff_t max_points, int n_threads, StopPoll& stop) {
-  return problem.dense ? make_dense_loss(problem, wide, max_points, n_threads, stop)
-                       : make_csr_loss(problem, wide, max_points, n_threads, stop);
-}
 
 bool fit_logistic(const LogisticProblem& problem, const LogisticOptions& options,
                   LogisticModels& models, const FitProgress& progress,

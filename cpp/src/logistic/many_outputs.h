@@ -1,7 +1,8 @@
-// The products of a pass for many outputs: logits' = W X' and gradient = dlogits' X in packed tiles.
+// The products of a pass over a dense X for many outputs: logits' = W X' and gradient = dlogits' X
+// in packed tiles.
 #pragma once
 
-#include "logistic/dense_products.h"
+#include "logistic/few_outputs.h"
 
 namespace fastsoftmax {
 
@@ -11,26 +12,26 @@ template <class T>
 std::ptrdiff_t many_outputs_chunk(std::ptrdiff_t n_rows, std::ptrdiff_t outputs) {
   constexpr std::ptrdiff_t kLogitsBytes = 4 << 20, kLeast = 128, kMost = 1024;
   const std::ptrdiff_t fitting = kLogitsBytes / static_cast<std::ptrdiff_t>(sizeof(T)) / outputs;
-  return std::max<std::ptrdiff_t>(1, std::min(n_rows, std::clamp(fitting / 64 * 64, kLeast, kMost)));
+  return std::max<std::ptrdiff_t>(1,
+                                  std::min(n_rows, std::clamp(fitting / 64 * 64, kLeast, kMost)));
 }
 
 template <class In, class T>
 class ManyOutputs final : public DenseProducts<In, T> {
   using Base = DenseProducts<In, T>;
-  using Base::b_, Base::chunk_rows_, Base::data_, Base::max_outputs_, Base::n_outputs_, Base::row,
-      Base::scale_, Base::W_, Base::X_;
+  using Base::b_, Base::chunk_rows_, Base::data_, Base::n_outputs_, Base::row, Base::scale_,
+      Base::X_;
 
  public:
   ManyOutputs(const In* data, const InputView& X, T input_scale, std::ptrdiff_t max_outputs,
               int n_threads)
-      : Base(data, X, input_scale, max_outputs, many_outputs_chunk<T>(X.n_rows, max_outputs)),
+      : Base(data, X, input_scale, many_outputs_chunk<T>(X.n_rows, max_outputs)),
         kernels_(storage_kernels(data, T())),
         own_kernels_(storage_kernels(static_cast<const T*>(nullptr), T())),
         arithmetic_(arithmetic_kernels<T>()),
         n_threads_(n_threads),
         features_{X.n_cols, ceil_div(X.n_cols, kSlice)},
         feature_depth_(ceil_div(X.n_cols, features_.n_parts)),
-        row_depth_(std::min(chunk_rows_, kSlice)),
         padded_outputs_(round_up(max_outputs, arithmetic_.gemm_rows)),
         padded_features_(round_up(X.n_cols, arithmetic_.gemm_columns)),
         packed_W_(padded_outputs_ * X.n_cols),
@@ -40,18 +41,16 @@ class ManyOutputs final : public DenseProducts<In, T> {
         chunk_copy_(chunk_rows_ * X.n_cols) {}
 
   void set_weights(const T* W, const T* b, std::ptrdiff_t n_outputs) override {
-    W_ = W, b_ = b, n_outputs_ = n_outputs;
+    Base::set_weights(W, b, n_outputs);
     Tasks tasks;
     const Cuts outputs{n_outputs, ceil_div(n_outputs, 8 * arithmetic_.gemm_rows),
                        arithmetic_.gemm_rows};
     parallel_region(n_threads_, [&](int, int) {
       tasks.run(outputs.n_parts * features_.n_parts, [&](std::ptrdiff_t task) {
-        const Range k = features_[task % features_.n_parts],
-                    r = outputs[task / features_.n_parts];
-        own_kernels_.gemm_pack_a(W + r.begin * X_.n_cols + k.begin, X_.n_cols, 1, r.end - r.begin,
-                                 k.end - k.begin,
-                                 packed_W_.data() + k.begin * padded_outputs_ +
-                                     r.begin * (k.end - k.begin));
+        const Range k = features_[task % features_.n_parts], r = outputs[task / features_.n_parts];
+        own_kernels_.gemm_pack_a(
+            W + r.begin * X_.n_cols + k.begin, X_.n_cols, 1, r.end - r.begin, k.end - k.begin,
+            packed_W_.data() + k.begin * padded_outputs_ + r.begin * (k.end - k.begin));
       });
     });
   }
@@ -94,14 +93,13 @@ class ManyOutputs final : public DenseProducts<In, T> {
             packed_dlogits_.data() + k.begin * padded_outputs_ + r.begin * depth);
       }
       if (f.begin < f.end) {
-        kernels_.gemm_pack_b(X + k.begin * x_stride + f.begin, x_stride, 1, depth,
-                             f.end - f.begin,
+        kernels_.gemm_pack_b(X + k.begin * x_stride + f.begin, x_stride, 1, depth, f.end - f.begin,
                              packed_X_.data() + k.begin * padded_features_ + f.begin * depth);
       }
     }
   }
 
-  void backward(const RowChunk& chunk, const ChunkLogits<T>&, int piece, int n_pieces,
+  void backward(const Rows&, const RowChunk& chunk, const ChunkLogits<T>&, int piece, int n_pieces,
                 double* const* gradient) override {
     const Cuts slices = row_slices(chunk);
     const Range mine = share(X_.n_cols, arithmetic_.gemm_columns, piece, n_pieces);
@@ -156,7 +154,7 @@ class ManyOutputs final : public DenseProducts<In, T> {
   const ArithmeticKernels<T> arithmetic_;
   const int n_threads_;
   const Cuts features_;
-  const std::ptrdiff_t feature_depth_, row_depth_, padded_outputs_, padded_features_;
+  const std::ptrdiff_t feature_depth_, padded_outputs_, padded_features_;
   AlignedBuffer<T> packed_W_, packed_X_, packed_dlogits_, tiles_;
   AlignedBuffer<In> chunk_copy_;
 };

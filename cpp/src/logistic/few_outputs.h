@@ -1,55 +1,34 @@
-// The two products of a pass over a dense X, on a chunk of its rows: logits = X W' + b and the
-// gradient dlogits' X. Both have the chunk's logits class-major, so that softmax runs along the
-// rows. Few outputs go through the kernels of the mini-batch step, which skip blocks of zeros; many
-// through packed tiles.
+// The products of a pass over a dense X for few outputs: the kernels of the mini-batch step, which
+// skip blocks of zeros.
 #pragma once
 
 #include <algorithm>
-#include <memory>
 
 #include "aligned_buffer.h"
-#include "logistic/loss.h"
+#include "logistic/gram.h"
+#include "logistic/products.h"
 #include "storage.h"
 #include "tasks.h"
 #include "zero_blocks.h"
 
 namespace fastsoftmax {
 
-// A chunk of the rows of a pass, in the order of the pass.
-struct RowChunk {
-  std::ptrdiff_t begin, n_rows;
-  bool last;
-};
-
-// Logits of a chunk: output r of row i at logits[r * output_stride + i].
-template <class T>
-struct ChunkLogits {
-  T* logits;
-  std::ptrdiff_t output_stride;
-};
-
+// What all products with a dense X share.
 template <class In, class T>
-class DenseProducts {
+class DenseProducts : public Products<T> {
  public:
-  DenseProducts(const In* data, const InputView& X, T input_scale, std::ptrdiff_t max_outputs,
-                std::ptrdiff_t chunk_rows)
-      : data_(data), X_(X), scale_(input_scale), max_outputs_(max_outputs), chunk_rows_(chunk_rows) {}
-  virtual ~DenseProducts() = default;
+  DenseProducts(const In* data, const InputView& X, T input_scale, std::ptrdiff_t chunk_rows)
+      : Products<T>(X.n_cols, chunk_rows, input_scale), data_(data), X_(X) {}
 
-  std::ptrdiff_t chunk_rows() const { return chunk_rows_; }
-
-  // W (n_outputs, n_features), b (n_outputs): kept by the caller until the pass is over.
-  virtual void set_weights(const T* W, const T* b, std::ptrdiff_t n_outputs) = 0;
-  // The logits of some rows of the chunk.
-  virtual void forward(const Rows& rows, const RowChunk& chunk, Range mine, int piece,
-                       const ChunkLogits<T>& out) = 0;
-  // What backward needs of the chunk, in as many pieces; then its rows of the gradient
-  // (n_outputs pointers) get their sum over the chunk added, for the features of the piece.
-  virtual bool needs_preparation() const = 0;
-  virtual void prepare(const Rows& rows, const RowChunk& chunk, const ChunkLogits<T>& dlogits,
-                       int piece, int n_pieces) = 0;
-  virtual void backward(const RowChunk& chunk, const ChunkLogits<T>& dlogits, int piece,
-                        int n_pieces, double* const* gradient) = 0;
+  void gram(const Rows& rows, const float* c, Range features, bool diagonal_only, double* out,
+            double* sums, int n_threads, StopPoll& stop) override {
+    Gram<In, T> gram(data_, X_, rows, c, features, n_threads, stop);
+    if (diagonal_only) {
+      gram.diagonal(out, sums);
+    } else {
+      gram.full(out, sums);
+    }
+  }
 
  protected:
   const In* row(const Rows& rows, std::ptrdiff_t j) const {
@@ -58,17 +37,7 @@ class DenseProducts {
 
   const In* const data_;
   const InputView X_;
-  const T scale_;
-  const std::ptrdiff_t max_outputs_, chunk_rows_;
-  std::ptrdiff_t n_outputs_ = 0;
-  const T* W_ = nullptr;
-  const T* b_ = nullptr;
 };
-
-template <class T>
-void add_to(const T* values, std::ptrdiff_t n, double* sums) {
-  for (std::ptrdiff_t i = 0; i < n; ++i) sums[i] += static_cast<double>(values[i]);
-}
 
 // Chunks as in the mini-batch step: 512 KB of rows and logits stay in the second-level cache.
 template <class In, class T>
@@ -77,21 +46,20 @@ std::ptrdiff_t few_outputs_chunk(std::ptrdiff_t n_rows, std::ptrdiff_t d, std::p
   const auto bytes = d * static_cast<std::ptrdiff_t>(sizeof(In)) +
                      outputs * static_cast<std::ptrdiff_t>(sizeof(T));
   const std::ptrdiff_t fitting = kChunkBytes / bytes / 16 * 16;
-  return std::max<std::ptrdiff_t>(
-      1, std::min({n_rows, std::max(kMinRows, fitting), kMaxMaskedRows}));
+  return std::max<std::ptrdiff_t>(1,
+                                  std::min({n_rows, std::max(kMinRows, fitting), kMaxMaskedRows}));
 }
 
 template <class In, class T>
 class FewOutputs final : public DenseProducts<In, T> {
   using Base = DenseProducts<In, T>;
-  using Base::b_, Base::chunk_rows_, Base::data_, Base::max_outputs_, Base::n_outputs_, Base::row,
-      Base::scale_, Base::W_, Base::X_;
+  using Base::b_, Base::chunk_rows_, Base::data_, Base::n_outputs_, Base::row, Base::scale_,
+      Base::W_, Base::X_;
 
  public:
   FewOutputs(const In* data, const InputView& X, T input_scale, std::ptrdiff_t max_outputs,
              int n_threads)
-      : Base(data, X, input_scale, max_outputs,
-             few_outputs_chunk<In, T>(X.n_rows, X.n_cols, max_outputs)),
+      : Base(data, X, input_scale, few_outputs_chunk<In, T>(X.n_rows, X.n_cols, max_outputs)),
         kernels_(storage_kernels(data, T())),
         flush_chunks_(std::max<std::ptrdiff_t>(1, kFlushRows / chunk_rows_)),
         mask_words_((X.n_cols / kernels_.block_features + 63) / 64),
@@ -104,10 +72,6 @@ class FewOutputs final : public DenseProducts<In, T> {
         next_masks_(sparse_ ? chunk_rows_ : 0),
         gradient_(max_outputs * X.n_cols) {
     if (sparse_) find_masks(n_threads);
-  }
-
-  void set_weights(const T* W, const T* b, std::ptrdiff_t n_outputs) override {
-    W_ = W, b_ = b, n_outputs_ = n_outputs;
   }
 
   void forward(const Rows& rows, const RowChunk& chunk, Range mine, int,
@@ -123,11 +87,8 @@ class FewOutputs final : public DenseProducts<In, T> {
                      out.output_stride});
   }
 
-  bool needs_preparation() const override { return false; }
-  void prepare(const Rows&, const RowChunk&, const ChunkLogits<T>&, int, int) override {}
-
-  void backward(const RowChunk& chunk, const ChunkLogits<T>& dlogits, int piece, int n_pieces,
-                double* const* gradient) override {
+  void backward(const Rows&, const RowChunk& chunk, const ChunkLogits<T>& dlogits, int piece,
+                int n_pieces, double* const* gradient) override {
     const Range mine = share(X_.n_cols, 64, piece, n_pieces);
     const std::ptrdiff_t turn = chunk.begin / chunk_rows_ % flush_chunks_;
     SgdUpdate<In, T> update{};

@@ -1,52 +1,52 @@
-// The loss over a dense X: chunks of rows that stay in the cache from the logits to the gradient, so
+// The loss over X: chunks of rows that stay in the cache from the logits to the gradient, so
 // that X is read from memory once a pass and no (n_rows, n_classes) array exists. Logits are shared
 // among threads by rows, the gradient by features; no sum crosses threads. The gradient of a chunk
 // is summed in the type of the arithmetic, over chunks in float64.
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "fastsoftmax/threads.h"
-#include "logistic/dense_products.h"
-#include "logistic/gram.h"
 #include "logistic/logits_hessian.h"
-#include "logistic/packed_products.h"
+#include "logistic/products.h"
 #include "logistic/weights.h"
 
 namespace fastsoftmax {
 namespace {
 
-// From so many outputs on the packed tiles are faster.
-constexpr std::ptrdiff_t kManyOutputs = 64;
+// Outputs at once; more models than fit take turns, each with a pass of its own.
+constexpr std::ptrdiff_t kMaxOutputs = 4096;
 
-template <class In, class T>
-std::unique_ptr<DenseProducts<In, T>> make_products(const In* data, const InputView& X, T scale,
-                                                    std::ptrdiff_t max_outputs, int n_threads) {
-  if (max_outputs >= kManyOutputs) {
-    return std::make_unique<ManyOutputs<In, T>>(data, X, scale, max_outputs, n_threads);
-  }
-  return std::make_unique<FewOutputs<In, T>>(data, X, scale, max_outputs, n_threads);
+std::ptrdiff_t points_at_once(const LogisticProblem& problem, std::ptrdiff_t max_points) {
+  return std::min(max_points, std::max<std::ptrdiff_t>(1, kMaxOutputs / problem.n_outputs()));
 }
 
-template <class In, class T>
-class DenseLoss final : public LogisticLoss {
+template <class T>
+std::unique_ptr<Products<T>> make_products(const LogisticProblem& problem,
+                                           std::ptrdiff_t max_points, int n_threads) {
+  const std::ptrdiff_t outputs = points_at_once(problem, max_points) * problem.n_outputs();
+  if (problem.csr) return make_csr_products<T>(*problem.csr, problem.input_scale, outputs);
+  return make_dense_products<T>(*problem.dense, problem.input_scale, outputs, n_threads);
+}
+
+template <class T>
+class ChunkedLoss final : public LogisticLoss {
  public:
-  DenseLoss(const In* data, const LogisticProblem& problem, std::ptrdiff_t max_points,
-            int n_threads, StopPoll& stop)
+  ChunkedLoss(const LogisticProblem& problem, std::ptrdiff_t max_points, int n_threads,
+              StopPoll& stop)
       : arithmetic_(arithmetic_kernels<T>()),
-        data_(data),
         problem_(problem),
-        X_(*problem.dense),
+        d_(problem.n_cols()),
         row_weights_(problem),
         n_threads_(n_threads),
         stop_(stop),
         n_outputs_(problem.n_outputs()),
         n_columns_(n_outputs_ == 1 ? 2 : n_outputs_),
-        group_points_(std::min(max_points, std::max<std::ptrdiff_t>(1, kMaxOutputs / n_outputs_))),
-        products_(make_products(data, X_, static_cast<T>(problem.input_scale),
-                                group_points_ * n_outputs_, n_threads)),
+        group_points_(points_at_once(problem, max_points)),
+        products_(make_products<T>(problem, max_points, n_threads)),
         chunk_rows_(products_->chunk_rows()),
         stride_(round_up(chunk_rows_, kRowGrain) + kRowGrain),
-        W_(group_points_ * n_outputs_ * X_.n_cols),
+        W_(group_points_ * n_outputs_ * d_),
         b_(group_points_ * n_outputs_),
         logits_(group_points_ * n_columns_ * stride_),
         labels_(chunk_rows_),
@@ -81,12 +81,7 @@ class DenseLoss final : public LogisticLoss {
 
   void gram(const Rows& rows, const float* c, Range features, bool diagonal_only, double* out,
             double* sums) override {
-    Gram<In, T> gram(data_, X_, rows, c, features, n_threads_, stop_);
-    if (diagonal_only) {
-      gram.diagonal(out, sums);
-    } else {
-      gram.full(out, sums);
-    }
+    products_->gram(rows, c, features, diagonal_only, out, sums, n_threads_, stop_);
     const double scale = problem_.input_scale;
     const std::ptrdiff_t n = features.end - features.begin;
     for (std::ptrdiff_t i = 0; i < (diagonal_only ? n : n * n); ++i) out[i] *= scale * scale;
@@ -114,13 +109,11 @@ class DenseLoss final : public LogisticLoss {
   }
 
  private:
-  // Outputs at once; more models than fit take turns, each with a pass of its own.
-  static constexpr std::ptrdiff_t kMaxOutputs = 4096;
   // Whole cache lines of logits.
   static constexpr std::ptrdiff_t kRowGrain = 16;
 
   void set_points(const LossPoint* points, std::ptrdiff_t n_points) {
-    const std::ptrdiff_t size = n_outputs_ * X_.n_cols;
+    const std::ptrdiff_t size = n_outputs_ * d_;
     parallel_region(n_points * size > 100000 ? n_threads_ : 1, [&](int thread, int n) {
       const Range mine = share(size, 64, thread, n);
       for (std::ptrdiff_t m = 0; m < n_points; ++m) {
@@ -141,8 +134,8 @@ class DenseLoss final : public LogisticLoss {
   // threads must go through the same phases; but nothing is done with them.
   template <class F>
   void for_chunks(const Rows& rows, std::ptrdiff_t n_points, const F& body) {
-    const double products = static_cast<double>(chunk_rows_ * X_.n_cols) *
-                            static_cast<double>(n_points * n_outputs_);
+    const double products =
+        static_cast<double>(chunk_rows_ * d_) * static_cast<double>(n_points * n_outputs_);
     const int n_threads = std::min(n_threads_, plan_threads(n_threads_, products / kProductsPerNs));
     Team team(n_threads);
     parallel_region(n_threads, [&](int thread, int n_pieces) {
@@ -157,13 +150,13 @@ class DenseLoss final : public LogisticLoss {
 
   void evaluate_group(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) {
     set_points(points, n_points);
-    const std::ptrdiff_t d = X_.n_cols, size = n_outputs_ * (d + 1);
+    const std::ptrdiff_t size = n_outputs_ * (d_ + 1);
     std::vector<double*> gradient;
     for (std::ptrdiff_t m = 0; m < n_points; ++m) {
       points[m].loss = 0.0;
       std::fill_n(points[m].gradient, size, 0.0);
       for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
-        gradient.push_back(points[m].gradient + r * d);
+        gradient.push_back(points[m].gradient + r * d_);
       }
     }
     for_chunks(rows, n_points, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
@@ -179,17 +172,17 @@ class DenseLoss final : public LogisticLoss {
       }
       member.run([&](int piece) {
         if (stop_.stopped()) return;
-        products_->backward(chunk, dlogits(), piece, n_pieces, gradient.data());
+        products_->backward(rows, chunk, dlogits(), piece, n_pieces, gradient.data());
         for (std::ptrdiff_t m = piece; m < n_points; m += n_pieces) add_sums(chunk, m, points[m]);
       });
     });
     for (std::ptrdiff_t m = 0; m < n_points; ++m) {
       const double scale = points[m].scale * row_weights_.unit();
       points[m].loss *= scale;
-      for (std::ptrdiff_t i = 0; i < n_outputs_ * d; ++i) {
+      for (std::ptrdiff_t i = 0; i < n_outputs_ * d_; ++i) {
         points[m].gradient[i] *= scale * problem_.input_scale;
       }
-      finish_intercepts(points[m].gradient + n_outputs_ * d, scale);
+      finish_intercepts(points[m].gradient + n_outputs_ * d_, scale);
     }
   }
 
@@ -226,9 +219,9 @@ class DenseLoss final : public LogisticLoss {
           weights[i] = static_cast<T>(row_weights_(rows[chunk.begin + i], points[m].held_out));
         }
       }
-      arithmetic_.cross_entropy_columns(logits_of(m) + first, stride_, n_rows, n_columns_,
-                                        labels_.data() + first, weighted ? weights + first : nullptr,
-                                        T(1), losses_.data() + m * chunk_rows_ + first);
+      arithmetic_.cross_entropy_columns(
+          logits_of(m) + first, stride_, n_rows, n_columns_, labels_.data() + first,
+          weighted ? weights + first : nullptr, T(1), losses_.data() + m * chunk_rows_ + first);
     }
   }
 
@@ -236,7 +229,7 @@ class DenseLoss final : public LogisticLoss {
     for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
       point.loss += static_cast<double>(losses_[m * chunk_rows_ + i]);
     }
-    double* db = point.gradient + n_outputs_ * X_.n_cols;
+    double* db = point.gradient + n_outputs_ * d_;
     for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
       const T* d = logits_of(m) + (r + first_output()) * stride_;
       double sum[8] = {};
@@ -257,22 +250,22 @@ class DenseLoss final : public LogisticLoss {
     }
     double squares = 0.0;
     for (std::ptrdiff_t c = 0; c < n_columns_; ++c) {
-      const double p = static_cast<double>(logits_[c * stride_ + i]) + (c == labels_[i] ? 1.0 : 0.0);
+      const double p =
+          static_cast<double>(logits_[c * stride_ + i]) + (c == labels_[i] ? 1.0 : 0.0);
       squares += p * p;
     }
     return std::max(0.0, 1.0 - squares) / static_cast<double>(n_columns_ - 1);
   }
 
   const ArithmeticKernels<T> arithmetic_;
-  const In* const data_;
   const LogisticProblem problem_;
-  const InputView X_;
+  const std::ptrdiff_t d_;
   const RowWeights row_weights_;
   const int n_threads_;
   StopPoll& stop_;
   const std::ptrdiff_t n_outputs_, n_columns_;  // of a model: rows of W, and classes
   const std::ptrdiff_t group_points_;
-  const std::unique_ptr<DenseProducts<In, T>> products_;
+  const std::unique_ptr<Products<T>> products_;
   const std::ptrdiff_t chunk_rows_, stride_;
   AlignedBuffer<T> W_, b_, logits_;
   AlignedBuffer<std::int64_t> labels_;
@@ -290,18 +283,13 @@ void StopPoll::poll() {
   if (ask_()) stopped_.store(true, std::memory_order_relaxed);
 }
 
-std::unique_ptr<LogisticLoss> make_dense_loss(const LogisticProblem& problem, bool wide,
-                                              std::ptrdiff_t max_points, int n_threads,
-                                              StopPoll& stop) {
-  const auto make = [&](auto arithmetic) -> std::unique_ptr<LogisticLoss> {
-    using T = decltype(arithmetic);
-    return with_storage<T>(*problem.dense, [&](const auto* data) -> std::unique_ptr<LogisticLoss> {
-      using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
-      return std::make_unique<DenseLoss<In, T>>(data, problem, max_points, n_threads, stop);
-    });
-  };
-  if (wide || problem.dense->storage == Storage::kFloat64) return make(double());
-  return make(float());
+std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, bool wide,
+                                        std::ptrdiff_t max_points, int n_threads, StopPoll& stop) {
+  const Storage storage = problem.dense ? problem.dense->storage : problem.csr->storage;
+  if (wide || storage == Storage::kFloat64) {
+    return std::make_unique<ChunkedLoss<double>>(problem, max_points, n_threads, stop);
+  }
+  return std::make_unique<ChunkedLoss<float>>(problem, max_points, n_threads, stop);
 }
 
 }  // namespace fastsoftmax
