@@ -7,6 +7,8 @@ import statistics
 from html import escape
 from typing import Any
 
+from measure import OWN
+from optimum import gaps_of
 from render import big, duration, is_own, is_valid, label, rate
 
 OWN_COLOR, PEER_COLOR = "#d1495b", "#8a9ba8"
@@ -20,6 +22,8 @@ def charts(results: dict[str, Any]) -> dict[str, str]:
     for contest in results.get("epoch", {}).get("contests", []):
         if contest["problem"] == "MNIST, batch 100":
             found["epoch"] = bars(contest)
+    if races := results.get("optimum", {}).get("races"):
+        found["optimum"] = gap_curves(races)
     if sweeps := results.get("scaling", {}).get("sweeps"):
         found["scaling"] = lines(sweeps)
     return found
@@ -61,6 +65,74 @@ def lines(sweeps: list[dict[str, Any]]) -> str:
         body.append(_text(x + 24, y, text))
     body.append(_text(16, 24, "Time for each image of an epoch", size=16, weight="bold"))
     return _svg(2 * panel_width + 20, 60 + rows * panel_height + 20, body)
+
+
+def gap_curves(races: list[dict[str, Any]]) -> str:
+    """A panel for each problem: the gap against the seconds, both logarithmic."""
+    panel_width, panel_height = 460, 300
+    body, labels = [], []
+    for i, race in enumerate(races):
+        x, y = 60 + i % 2 * panel_width, 60 + i // 2 * panel_height
+        body += _race_panel(race, labels, x, y, panel_width - 90, panel_height - 90)
+    rows = -(-len(races) // 2)
+    for i, text in enumerate(labels):
+        x, y = 40 + i % 3 * 300, 40 + rows * panel_height + i // 3 * 20
+        body.append(f'<path d="M{x} {y - 4}H{x + 22}" {_stroke(i)}/>')
+        body.append(_text(x + 28, y, text))
+    body.append(_text(16, 24, "Relative gap to the optimum against seconds", 16, weight="bold"))
+    return _svg(2 * panel_width + 20, 60 + rows * panel_height + 20 * -(-len(labels) // 3), body)
+
+
+def _race_panel(
+    race: dict[str, Any], labels: list[str], x: float, y: float, width: float, height: float
+) -> list[str]:
+    floor = min(race["gaps"]) / 10
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in race["rows"]:
+        if is_own(row) and row["n_threads"] == 1 < max(r["n_threads"] for r in race["rows"]):
+            continue
+        traces = gaps_of(race, row) if row.get("traces") else [[]]
+        trace = traces[len(traces) // 2]
+        best, points = math.inf, []
+        for seconds, gap in trace:  # the lowest so far: line searches go up and down
+            if gap < best:
+                best = gap
+                points.append((max(seconds, 1e-4), min(max(gap, floor), 1.0)))
+        if points:
+            curves[label(row)] = points
+    seconds = [point[0] for points in curves.values() for point in points]
+    if not seconds:
+        return []
+    ticks = [10.0**p for p in range(math.floor(math.log10(min(seconds))), 3)]
+    ticks = [tick for tick in ticks if min(seconds) / 2 <= tick <= 2 * max(seconds)]
+    levels = [10.0**p for p in range(round(math.log10(floor)), 1)]
+    across, up = _scale(seconds, x, width), _scale(levels, y, height)
+    body = [f'<path d="M{x} {y}V{y + height}H{x + width}" fill="none" stroke="#555"/>']
+    body.append(_text(x + width / 2, y - 8, race["problem"], anchor="middle", weight="bold"))
+    for tick in ticks:
+        body.append(_text(across(tick), y + height + 15, duration(tick), 10, anchor="middle"))
+    for level in levels:
+        at = 2 * y + height - up(level)
+        body.append(f'<path d="M{x} {at:.1f}H{x + width}" stroke="#ddd"/>')
+        body.append(_text(x - 4, at + 4, f"{level:.0e}", 10, anchor="end"))
+    for name, points in curves.items():
+        if name not in labels:
+            labels.append(name)
+        path = "L".join(f"{across(s):.1f} {2 * y + height - up(g):.1f}" for s, g in points)
+        stroke = _stroke(labels.index(name), 4 if name.startswith(OWN) else 2)
+        body.append(f'<path d="M{path}" fill="none" {stroke}/>')
+    return body
+
+
+def _stroke(index: int, width: int = 2) -> str:
+    """Five colors, then the same dashed, then dotted."""
+    dashes = (
+        "",
+        ' stroke-dasharray="7 3"',
+        ' stroke-dasharray="2 3"',
+        ' stroke-dasharray="9 3 2 3"',
+    )
+    return f'stroke="{_color(index)}" stroke-width="{width}"{dashes[index // len(LINE_COLORS) % 4]}'
 
 
 def _panel(

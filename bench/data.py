@@ -35,6 +35,51 @@ def normal(seed: int, *shape: int, scale: float = 1.0) -> Array:
     return x
 
 
+def small_digits() -> tuple[Array, Array]:
+    """The embedded digits, 8 x 8 pixels from 0 to 16, uint8."""
+    from fastsoftmax.datasets import load_digits
+
+    X, y = load_digits()[0]
+    return X, y.astype(np.int64)
+
+
+@functools.lru_cache(maxsize=1)
+def embeddings(n: int, d: int, k: int) -> tuple[Array, Array]:
+    """Rows of length one, as vision and text models give: clusters, in correlated features."""
+    rng = np.random.default_rng(7)
+    y = rng.integers(k, size=n)
+    # The spectrum of the features falls as 1 / sqrt(rank), and 30 % of it is common to all of them.
+    mix = rng.standard_normal((d, d), dtype=np.float32) / np.sqrt(d, dtype=np.float32)
+    mix *= (1 / np.sqrt(np.arange(1, d + 1, dtype=np.float32)))[:, None]
+    centers = rng.standard_normal((k, d), dtype=np.float32)
+    X = 0.6 * centers[y] + rng.standard_normal((n, d), dtype=np.float32)
+    X = X @ mix + np.float32(0.3) * mix.sum(axis=0)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    return X, y
+
+
+@functools.lru_cache(maxsize=1)
+def words(n: int, d: int, k: int) -> tuple[Any, Array]:
+    """Documents as CSR rows of length one: some 80 words each, of Zipf's frequencies, by topic."""
+    from scipy.sparse import csr_array
+
+    rng = np.random.default_rng(8)
+    y = rng.integers(k, size=n)
+    lengths = rng.poisson(80, size=n) + 1
+    document = np.repeat(np.arange(n), lengths)
+    rank = np.minimum(np.exp(rng.uniform(0, np.log(d), size=len(document))).astype(np.int64), d) - 1
+    # A third of the words is of the document's topic: another order of the same frequencies.
+    own = rng.random(len(document)) < 1 / 3
+    shifts = rng.integers(d, size=k)
+    word = np.where(own, (rank * 31 + shifts[y[document]]) % d, rank)
+    idf = np.log(1 + n / np.bincount(word, minlength=d).clip(1)).astype(np.float32)
+    X = csr_array((idf[word], (document, word)), shape=(n, d))
+    X.sum_duplicates()
+    X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
+    X.data /= np.repeat(np.sqrt(X.multiply(X).sum(axis=1)), np.diff(X.indptr))
+    return X, y
+
+
 def some_rows(n: int, width: int) -> Array:
     """Up to 1000 row indices, fewer of wide rows, the first and the last among them."""
     count = min(n, 1000, max(10, 1_000_000 // width))
@@ -43,7 +88,7 @@ def some_rows(n: int, width: int) -> Array:
 
 def forget() -> None:
     """Give the memory of inputs back."""
-    for cache in (floats, normal, _synthetic):
+    for cache in (floats, normal, embeddings, words, _synthetic):
         cache.cache_clear()
 
 

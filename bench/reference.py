@@ -9,12 +9,36 @@ import numpy as np
 from data import Array
 
 if TYPE_CHECKING:
+    from optima import Optimum
     from problems import Epoch
 
 
 def softmax(logits: Array) -> Array:
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     return p / p.sum(axis=1, keepdims=True)
+
+
+def objectives(
+    problem: Optimum, points: list[tuple[Array, Array]], Cs: list[float], rows: Array | None = None
+) -> list[float]:
+    """The objective of `optima.Optimum` at each (W, b), W of shape (k, d), over some of the rows."""
+    X, y = problem.arrays()
+    rows = np.arange(len(y)) if rows is None else rows
+    sums = [float((W**2).sum() / (2 * C)) for (W, _), C in zip(points, Cs, strict=True)]
+    if not points:
+        return sums
+    stacked = np.concatenate([W for W, _ in points]).T.astype(np.float64)
+    step = max(1, 20_000_000 // stacked.shape[1])  # 160 MB of logits
+    for start in range(0, len(rows), step):
+        these = rows[start : start + step]
+        part = X[these] if problem.is_sparse else X[these].astype(np.float64)
+        logits = (part @ stacked).reshape(-1, len(points), problem.k)
+        for i, (_, b) in enumerate(points):
+            z = logits[:, i] + b
+            z -= z.max(axis=1, keepdims=True)
+            losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(z)), y[these]]
+            sums[i] += float(losses.sum())
+    return sums
 
 
 def quality(problem: Epoch, W: Array, b: Array) -> tuple[float, float]:

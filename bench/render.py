@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 from measure import OWN
+from optimum import gaps_of, seconds_to
 
 Row = dict[str, Any]
 
@@ -29,6 +30,12 @@ def markdown(name: str, results: dict[str, Any]) -> str:
         lines += ["", "## Scaling", "", *_provenance(results["scaling"])]
         for sweep in results["scaling"]["sweeps"]:
             lines += ["", *_sweep(sweep)]
+    if "optimum" in results:
+        lines += ["", "## Optimum", "", *_provenance(results["optimum"])]
+        for found in results["optimum"]["races"]:
+            lines += ["", *_race(found)]
+        for found in results["optimum"]["paths"]:
+            lines += ["", *_path(found)]
     if "footprint" in results:
         lines += ["", "## Footprint", "", *_provenance(results["footprint"]), ""]
         figures = results["footprint"]["figures"]
@@ -127,6 +134,8 @@ def _glance(contests: list[dict[str, Any]]) -> list[str]:
 def _provenance(section: dict[str, Any]) -> list[str]:
     facts = section["machine"]
     effort = f"{section['rounds']} rounds of at least {section['min_seconds']} s a turn"
+    if "races" in section:
+        effort = f"{section['rounds']} runs of ours among one of each other"
     core = f"fastsoftmax {facts['fastsoftmax']} ({facts['instruction set']})"
     lines = [
         f"{section['date']}, `{section['command']}`: {effort}, {section['n_threads']} threads.",
@@ -194,6 +203,88 @@ def _sweep(sweep: dict[str, Any]) -> list[str]:
             [f"{found['value']:,}", f"{found['n']:,}", *(times.get(c, "-") for c in columns)]
         )
     return _table([sweep["axis"], "images", *columns], table)
+
+
+def _race(found: dict[str, Any]) -> list[str]:
+    """Seconds of each contender to each gap, and how many times faster our best is to the same gap."""
+    rows = [row for row in found["rows"] if row.get("traces")]
+    times = [[seconds_to(found, row, gap) for gap in found["gaps"]] for row in rows]
+    best = [
+        min(
+            (t[i] for row, t in zip(rows, times, strict=True) if is_own(row) and t[i]), default=None
+        )
+        for i in range(len(found["gaps"]))
+    ]
+    table = []
+    for row, own_times in zip(rows, times, strict=True):
+        cells = [f"**{row['library']}**" if is_own(row) else row["library"], row["mode"]]
+        cells.append(str(row["n_threads"]))
+        for time, fastest in zip(own_times, best, strict=True):
+            # What has not arrived takes longer than its last point.
+            last = max(trace[-1][0] for trace in row["traces"] if trace)
+            text = duration(time) if time else f"> {duration(last)}"
+            if fastest:
+                text += f" ({'' if time else '> '}{number((time or last) / fastest)}x)"
+            cells.append(text)
+        final = [gap for trace in gaps_of(found, row) for _, gap in trace]
+        cells.append(f"{min(final):.1e}" if final else "-")
+        table.append(cells)
+    head = [
+        "library",
+        "mode",
+        "threads",
+        *(f"to {gap:.0e}" for gap in found["gaps"]),
+        "smallest gap",
+    ]
+    proven = found["proven gap of the minimum"]
+    lines = [f"### {found['problem']}", ""]
+    lines += [
+        f"F* = {found['minimum']:.9g}"
+        + (f", proven to a gap of {proven:.1e}" if proven is not None else "")
+        + f"; at most {found['cap']:g} s for each. In brackets: the time as a multiple of our best."
+        + _others(found),
+        "",
+    ]
+    lines += _table(head, table)
+    lines += [f"- {r['library']}, {r['mode']}: {r['error']}" for r in found["rows"] if "error" in r]
+    return lines
+
+
+def _others(found: dict[str, Any]) -> str:
+    """Say so where ours have run again without the others."""
+    return f" The others ran in an earlier call, {found['others']}." if "others" in found else ""
+
+
+def _path(found: dict[str, Any]) -> list[str]:
+    rows = [row for row in found["rows"] if row.get("seconds")]
+    best = min(
+        (
+            statistics.median(r["seconds"])
+            for r in rows
+            if is_own(r) and r["models"] == found["models"]
+        ),
+        default=None,
+    )
+    table = []
+    for row in rows:
+        seconds = statistics.median(row["seconds"])
+        is_whole = row["models"] == found["models"]
+        gap = row["worst gap"]
+        table.append([
+            f"**{row['library']}**" if is_own(row) else row["library"],
+            row["mode"],
+            str(row["n_threads"]),
+            duration(seconds) if is_whole else f"> {duration(seconds)}",
+            f"{row['models']} of {found['models']}",
+            "-" if gap is None else f"{gap:.1e}",
+            f"{'' if is_whole else '> '}{number(seconds / best)}x" if best else "-",
+        ])  # fmt: skip
+    head = "library|mode|threads|seconds|models|largest gap|as a multiple of our best"
+    lines = [f"### {found['problem']}", ""]
+    lines += [f"Each model to a gap of {found['gap']:.0e}." + _others(found), ""]
+    lines += _table(head.split("|"), table)
+    lines += [f"- {r['library']}, {r['mode']}: {r['error']}" for r in found["rows"] if "error" in r]
+    return lines
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -21,13 +21,14 @@ import chart
 import data
 import footprint
 import machine
+import optimum
 import problems
 import render
 import scaling
 from measure import Effort, Pool, contenders, contest
 
 HERE = Path(__file__).parent
-SECTIONS = ("epoch", "kernels", "inference", "scaling", "footprint")
+SECTIONS = ("epoch", "kernels", "inference", "scaling", "footprint", "optimum")
 
 
 def main() -> int:
@@ -45,7 +46,10 @@ def main() -> int:
         with Pool() as pool:
             for section in options.only or SECTIONS:
                 started = time.perf_counter()
-                results[section] = _run(section, options, facts, pool)
+                found = _run(section, options, facts, pool)
+                if section == "optimum" and (options.problem or options.ours):
+                    found = optimum.merged(results.get(section, {}), found)
+                results[section] = found
                 print(f"{section}: {time.perf_counter() - started:.0f} s", flush=True)
                 path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     written = [(folder / f"{name}.md", render.markdown(name, results))]
@@ -58,8 +62,16 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under two minutes, into build/bench")
+    parser.add_argument("--quick", action="store_true", help="some three minutes, into build/bench")
     parser.add_argument("--only", action="append", choices=SECTIONS, help="may be repeated")
+    parser.add_argument(
+        "--problem",
+        default="",
+        help="of the section optimum: those in whose name this regular expression is found",
+    )
+    parser.add_argument(
+        "--ours", action="store_true", help="of the section optimum: run ours alone again"
+    )
     parser.add_argument("--threads", type=int, help="for every library; all CPUs by default")
     parser.add_argument("--rounds", type=int, help="timed turns of each contender")
     parser.add_argument("--name", help="of the files; by default made from the CPU's")
@@ -84,7 +96,11 @@ def _run(
     }
     if section == "footprint":
         return found | {"figures": footprint.measure(effort.rounds)}
-    if section == "scaling":
+    if section == "optimum":
+        found["rounds"] = 1 if options.quick else min(effort.rounds, optimum.ROUNDS)
+        course = optimum.Course(n_threads, found["rounds"], options.ours)
+        found |= optimum.measure(pool, course, options.quick, options.problem)
+    elif section == "scaling":
         found["sweeps"] = scaling.measure(pool, n_threads, effort, options.quick)
     else:
         found["contests"] = [

@@ -21,6 +21,8 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from race import TimeUp, Trace
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -50,6 +52,14 @@ class Worker:
     def turn(self, mode: str) -> float:
         """Seconds per call, in one more turn of a mode that is prepared."""
         return float(self._ask("turn", mode))
+
+    def trace(self, problem: Any, mode: str, cap: float) -> list[tuple[float, Any]]:
+        """Seconds and weights on the way to an optimum, from one run of at most `cap` seconds."""
+        return list(self._ask("trace", problem, mode, cap))
+
+    def time_path(self, problem: Any, mode: str, minima: Any) -> dict[str, Any]:
+        """One run of a path: seconds, and what it found."""
+        return dict(self._ask("time_path", problem, mode, minima))
 
     def forget(self) -> None:
         """Give back the memory of all that is prepared."""
@@ -103,6 +113,22 @@ class _Child:
     def turn(self, mode: str) -> float:
         run, n_calls = self._contests[mode]
         return _time(run, n_calls)
+
+    def trace(self, problem: Any, mode: str, cap: float) -> list[tuple[float, Any]]:
+        trace = Trace(cap)
+        _, run = self._library.prepare(problem, mode)
+        gc.collect()
+        trace.start()
+        with contextlib.suppress(TimeUp):
+            run(trace)
+        return trace.points
+
+    def time_path(self, problem: Any, mode: str, minima: Any) -> dict[str, Any]:
+        _, run = self._library.prepare(problem, mode)
+        gc.collect()
+        started = time.perf_counter()
+        weights = run(minima)
+        return {"seconds": time.perf_counter() - started, "weights": weights}
 
     def forget(self) -> None:
         import data

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,6 +27,8 @@ NAMES = (
     "numpy",
     "scipy",
     "sklearn",
+    "sklearnex",
+    "cyanure",
     "onnxruntime",
 )
 
@@ -37,6 +40,7 @@ class Library:
     modes: Mapping[str, Mapping[str, Prepare]]  # kind of problem -> mode -> prepare
     set_threads: Callable[[int], None]  # called once, before the first `prepare`
     slow: frozenset[str] = frozenset()  # modes that get problem.shortened()
+    distribution: str = ""  # has the version, where the package has none
 
     def is_available(self) -> tuple[bool, str]:
         """Whether all packages are installed, and if not, which one is missing."""
@@ -46,6 +50,8 @@ class Library:
         return True, ""
 
     def version(self) -> str:
+        if self.distribution:
+            return version(self.distribution)
         return str(importlib.import_module(self.packages[0]).__version__)
 
     def prepare(self, problem: Any, mode: str) -> tuple[Any, Callable[[], Any]]:

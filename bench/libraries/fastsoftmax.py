@@ -5,6 +5,7 @@ Modes named "core" leave the estimator's checks out; they show what those cost.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,85 @@ def _predict_core(problem: Any, uint8: bool) -> Any:
     return run
 
 
+def _optimum(problem: Any, uint8: bool = False) -> Any:
+    """Fits to tighter and tighter tolerances, each from zero: what a user waits for each gap."""
+    import fastsoftmax as fs
+
+    X, y = problem.images() if uint8 else problem.arrays()
+
+    def run(trace: Any) -> None:
+        for tol in (1e-1, *problem.gaps):
+            classifier = fs.LogisticRegression(
+                C=problem.C,
+                tol=tol,
+                input_scale=1 / 255 if uint8 else 1.0,
+                n_threads=_n_threads,
+            )
+            trace.rung(lambda: fit(classifier), growth=1.0)  # noqa: B023  # called at once
+
+    def fit(classifier: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            classifier.fit(X, y)
+        return classifier.coef_, classifier.intercept_
+
+    return run
+
+
+def _tight(problem: Any) -> Any:
+    """The weights of a solution to compare with, and its certificate."""
+    import fastsoftmax as fs
+
+    X, y = problem.arrays()
+    classifier = fs.LogisticRegression(C=problem.C, tol=problem.gaps[-1] / 10, n_threads=_n_threads)
+
+    def run(_: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            classifier.fit(X, y)
+        return classifier.coef_, classifier.intercept_, classifier.gap_
+
+    return run
+
+
+def _path(problem: Any, tol: float = 0.0) -> Any:
+    import fastsoftmax as fs
+
+    X, y = problem.arrays()
+    folds = problem.fold_of_row() if problem.n_folds else None
+
+    def run(minima: Any) -> Any:
+        path = fs.logistic_regression_path(
+            X, y, problem.Cs, folds, tol=tol or problem.gaps[0], n_threads=_n_threads
+        )
+        W = path.coef.reshape(-1, *path.coef.shape[-2:])
+        return list(zip(W, path.intercept.reshape(len(W), -1), strict=True))
+
+    return run
+
+
+def _path_loop(problem: Any) -> Any:
+    """Our own warm starts, one C after another, and one fold after another."""
+    import fastsoftmax as fs
+
+    X, y = problem.arrays()
+    fold = problem.fold_of_row() if problem.n_folds else None
+
+    def run(minima: Any) -> Any:
+        found = []
+        for held_out in range(max(1, problem.n_folds)):
+            classifier = fs.LogisticRegression(
+                warm_start=True, tol=problem.gaps[0], n_threads=_n_threads
+            )
+            weights = None if fold is None else (fold != held_out).astype(float)
+            for C in problem.Cs:
+                classifier.set_params(C=C).fit(X, y, weights)
+                found.append((classifier.coef_, classifier.intercept_))
+        return found
+
+    return run
+
+
 LIBRARY = Library(
     title="fastsoftmax",
     packages=("fastsoftmax",),
@@ -138,6 +218,16 @@ LIBRARY = Library(
             "matmul, argmax": _predict_functions,
             "core": lambda problem: _predict_core(problem, uint8=False),
             "core, uint8": lambda problem: _predict_core(problem, uint8=True),
+        },
+        "optimum": {
+            "float32": _optimum,
+            "uint8": lambda problem: _optimum(problem, uint8=True),
+            "tight": _tight,
+        },
+        "path": {
+            "together": _path,
+            "warm starts": _path_loop,
+            "minima": lambda problem: _path(problem, tol=1e-6),
         },
     },
     set_threads=_set_threads,

@@ -48,6 +48,35 @@ def _epoch(problem: Any) -> Any:
     return run
 
 
+def loss_and_gradient(problem: Any) -> Any:
+    """A function of one vector, W (k, d) then b: products in float32, sums in float64."""
+    X, y = problem.arrays()
+    n, d, k = problem.n, problem.d, problem.k
+    rows = np.arange(n)
+    Xt = X.T.tocsr() if problem.is_sparse else X.T
+    z = np.empty((n, k), np.float32)
+
+    def function(x: Any) -> Any:
+        W, b = x[: k * d].reshape(k, d), x[k * d :]
+        W32 = W.T.astype(np.float32, order="C")  # BLAS is slow on narrow columns
+        if problem.is_sparse:
+            z[...] = X @ W32
+        else:
+            np.matmul(X, W32, out=z)
+        np.add(z, b.astype(np.float32), out=z)
+        np.subtract(z, z.max(axis=1, keepdims=True), out=z)
+        loss = -z[rows, y].sum(dtype=np.float64)
+        np.exp(z, out=z)
+        sums = z.sum(axis=1, keepdims=True)
+        loss += np.log(sums).sum(dtype=np.float64) + (W**2).sum() / (2 * problem.C)
+        np.divide(z, sums, out=z)
+        z[rows, y] -= 1
+        dW = (Xt @ z).T + W / problem.C
+        return loss, np.concatenate([dW.ravel(), z.sum(axis=0, dtype=np.float64)])
+
+    return function
+
+
 def _softmax(problem: Any, reuse: bool) -> Any:
     x = problem.inputs()
     out = np.empty_like(x)

@@ -22,9 +22,21 @@ def _matmul(problem: Any) -> Any:
     return lambda: sgemm(1.0, b.T, a.T).T
 
 
+def _optimum(problem: Any) -> Any:
+    from ._lbfgs import minimize
+    from .numpy import loss_and_gradient
+
+    function = loss_and_gradient(problem)
+    return lambda trace: minimize(function, problem, trace, memory=10)
+
+
 LIBRARY = Library(
     title="SciPy",
     packages=("scipy",),
-    modes={"softmax": {"special.softmax": _softmax}, "matmul": {"blas.sgemm": _matmul}},
+    modes={
+        "softmax": {"special.softmax": _softmax},
+        "matmul": {"blas.sgemm": _matmul},
+        "optimum": {"L-BFGS-B, NumPy gradient": _optimum},
+    },
     set_threads=limit_blas_threads,
 )

@@ -1,4 +1,4 @@
-"""scikit-learn: MLPClassifier without a hidden layer, and LogisticRegression's predict.
+"""scikit-learn: MLPClassifier without a hidden layer, and LogisticRegression.
 
 MLPClassifier starts from random weights; here a warm start from zeros makes its result comparable,
 and its L2 penalty is switched off.
@@ -6,6 +6,7 @@ and its L2 penalty is switched off.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -58,12 +59,123 @@ def _predict(problem: Any) -> Any:
     return lambda: classifier.predict(X)
 
 
+def _solver(problem: Any, solver: str, **more: Any) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    # No tolerance of its own: the trace ends it.
+    return LogisticRegression(C=problem.C, solver=solver, tol=1e-14, max_iter=10**6, **more)
+
+
+def _of_loss(problem: Any, x: Any) -> Any:
+    """W and b from the vector that scikit-learn's loss works on."""
+    both = x.reshape(problem.k, -1, order="F")
+    return both[:, :-1], both[:, -1]
+
+
+def _optimum_lbfgs(problem: Any, uint8: bool = False) -> Any:
+    from ._lbfgs import watched_scipy
+
+    X, y = problem.images() if uint8 else problem.arrays()
+    classifier = _solver(problem, "lbfgs")
+
+    def run(trace: Any) -> None:
+        data = X / 255 if uint8 else X  # float64, as users of raw images do it
+        with warnings.catch_warnings(), watched_scipy(trace, lambda x: _of_loss(problem, x)):
+            warnings.simplefilter("ignore")
+            classifier.fit(data, y)
+        trace.end(lambda: (classifier.coef_, classifier.intercept_))
+
+    return run
+
+
+def _optimum_newton(problem: Any, solver: str) -> Any:
+    from sklearn.linear_model._linear_loss import LinearModelLoss
+
+    X, y = problem.arrays()
+    classifier = _solver(problem, solver)
+    name = "gradient_hessian_product" if solver == "newton-cg" else "loss_gradient"
+    original = getattr(LinearModelLoss, name)
+
+    def run(trace: Any) -> None:
+        def watched(self: Any, coef: Any, *arguments: Any, **named: Any) -> Any:
+            trace(lambda: _of_loss(problem, coef.ravel(order="F")))
+            return original(self, coef, *arguments, **named)
+
+        setattr(LinearModelLoss, name, watched)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                classifier.fit(X, y)
+        finally:
+            setattr(LinearModelLoss, name, original)
+        trace.end(lambda: (classifier.coef_, classifier.intercept_))
+
+    return run
+
+
+def _optimum_saga(problem: Any) -> Any:
+    X, y = problem.arrays()
+
+    def fit(epochs: int) -> Any:
+        classifier = _solver(problem, "saga", random_state=0).set_params(max_iter=epochs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            classifier.fit(X, y)
+        return classifier.coef_, classifier.intercept_
+
+    def run(trace: Any) -> None:
+        for rung in range(12):
+            trace.rung(lambda: fit(2**rung))  # noqa: B023  # called at once
+
+    return run
+
+
+def _path(problem: Any) -> Any:
+    """A loop of warm starts, each stopped by an oracle at the gap; or LogisticRegressionCV so."""
+    from race import TimeUp
+    from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+
+    from ._lbfgs import stopped_scipy
+
+    X, y = problem.arrays()
+    common = {"tol": 1e-14, "max_iter": 10**6}
+
+    def fit() -> None:
+        if problem.n_folds:
+            LogisticRegressionCV(
+                Cs=list(problem.Cs), cv=problem.folds(), refit=False, use_legacy_attributes=False,
+                l1_ratios=(0,), scoring="accuracy", **common,
+            ).fit(X, y)  # fmt: skip
+        else:
+            classifier = LogisticRegression(warm_start=True, **common)
+            for C in problem.Cs:
+                classifier.set_params(C=C).fit(X, y)
+
+    def run(minima: Any) -> Any:
+        targets = [m * (1 + problem.gaps[0]) / problem.n_trained(i) for i, m in enumerate(minima)]
+        with warnings.catch_warnings(), stopped_scipy(targets, 1.0, problem.cap) as ends:
+            warnings.simplefilter("ignore")
+            with contextlib.suppress(TimeUp):
+                fit()
+        return [_of_loss(problem, x) for x in ends]
+
+    return run
+
+
 LIBRARY = Library(
     title="scikit-learn",
     packages=("sklearn",),
     modes={
         "epoch": {"MLPClassifier": _epoch},
         "predict": {"LogisticRegression": _predict},
+        "optimum": {
+            "lbfgs": _optimum_lbfgs,
+            "lbfgs, uint8 / 255": lambda problem: _optimum_lbfgs(problem, uint8=True),
+            "newton-cg": lambda problem: _optimum_newton(problem, "newton-cg"),
+            "newton-cholesky": lambda problem: _optimum_newton(problem, "newton-cholesky"),
+            "saga": _optimum_saga,
+        },
+        "path": {"warm starts": _path, "LogisticRegressionCV": _path},
     },
     set_threads=limit_blas_threads,
     slow=frozenset({"MLPClassifier"}),

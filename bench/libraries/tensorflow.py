@@ -169,6 +169,33 @@ def _convert(problem: Any) -> Any:
     return lambda: (tf.cast(X, tf.float32) / 255.0, tf.one_hot(y, problem.k))
 
 
+def _optimum(problem: Any, xla: bool) -> Any:
+    """The value and gradient in one graph, for SciPy's L-BFGS-B: TensorFlow has none of its own."""
+    import tensorflow as tf
+
+    from ._lbfgs import minimize
+
+    X, y = map(tf.constant, problem.arrays())
+    size = problem.k * problem.d
+
+    @tf.function(jit_compile=xla)
+    def value_and_gradient(W: Any, b: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch((W, b))
+            logits = tf.matmul(X, W, transpose_b=True) + b
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+            loss = tf.reduce_sum(losses) + tf.reduce_sum(W * W) / (2 * problem.C)
+        return (loss, *tape.gradient(loss, (W, b)))
+
+    def function(x: Any) -> Any:
+        W, b = x[:size].reshape(problem.k, problem.d), x[size:]
+        loss, dW, db = value_and_gradient(W.astype(np.float32), b.astype(np.float32))
+        return float(loss), np.concatenate([dW.numpy().ravel(), db.numpy()]).astype(np.float64)
+
+    function(np.zeros(size + problem.k))  # compiled before the clock starts
+    return lambda trace: minimize(function, problem, trace, memory=10)
+
+
 LIBRARY = Library(
     title="TensorFlow",
     packages=("tensorflow",),
@@ -186,6 +213,9 @@ LIBRARY = Library(
             "function, XLA": lambda problem: _predict(problem, xla=True),
         },
         "convert": {"tensors": _convert},
+        "optimum": {
+            "XLA gradient, SciPy L-BFGS-B": lambda problem: _optimum(problem, xla=True),
+        },
     },
     set_threads=set_threads,
     slow=frozenset({"session loop (the tutorial)", "function per step"}),

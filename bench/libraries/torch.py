@@ -107,6 +107,46 @@ def _convert(problem: Any) -> Any:
     )
 
 
+def _optimum(problem: Any, memory: int = 50) -> Any:
+    import torch
+
+    X, y = problem.arrays()
+    if problem.is_sparse:
+        parts = (torch.from_numpy(part) for part in (X.indptr, X.indices, X.data))
+        inputs = torch.sparse_csr_tensor(*parts, size=X.shape)
+    else:
+        inputs = torch.tensor(X)
+    targets = torch.tensor(y)
+
+    def run(trace: Any) -> None:
+        W = torch.zeros(problem.d, problem.k, requires_grad=True)
+        b = torch.zeros(problem.k, requires_grad=True)
+        optimizer = torch.optim.LBFGS(
+            [W, b], max_iter=10**6, max_eval=10**6, history_size=memory,
+            tolerance_grad=0.0, tolerance_change=0.0, line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def weights() -> Any:
+            return W.detach().numpy().T, b.detach().numpy()
+
+        def closure() -> Any:
+            trace(weights)
+            optimizer.zero_grad()
+            losses = torch.nn.functional.cross_entropy(inputs @ W + b, targets, reduction="sum")
+            # The mean: in float32 the sum leaves the line search too little precision.
+            loss = (losses + W.square().sum() / (2 * problem.C)) / problem.n
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        trace.end(weights)
+
+    # The first call starts the threads and more.
+    x = torch.zeros(64, problem.d) @ torch.zeros(problem.d, problem.k, requires_grad=True)
+    torch.nn.functional.cross_entropy(x, targets[:64]).backward()
+    return run
+
+
 LIBRARY = Library(
     title="PyTorch",
     packages=("torch",),
@@ -122,6 +162,7 @@ LIBRARY = Library(
         },
         "predict": {"inference_mode": _predict},
         "convert": {"tensors": _convert},
+        "optimum": {"LBFGS, memory 50": _optimum},
     },
     set_threads=_set_threads,
     slow=frozenset({"autograd"}),

@@ -8,13 +8,6 @@
 namespace fastsoftmax {
 namespace {
 
-// Runs Python's signal handlers (only the main thread's do anything). A handler that raises leaves
-// its exception set, to be thrown once the solver has come back.
-bool signal_raised() {
-  const py::gil_scoped_acquire acquire;
-  return PyErr_CheckSignals() != 0;
-}
-
 template <class T>
 T* optional_output(const py::object& a, std::initializer_list<py::ssize_t> shape,
                    const char* name) {

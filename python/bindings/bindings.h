@@ -14,6 +14,7 @@ inline int plan_call(int n_threads, double work_ns) { return plan_threads(n_thre
 
 void bind_isa(pybind11::module_& m);
 void bind_functions(pybind11::module_& m);
+void bind_logistic(pybind11::module_& m);
 void bind_objective(pybind11::module_& m);
 void bind_solvers(pybind11::module_& m);
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import datasets as datasets
     from ._functions import cross_entropy, log_softmax, logsumexp, matmul, softmax
+    from ._logistic_regression import LogisticRegression
+    from ._logistic_regression_cv import LogisticRegressionCV
+    from ._logistic_regression_path import logistic_regression_path
     from ._persistence import load_model, save_model
     from ._show_versions import show_versions
     from ._softmax_classifier import SoftmaxClassifier
@@ -18,12 +21,15 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "LogisticRegression",
+    "LogisticRegressionCV",
     "SoftmaxClassifier",
     "__version__",
     "cross_entropy",
     "datasets",
     "load_model",
     "log_softmax",
+    "logistic_regression_path",
     "logsumexp",
     "matmul",
     "save_model",
@@ -32,10 +38,13 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "LogisticRegression": "._logistic_regression",
+    "LogisticRegressionCV": "._logistic_regression_cv",
     "SoftmaxClassifier": "._softmax_classifier",
     "cross_entropy": "._functions",
     "load_model": "._persistence",
     "log_softmax": "._functions",
+    "logistic_regression_path": "._logistic_regression_path",
     "logsumexp": "._functions",
     "matmul": "._functions",
     "save_model": "._persistence",

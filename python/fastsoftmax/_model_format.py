@@ -5,6 +5,8 @@ Estimators are made and taken apart in _persistence.py; bytes are read in _npz.p
 
 import itertools
 import json
+import math
+from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
@@ -26,20 +28,25 @@ _HEADER_KEYS = {
     "seed",
     "arrays",
 }
-_REQUIRED = {"header", "coef_", "intercept_", "classes_", "loss_curve_"}
+_COMMON = {"header", "coef_", "intercept_", "classes_"}
 _VELOCITY = {"velocity_coef", "velocity_intercept"}
-_OPTIONAL = {"feature_names_in_"} | _VELOCITY
 
-_HUGE = 2.0**63  # no parameter is this large; excludes inf and NaN too
+_HUGE = 2.0**63  # no parameter is this large, but C=inf; excludes inf and NaN too
 
-PARAMETER_TYPES: dict[str, tuple[type, ...]] = {
-    "learning_rate": (float, int),
-    "batch_size": (int,),
+_Types = dict[str, tuple[type, ...]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the file of a class of estimators holds beside what all do."""
+
+    parameters: _Types
+    arrays: frozenset[str]  # float64
+    optional: frozenset[str] = frozenset()
+
+
+_COMMON_PARAMETERS: _Types = {
     "max_iter": (int,),
-    "alpha": (float, int),
-    "momentum": (float, int),
-    "nesterov": (bool,),
-    "shuffle": (bool,),
     "fit_intercept": (bool,),
     "input_scale": (float, int),
     "random_state": (int, NoneType),
@@ -48,13 +55,43 @@ PARAMETER_TYPES: dict[str, tuple[type, ...]] = {
     "verbose": (int,),
 }
 
+KINDS = {
+    "SoftmaxClassifier": Kind(
+        parameters=_COMMON_PARAMETERS
+        | {
+            "learning_rate": (float, int),
+            "batch_size": (int,),
+            "alpha": (float, int),
+            "momentum": (float, int),
+            "nesterov": (bool,),
+            "shuffle": (bool,),
+        },
+        arrays=frozenset({"loss_curve_"}),
+        optional=frozenset(_VELOCITY),
+    ),
+    "LogisticRegression": Kind(
+        parameters=_COMMON_PARAMETERS
+        | {
+            "C": (float, int),
+            "l1_ratio": (float, int, NoneType),
+            "tol": (float, int),
+            "class_weight": (str, NoneType),
+            "solver": (str,),
+            "penalty": (str, NoneType),
+        },
+        arrays=frozenset({"gap_", "objective_", "n_passes_"}),
+    ),
+}
+
 
 def check_model(arrays: Arrays) -> dict[str, Any]:
     """Return the header if all parts of a model are there, valid, and fit together."""
     if "header" not in arrays:
         raise ValueError("it has no header")
     header = _parse_header(arrays["header"])
-    _check_keys("arrays", set(arrays), _REQUIRED, _OPTIONAL)
+    kind = KINDS[header["class"]]
+    optional = {"feature_names_in_"} | kind.optional
+    _check_keys("arrays", set(arrays), _COMMON | kind.arrays, optional)
     # One damaged length in a zip directory can hide its last entries, which may be optional ones.
     if header["arrays"] != (present := sorted(arrays.keys() - {"header"})):
         raise ValueError(f"its header lists the arrays {header['arrays']}, but it holds {present}")
@@ -70,11 +107,14 @@ def check_model(arrays: Arrays) -> dict[str, Any]:
         "velocity_coef": (n_classes, n_features),
         "velocity_intercept": (n_classes,),
         "loss_curve_": (None,),
+        "gap_": (),
+        "objective_": (),
+        "n_passes_": (),
         "feature_names_in_": (n_features,),
     }
     for name in sorted(shapes.keys() & arrays.keys()):
         _check_shape(name, arrays[name].shape, shapes[name])
-    _check_contents(arrays)
+    _check_contents(arrays, kind)
     return header
 
 
@@ -107,14 +147,14 @@ def _check_classes(classes: NDArray[Any]) -> int:
     return len(values)
 
 
-def _check_contents(arrays: Arrays) -> None:
+def _check_contents(arrays: Arrays, kind: Kind) -> None:
     dtype = arrays["coef_"].dtype
-    for name in sorted(arrays.keys() & ({"coef_", "intercept_", "loss_curve_"} | _VELOCITY)):
+    for name in sorted(arrays.keys() & ({"coef_", "intercept_"} | kind.arrays | kind.optional)):
         array = arrays[name]
-        expected = np.dtype(np.float64) if name == "loss_curve_" else dtype
+        expected = np.dtype(np.float64) if name in kind.arrays else dtype
         if array.dtype != expected or array.dtype not in (np.float32, np.float64):
             raise ValueError(f"{name} has the wrong type, {array.dtype}")
-        if not np.isfinite(array).all():
+        if name != "gap_" and not np.isfinite(array).all():  # which is NaN without a penalty
             raise ValueError(f"{name} has values that are not finite")
     if "feature_names_in_" in arrays and arrays["feature_names_in_"].dtype.kind != "U":
         raise ValueError("feature_names_in_ is not text")
@@ -135,15 +175,15 @@ def _parse_header(header: NDArray[Any]) -> dict[str, Any]:
     if type(version) is not int or version != VERSION:
         raise ValueError(f"unknown format version {version!r}")
     _check_keys("header fields", set(fields), _HEADER_KEYS, set())
-    if fields["class"] != "SoftmaxClassifier":
-        raise ValueError(f"it holds a {fields['class']!r}, not a SoftmaxClassifier")
+    if not isinstance(fields["class"], str) or fields["class"] not in KINDS:
+        raise ValueError(f"it holds a {fields['class']!r}, not one of {', '.join(KINDS)}")
     for name, least in (("n_features_in", 1), ("n_iter", 0)):
         if type(fields[name]) is not int or fields[name] < least:
             raise ValueError(f"{name} is {fields[name]!r}")
     seed = fields["seed"]
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**64):
         raise ValueError(f"seed is {seed!r}")
-    _check_parameters(fields["parameters"])
+    _check_parameters(fields["parameters"], KINDS[fields["class"]].parameters)
     return fields
 
 
@@ -154,13 +194,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _check_parameters(parameters: Any) -> None:
+def _check_parameters(parameters: Any, types: _Types) -> None:
     if type(parameters) is not dict:
         raise ValueError("its parameters are no JSON object")
     # A parameter that is missing is newer than the file: the constructor has its default.
-    _check_keys("parameters", set(parameters), set(), set(PARAMETER_TYPES))
+    _check_keys("parameters", set(parameters), set(), set(types))
     for name, value in parameters.items():
-        if type(value) not in PARAMETER_TYPES[name]:
+        if type(value) not in types[name]:
             raise ValueError(f"parameter {name} has the wrong type: {value!r}")
-        if value is not None and not abs(value) < _HUGE:
+        is_infinite_C = name == "C" and value == math.inf
+        if not isinstance(value, str | None) and not abs(value) < _HUGE and not is_infinite_C:
             raise ValueError(f"parameter {name} is {value}")

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._model_format import FORMAT, PARAMETER_TYPES, VERSION, Arrays, check_model, is_label_type
+from ._model_format import FORMAT, KINDS, VERSION, Arrays, check_model, is_label_type
 from ._npz import read_npz, write_npz
 
 if TYPE_CHECKING:
+    from ._linear_classifier import LinearClassifier
+    from ._logistic_regression import LogisticRegression
+    from ._logistic_regression_cv import LogisticRegressionCV
     from ._softmax_classifier import SoftmaxClassifier
 
+    Model = SoftmaxClassifier | LogisticRegression
 
-def save_model(model: "SoftmaxClassifier", path: str | os.PathLike[str]) -> None:
+
+def save_model(model: "Model | LogisticRegressionCV", path: str | os.PathLike[str]) -> None:
     """Save a fitted classifier to a file that holds data only.
 
     The file is an uncompressed ``.npz`` archive, which `numpy.load` can open too. It is written
@@ -27,9 +32,10 @@ def save_model(model: "SoftmaxClassifier", path: str | os.PathLike[str]) -> None
 
     Parameters
     ----------
-    model : SoftmaxClassifier
-        The fitted classifier. A `random_state` that is neither an int nor None is stored as None;
-        what is needed to go on training, with the same bits, is stored in any case.
+    model : SoftmaxClassifier, LogisticRegression or LogisticRegressionCV
+        The fitted classifier; the last is stored as the LogisticRegression that it has chosen. A
+        `random_state` that is neither an int nor None is stored as None, as is a `class_weight` that
+        is a dict; what is needed to go on training, with the same bits, is stored in any case.
     path : str or os.PathLike
         The file, with no suffix added.
 
@@ -38,7 +44,7 @@ def save_model(model: "SoftmaxClassifier", path: str | os.PathLike[str]) -> None
     sklearn.exceptions.NotFittedError
         If the classifier is not fitted.
     TypeError
-        If `model` is no SoftmaxClassifier, a parameter has the wrong type, or the class labels are
+        If `model` is none of these, a parameter has the wrong type, or the class labels are
         neither numbers, booleans nor str.
     ValueError
         If the model's attributes do not fit together or are not finite.
@@ -47,12 +53,12 @@ def save_model(model: "SoftmaxClassifier", path: str | os.PathLike[str]) -> None
     """
     from sklearn.utils.validation import check_is_fitted
 
-    from ._softmax_classifier import SoftmaxClassifier
+    from ._logistic_regression_cv import LogisticRegressionCV
 
-    if type(model) is not SoftmaxClassifier:
-        raise TypeError(f"save_model takes a SoftmaxClassifier, not {type(model).__name__}")
+    if type(model) not in (*_classes().values(), LogisticRegressionCV):
+        raise TypeError(f"save_model takes a {' or '.join(KINDS)}, not {type(model).__name__}")
     check_is_fitted(model, "coef_")
-    arrays = _to_arrays(model)
+    arrays = _to_arrays(_chosen(model) if isinstance(model, LogisticRegressionCV) else model)
     try:
         check_model(arrays)  # what would not load is not saved
     except ValueError as error:
@@ -60,7 +66,7 @@ def save_model(model: "SoftmaxClassifier", path: str | os.PathLike[str]) -> None
     write_npz(path, arrays)
 
 
-def load_model(path: str | os.PathLike[str]) -> "SoftmaxClassifier":
+def load_model(path: str | os.PathLike[str]) -> "Model":
     """Load a classifier that `save_model` wrote.
 
     Files from untrusted sources are safe to load: no code in them is run, no declared size is
@@ -73,7 +79,7 @@ def load_model(path: str | os.PathLike[str]) -> "SoftmaxClassifier":
 
     Returns
     -------
-    SoftmaxClassifier
+    SoftmaxClassifier or LogisticRegression
         The classifier as it was saved. Text labels come back as a fixed-width str array.
 
     Raises
@@ -83,26 +89,47 @@ def load_model(path: str | os.PathLike[str]) -> "SoftmaxClassifier":
     ValueError
         If it holds no valid model; the message names the file and the fault.
     """
-    from ._softmax_classifier import SoftmaxClassifier
-
     try:
         arrays = read_npz(path)
         header = check_model(arrays)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: no valid fastsoftmax model: {error}") from error
-    model = SoftmaxClassifier(**header["parameters"])
+    model = _classes()[header["class"]](**header["parameters"])
     for name, value in _attributes(header, arrays).items():
         setattr(model, name, value)
     return model
 
 
-def _to_arrays(model: "SoftmaxClassifier") -> Arrays:
+def _classes() -> "dict[str, type[Model]]":
+    from ._logistic_regression import LogisticRegression
+    from ._softmax_classifier import SoftmaxClassifier
+
+    return {"SoftmaxClassifier": SoftmaxClassifier, "LogisticRegression": LogisticRegression}
+
+
+def _chosen(model: "LogisticRegressionCV") -> "LogisticRegression":
+    """What cross-validation has chosen, as an estimator of its own."""
+    from ._logistic_regression import LogisticRegression
+
+    own, names = model.get_params(deep=False), LogisticRegression().get_params()
+    chosen = LogisticRegression(C=model.C_, **{name: own[name] for name in own if name in names})
+    for name in ("coef_", "intercept_", "classes_", "gap_", "objective_", "n_passes_"):
+        setattr(chosen, name, getattr(model, name))
+    for name in ("n_features_in_", "feature_names_in_"):
+        if hasattr(model, name):
+            setattr(chosen, name, getattr(model, name))
+    chosen.n_iter_ = model.n_iter_.max(keepdims=True).reshape(1)
+    return chosen
+
+
+def _to_arrays(model: "LinearClassifier") -> Arrays:
     arrays = {
         "coef_": np.asarray(model.coef_, order="C"),
         "intercept_": np.asarray(model.intercept_, order="C"),
         "classes_": _plain_labels(model.classes_),
-        "loss_curve_": np.array(model.loss_curve_, dtype=np.float64),
     }
+    for name in KINDS[type(model).__name__].arrays:
+        arrays[name] = np.array(getattr(model, name), dtype=np.float64)
     if hasattr(model, "feature_names_in_"):
         arrays["feature_names_in_"] = _plain_text("feature name", model.feature_names_in_)
     velocity = getattr(model, "_velocity", None)
@@ -115,7 +142,7 @@ def _to_arrays(model: "SoftmaxClassifier") -> Arrays:
         "class": type(model).__name__,
         "parameters": _plain_parameters(model),
         "n_features_in": int(model.n_features_in_),
-        "n_iter": int(model.n_iter_),
+        "n_iter": int(np.ravel(model.n_iter_)[0]),
         "seed": None if seed is None else int(seed),
         "arrays": sorted(arrays),
     }
@@ -128,11 +155,15 @@ def _attributes(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
         "coef_": arrays["coef_"],
         "intercept_": arrays["intercept_"],
         "classes_": arrays["classes_"],
-        "loss_curve_": arrays["loss_curve_"].tolist(),
         "n_iter_": header["n_iter"],
         "n_features_in_": header["n_features_in"],
-        "_velocity": None,
     }
+    # A list, or the floats of a certificate.
+    attributes |= {name: arrays[name].tolist() for name in KINDS[header["class"]].arrays}
+    if header["class"] == "LogisticRegression":
+        attributes["n_iter_"] = np.array([header["n_iter"]], np.int32)
+    else:
+        attributes["_velocity"] = None
     if "feature_names_in_" in arrays:
         attributes["feature_names_in_"] = arrays["feature_names_in_"].astype(object)
     if header["seed"] is not None:
@@ -142,13 +173,16 @@ def _attributes(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
     return attributes
 
 
-def _plain_parameters(model: "SoftmaxClassifier") -> dict[str, Any]:
+def _plain_parameters(model: "LinearClassifier") -> dict[str, Any]:
+    types = KINDS[type(model).__name__].parameters
     parameters = dict(model.get_params(deep=False))
+    if isinstance(parameters.get("class_weight"), dict):
+        parameters["class_weight"] = None
     if not isinstance(parameters["random_state"], numbers.Integral):
         parameters["random_state"] = None
     for name, value in parameters.items():
         parameters[name] = value = value.item() if isinstance(value, np.generic) else value
-        if type(value) not in PARAMETER_TYPES[name]:
+        if type(value) not in types[name]:
             raise TypeError(f"parameter {name}={value!r} has a type that cannot be saved")
     return parameters
 

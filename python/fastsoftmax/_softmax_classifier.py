@@ -3,60 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from . import _core
-from ._arrays import (
-    floating_dtype,
-    interruptible_slices,
-    is_plain,
-    is_short,
-    threads_or_default,
-)
-from ._functions import log_softmax, softmax
+from ._arrays import floating_dtype, threads_or_default
+from ._linear_classifier import LinearClassifier, unchanged_on_error
 from ._validation import (
     as_classes,
     check_bool,
     check_labels,
     check_number,
     check_sample_weight,
+    check_scale,
+    check_two_classes,
     check_X,
-    encode,
     encode_known,
     nonfinite_message,
 )
 
 _Array = NDArray[Any]
-_INDEX = np.dtype(np.int64)
-
-
-@contextmanager
-def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Give the estimator its attributes back after any exception, Ctrl-C included."""
-    before = vars(estimator).copy()
-    random = estimator.random_state
-    random_before = random.get_state() if isinstance(random, np.random.RandomState) else None
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__ = before
-        if random_before is not None:
-            random.set_state(random_before)
-        raise
-
-
-def _check_is_fitted(estimator: BaseEstimator) -> None:
-    if "classes_" not in vars(estimator):  # which is a tenth of the work
-        check_is_fitted(estimator)
 
 
 @dataclass
@@ -71,7 +41,7 @@ class _State:
     loss_curve: list[float]
 
 
-class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class SoftmaxClassifier(LinearClassifier):
     """Softmax (multinomial logistic) regression, trained by mini-batch gradient descent.
 
     Minimizes the mean cross-entropy of ``softmax(input_scale * X @ coef_.T + intercept_)`` plus
@@ -161,8 +131,6 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     True
     """
 
-    classes_: _Array
-
     def __init__(
         self,
         *,
@@ -218,24 +186,11 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If a parameter is out of range, the shapes do not fit, `X` contains NaN or infinity, `y`
             has a single class, or the training diverges; the message says which and where.
         """
-        with _unchanged_on_error(self):
+        with unchanged_on_error(self):
             options = self._options()
             n_epochs = check_number(self.max_iter, "max_iter", integer=True, minimum=1, below=2**31)
-            goes_on = check_bool(self.warm_start, "warm_start") and hasattr(self, "coef_")
-            n_features_before = getattr(self, "n_features_in_", None)
-            X = check_X(self, X, reset=True)
-            labels = check_labels(self, X, y)
-            if goes_on:
-                if X.shape[1] != n_features_before:
-                    raise ValueError(
-                        f"warm_start: X has {X.shape[1]} features, but the fitted weights are for "
-                        f"{n_features_before}"
-                    )
-                indices = encode_known(labels, self.classes_)
-                state = self._saved_state(X)
-            else:
-                self.classes_, indices = encode(labels)
-                state = self._zero_state(X)
+            X, indices, goes_on = self._check_training_data(X, y)
+            state = self._saved_state(X) if goes_on else self._zero_state(X)
             weights = check_sample_weight(sample_weight, len(X), state.W.dtype, rescale=True)
             self._train(state, X, indices, weights, options, n_epochs)
         return self
@@ -272,7 +227,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             As for `fit`; also if `classes` is missing in the first call or not the same in a later
             one, or `y` has a label that is not among them.
         """
-        with _unchanged_on_error(self):
+        with unchanged_on_error(self):
             options = self._options()
             first = not hasattr(self, "coef_")
             if first and classes is None:
@@ -315,11 +270,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         }
 
     def _zero_state(self, X: _Array) -> _State:
-        n_classes = len(self.classes_)
-        if n_classes < 2:
-            raise ValueError(
-                f"y has one class only, {self.classes_.tolist()[0]!r}; a classifier needs at least two"
-            )
+        n_classes = check_two_classes(self.classes_)
         dtype = floating_dtype(X.dtype)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         W = np.zeros((n_classes, X.shape[1]), dtype)
@@ -349,10 +300,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_epochs: int,
     ) -> None:
         """Run the epochs and take their result over."""
-        limits = np.finfo(state.W.dtype)
         for name in ("learning_rate", "input_scale"):
-            if not float(limits.tiny) <= options[name] <= float(limits.max):
-                raise ValueError(f"{name} {options[name]} is out of the range of {state.W.dtype}")
+            check_scale(options[name], name, state.W.dtype)
         if not options["momentum"]:
             state.velocity = None
         elif state.velocity is None:
@@ -407,129 +356,3 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"finite; use a lower learning_rate or scale X (input_scale)"
                 + ("" if weights is None else ", or look at the largest of sample_weight")
             )
-
-    def decision_function(self, X: ArrayLike) -> _Array:
-        """Logits of each class.
-
-        Parameters
-        ----------
-        X : array_like or frame of shape (n_samples, n_features)
-            Finite data.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            Logits; for two classes, that of ``classes_[1]`` less that of ``classes_[0]``.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
-        TypeError, ValueError
-            If `X` is of the wrong type or shape, or contains NaN or infinity.
-        """
-        logits = self._predict_with(_core.predict_logits, X)
-        return logits[:, 0] if len(self.classes_) == 2 else logits
-
-    def predict(self, X: ArrayLike) -> _Array:
-        """Label of the most likely class; the first of equals.
-
-        Parameters
-        ----------
-        X : array_like or frame of shape (n_samples, n_features)
-            Finite data.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels, of the dtype of `classes_`.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError, TypeError, ValueError
-            As for `decision_function`.
-        """
-        if self._is_binary():
-            return self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
-        return self.classes_[self._predict_with(_core.predict_class, X, _INDEX)]
-
-    def predict_proba(self, X: ArrayLike) -> _Array:
-        """Probabilities of the classes.
-
-        Parameters
-        ----------
-        X : array_like or frame of shape (n_samples, n_features)
-            Finite data.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`; each row adds up to one.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError, TypeError, ValueError
-            As for `decision_function`.
-        """
-        if self._is_binary():
-            return softmax(self._two_logits(X), n_threads=self.n_threads)
-        return self._predict_with(_core.predict_probs, X)
-
-    def predict_log_proba(self, X: ArrayLike) -> _Array:
-        """Logarithms of the probabilities of the classes, exact where those round to zero.
-
-        Parameters
-        ----------
-        X : array_like or frame of shape (n_samples, n_features)
-            Finite data.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError, TypeError, ValueError
-            As for `decision_function`.
-        """
-        if self._is_binary():
-            return log_softmax(self._two_logits(X), n_threads=self.n_threads)
-        return self._predict_with(_core.predict_log_probs, X)
-
-    def _is_binary(self) -> bool:
-        _check_is_fitted(self)
-        return len(self.classes_) == 2
-
-    def _two_logits(self, X: ArrayLike) -> _Array:
-        positive = self.decision_function(X)
-        return np.stack([np.zeros_like(positive), positive], axis=1)
-
-    def _predict_with(
-        self, kernel: Callable[..., bool], X: ArrayLike, labels: np.dtype[Any] | None = None
-    ) -> _Array:
-        """Fill an array of logits, probabilities or (with a dtype for them) class indices."""
-        _check_is_fitted(self)
-        X = check_X(self, X, reset=False)
-        W, b = self.coef_, self.intercept_
-        holds_X = X.dtype.itemsize <= W.dtype.itemsize
-        if not (holds_X and is_plain(W) and b.dtype is W.dtype and b.flags.c_contiguous):
-            dtype = np.result_type(W, floating_dtype(X.dtype))
-            W, b = np.require(W, dtype, ["C", "A"]), np.require(b, dtype, ["C", "A"])
-        scale = check_number(self.input_scale, "input_scale", exclusive=True)
-        out = np.empty(len(X) if labels else (len(X), len(W)), labels or W.dtype)
-        threads = threads_or_default(self.n_threads)
-        if is_short(len(X), W.size):
-            is_finite = kernel(X, W, b, scale, out, threads)
-        else:
-            is_finite = all(
-                kernel(X[rows], W, b, scale, out[rows], threads)
-                for rows in interruptible_slices(len(X), W.size)
-            )
-        if not is_finite:
-            raise ValueError(
-                nonfinite_message(X)
-                or f"the logits are not finite although X is: coef_ is not finite, or the "
-                f"products overflow {W.dtype}"
-            )
-        return out

@@ -9,27 +9,40 @@ from __future__ import annotations
 import math
 import numbers
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
 
 from . import _core
-from ._arrays import STORAGE_DTYPES, as_numbers, storage_dtype
+from ._arrays import STORAGE_DTYPES, as_numbers, floating_dtype, storage_dtype
 
 _Array = NDArray[Any]
 
 
-def check_X(estimator: Any, X: Any, *, reset: bool) -> _Array:
-    """`X` as a 2-D array that the core reads: itself, if it can be, else one copy."""
+def check_X(estimator: Any, X: Any, *, reset: bool, sparse: bool = False) -> _Array:
+    """`X` as a 2-D array that the core reads: itself, if it can be, else one copy.
+
+    With `sparse`, a matrix of scipy.sparse becomes CSR with sorted columns, likewise.
+    """
     if _passes_as_it_is(estimator, X, reset):
         return X  # type: ignore[no-any-return]
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError("X is a masked array; fill or drop the masked values first")
     _refuse_text(X)
-    array = validate_data(estimator, X, reset=reset, dtype="numeric", ensure_all_finite=False)
+    array = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        dtype="numeric",
+        ensure_all_finite=False,
+        accept_sparse="csr" if sparse else False,
+    )
+    if issparse(array):
+        return cast(_Array, _readable_csr(array))  # SciPy has no types
     array = as_numbers(array, "X")
     dtype = storage_dtype(array.dtype)
     readable = (
@@ -59,6 +72,17 @@ def _passes_as_it_is(estimator: Any, X: Any, reset: bool) -> bool:
     return X.shape[1] == known.get("n_features_in_") and "feature_names_in_" not in known
 
 
+def _readable_csr(X: Any) -> Any:
+    X.check_format(full_check=True)  # a column out of range would be read by scipy, too
+    dtype = floating_dtype(as_numbers(X.data[:0], "X").dtype)
+    if X.dtype != dtype:
+        X = X.astype(dtype)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
 def _refuse_text(X: Any) -> None:
     """Refuse text, which scikit-learn would read as numbers if it finds it in an object array."""
     values = X if isinstance(X, np.ndarray) else getattr(X, "values", None)
@@ -69,13 +93,21 @@ def _refuse_text(X: Any) -> None:
             raise ValueError(f"X must be of numbers, but contains the text {value!r}")
 
 
-def nonfinite_message(X: _Array) -> str | None:
-    """Say where the first NaN or infinity of `X` is; None if it has none."""
-    position = _core.first_nonfinite(X)
-    if position is None:
-        return None
-    row, column = position
-    what = "NaN" if np.isnan(X[row, column]) else "infinity"
+def nonfinite_message(X: Any) -> str | None:
+    """Say where the first NaN or infinity of `X`, dense or CSR, is; None if it has none."""
+    if issparse(X):
+        bad = np.flatnonzero(~np.isfinite(X.data))[:1]
+        if not bad.size:
+            return None
+        value, column = X.data[bad[0]], X.indices[bad[0]]
+        row = np.searchsorted(X.indptr, bad[0], side="right") - 1
+    else:
+        position = _core.first_nonfinite(X)
+        if position is None:
+            return None
+        row, column = position
+        value = X[row, column]
+    what = "NaN" if np.isnan(value) else "infinity"
     return f"X contains {what} at row {row}, column {column}"
 
 
@@ -192,6 +224,15 @@ def encode(labels: _Array) -> tuple[_Array, NDArray[np.int64]]:
     return classes, indices.astype(np.int64, copy=False)
 
 
+def check_two_classes(classes: _Array) -> int:
+    """The number of classes, of which a classifier needs two."""
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has one class only, {classes.tolist()[0]!r}; a classifier needs at least two"
+        )
+    return len(classes)
+
+
 def encode_known(labels: _Array, classes: _Array) -> NDArray[np.int64]:
     """For each label the index of its class; a ValueError that names those that are no class."""
     if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf"):
@@ -232,6 +273,13 @@ def check_number(
         limit = "finite" if below == math.inf else f"< {below:g}"
         raise ValueError(f"{name} must be {above} and {limit}, not {value!r}")
     return number
+
+
+def check_scale(value: float, name: str, dtype: np.dtype[Any]) -> None:
+    """Refuse a factor that the arithmetic of `dtype` would round to zero or infinity."""
+    limits = np.finfo(dtype)
+    if not float(limits.tiny) <= value <= float(limits.max):
+        raise ValueError(f"{name} {value} is out of the range of {dtype}")
 
 
 def check_bool(value: object, name: str) -> bool:

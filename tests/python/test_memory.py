@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from reference import run_python
+from reference import PEAKS, run_python
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -14,7 +14,7 @@ N_BYTES = 64 << 20
 LITTLE = 8 << 20
 
 CODE = """
-import json, os, sys
+import sys
 import numpy as np
 from fastsoftmax import SoftmaxClassifier
 
@@ -53,10 +53,6 @@ CASES = {
     "int8": lambda: array("int8"),
 }
 
-def peak():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM"))
-
 def measure(make):
     X = make()
     y = np.arange(len(X)) % 3
@@ -70,19 +66,7 @@ def measure(make):
         growth.append(peak() - before)
     return growth
 
-# A child for each, whose peak starts at what it has, without the second that imports take.
-growth = {}
-for name, make in CASES.items():
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writing, json.dumps(measure(make)).encode())
-        os._exit(0)
-    os.close(writing)
-    with open(reading) as pipe:
-        growth[name] = json.loads(pipe.read())
-    os.waitpid(child, 0)
-print(json.dumps(growth))
+in_children(CASES, measure)
 """
 
 
@@ -90,7 +74,9 @@ print(json.dumps(growth))
 def growth(tmp_path_factory):
     """By case, the growth of the peak in fit, then beyond that in the other methods."""
     # No arena of malloc keeps what others freed: each allocation that counts comes from the system.
-    output = run_python(CODE, N_BYTES, tmp_path_factory.mktemp("X"), MALLOC_MMAP_THRESHOLD_="65536")
+    output = run_python(
+        PEAKS + CODE, N_BYTES, tmp_path_factory.mktemp("X"), MALLOC_MMAP_THRESHOLD_="65536"
+    )
     return json.loads(output)
 
 

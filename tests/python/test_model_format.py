@@ -126,7 +126,7 @@ def test_wrong_array(saved, tmp_path, name, array):
         ({"version": 0}, "version 0"),
         ({"version": "1"}, "version '1'"),
         ({"version": True}, "version True"),
-        ({"class": "LogisticRegression"}, "LogisticRegression"),
+        ({"class": "MLPClassifier"}, "MLPClassifier"),
         ({"extra": 1}, "unknown: 'extra'"),
         ({"n_features_in": N_FEATURES + 1}, "shape"),
         ({"n_features_in": 0}, "n_features_in"),

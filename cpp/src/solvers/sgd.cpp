@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -23,6 +22,7 @@
 #include "parallel.h"
 #include "slices.h"
 #include "storage.h"
+#include "zero_blocks.h"
 
 namespace fastsoftmax {
 namespace {
@@ -44,26 +44,6 @@ template <class T>
 std::ptrdiff_t padded(std::ptrdiff_t n_classes) {
   constexpr std::ptrdiff_t kLanes = 64 / sizeof(T);
   return (n_classes + kLanes - 1) / kLanes * kLanes;
-}
-
-// Whether skipping blocks of zeros pays: asked of some rows, evenly spread.
-constexpr std::ptrdiff_t kSampleRows = 256;
-constexpr double kSparseBelow = 0.6;
-
-template <class In, class T>
-bool is_sparse(const StorageKernels<In, T>& kernels, const In* data, const InputView& X) {
-  const std::ptrdiff_t n_blocks = X.n_cols / kernels.block_features;
-  const std::ptrdiff_t n_sampled = std::min(X.n_rows, kSampleRows);
-  const std::ptrdiff_t mask_words = (n_blocks + 63) / 64;
-  AlignedBuffer<std::uint64_t> mask(mask_words);
-  std::ptrdiff_t n_nonzero = 0;
-  for (std::ptrdiff_t i = 0; i < n_sampled; ++i) {
-    const In* row = data + i * X.n_rows / n_sampled * X.row_stride;
-    std::uint64_t* words = mask.data();
-    kernels.find_nonzero(&row, 1, X.n_cols, &words);
-    for (std::ptrdiff_t w = 0; w < mask_words; ++w) n_nonzero += std::popcount(mask[w]);
-  }
-  return static_cast<double>(n_nonzero) < kSparseBelow * static_cast<double>(n_sampled * n_blocks);
 }
 
 // A chunk of an epoch's rows.
@@ -142,7 +122,8 @@ class SgdRun {
         row_stride_(padded<T>(state.n_classes)),
         slices_(state.n_classes, X.n_cols),
         words_per_slice_((slices_.panel_stride() / kernels_.block_features + 63) / 64),
-        sparse_(is_sparse(kernels_, data, X)),
+        sparse_(has_zero_blocks(kernels_, data, X,
+                                (X.n_cols / kernels_.block_features + 63) / 64)),
         order_(options.shuffle ? X.n_rows : 0),
         gathered_{Gathered<In>(chunk_rows_, copy_stride(), mask_words()),
                   Gathered<In>(chunk_rows_, copy_stride(), mask_words())},

@@ -1,0 +1,295 @@
+// The loss over X: chunks of rows that stay in the cache from the logits to the gradient, so
+// that X is read from memory once a pass and no (n_rows, n_classes) array exists. Logits are shared
+// among threads by rows, the gradient by features; no sum crosses threads. The gradient of a chunk
+// is summed in the type of the arithmetic, over chunks in float64.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "fastsoftmax/threads.h"
+#include "logistic/logits_hessian.h"
+#include "logistic/products.h"
+#include "logistic/weights.h"
+
+namespace fastsoftmax {
+namespace {
+
+// Outputs at once; more models than fit take turns, each with a pass of its own.
+constexpr std::ptrdiff_t kMaxOutputs = 4096;
+
+std::ptrdiff_t points_at_once(const LogisticProblem& problem, std::ptrdiff_t max_points) {
+  return std::min(max_points, std::max<std::ptrdiff_t>(1, kMaxOutputs / problem.n_outputs()));
+}
+
+template <class T>
+std::unique_ptr<Products<T>> make_products(const LogisticProblem& problem,
+                                           std::ptrdiff_t max_points, int n_threads) {
+  const std::ptrdiff_t outputs = points_at_once(problem, max_points) * problem.n_outputs();
+  if (problem.csr) return make_csr_products<T>(*problem.csr, problem.input_scale, outputs);
+  return make_dense_products<T>(*problem.dense, problem.input_scale, outputs, n_threads);
+}
+
+template <class T>
+class ChunkedLoss final : public LogisticLoss {
+ public:
+  ChunkedLoss(const LogisticProblem& problem, std::ptrdiff_t max_points, int n_threads,
+              StopPoll& stop)
+      : arithmetic_(arithmetic_kernels<T>()),
+        problem_(problem),
+        d_(problem.n_cols()),
+        row_weights_(problem),
+        n_threads_(n_threads),
+        stop_(stop),
+        n_outputs_(problem.n_outputs()),
+        n_columns_(n_outputs_ == 1 ? 2 : n_outputs_),
+        group_points_(points_at_once(problem, max_points)),
+        products_(make_products<T>(problem, max_points, n_threads)),
+        chunk_rows_(products_->chunk_rows()),
+        stride_(round_up(chunk_rows_, kRowGrain) + kRowGrain),
+        W_(group_points_ * n_outputs_ * d_),
+        b_(group_points_ * n_outputs_),
+        logits_(group_points_ * n_columns_ * stride_),
+        labels_(chunk_rows_),
+        weights_(row_weights_.all_one()
+                     ? 0
+                     : chunk_rows_ * (row_weights_.by_model() ? group_points_ : 1)),
+        losses_(group_points_ * chunk_rows_) {}
+
+  void evaluate(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) override {
+    for (std::ptrdiff_t i = 0; i < n_points; i += group_points_) {
+      evaluate_group(rows, points + i, std::min(group_points_, n_points - i));
+    }
+  }
+
+  double curvature(const Rows& rows, const LossPoint& point, float* curvature) override {
+    set_points(&point, 1);
+    for_chunks(rows, 1, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
+      member.run([&](int piece) {
+        const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
+        if (mine.begin == mine.end || stop_.stopped()) return;
+        forward(rows, chunk, mine, piece, &point, 1, false);
+        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+          curvature[chunk.begin + i] = static_cast<float>(
+              row_weights_(rows[chunk.begin + i], point.held_out) * curvature_of_row(i));
+        }
+      });
+    });
+    double sum = 0.0;
+    for (std::ptrdiff_t i = 0; i < rows.size(); ++i) sum += static_cast<double>(curvature[i]);
+    return sum;
+  }
+
+  void gram(const Rows& rows, const float* c, Range features, bool diagonal_only, double* out,
+            double* sums) override {
+    products_->gram(rows, c, features, diagonal_only, out, sums, n_threads_, stop_);
+    const double scale = problem_.input_scale;
+    const std::ptrdiff_t n = features.end - features.begin;
+    for (std::ptrdiff_t i = 0; i < (diagonal_only ? n : n * n); ++i) out[i] *= scale * scale;
+    for (std::ptrdiff_t i = 0; i < n; ++i) sums[i] *= scale;
+  }
+
+  void intercept_hessian(const Rows& rows, const LossPoint& point, double* hessian) override {
+    set_points(&point, 1);
+    LogitsHessian<T> sum(n_columns_, chunk_rows_, stride_);
+    for_chunks(rows, 1, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
+      member.run([&](int piece) {
+        const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
+        if (mine.begin == mine.end || stop_.stopped()) return;
+        forward(rows, chunk, mine, piece, &point, 1, false);
+        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+          logits_[labels_[i] * stride_ + i] += T(1);
+          sum.set_weight(i, row_weights_(rows[chunk.begin + i], point.held_out));
+        }
+      });
+      member.run([&](int piece) {
+        if (!stop_.stopped()) sum.add(logits_.data(), chunk.n_rows, piece, n_pieces);
+      });
+    });
+    sum.finish(row_weights_.unit(), hessian);
+  }
+
+ private:
+  // Whole cache lines of logits.
+  static constexpr std::ptrdiff_t kRowGrain = 16;
+
+  void set_points(const LossPoint* points, std::ptrdiff_t n_points) {
+    const std::ptrdiff_t size = n_outputs_ * d_;
+    parallel_region(n_points * size > 100000 ? n_threads_ : 1, [&](int thread, int n) {
+      const Range mine = share(size, 64, thread, n);
+      for (std::ptrdiff_t m = 0; m < n_points; ++m) {
+        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+          W_[m * size + i] = static_cast<T>(points[m].parameters[i]);
+        }
+      }
+    });
+    for (std::ptrdiff_t m = 0; m < n_points; ++m) {
+      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+        b_[m * n_outputs_ + r] = static_cast<T>(points[m].parameters[size + r]);
+      }
+    }
+    products_->set_weights(W_.data(), b_.data(), n_points * n_outputs_);
+  }
+
+  // body(member, n_pieces, chunk) on every thread. After a stop the chunks still come, for all
+  // threads must go through the same phases; but nothing is done with them.
+  template <class F>
+  void for_chunks(const Rows& rows, std::ptrdiff_t n_points, const F& body) {
+    const double products =
+        static_cast<double>(chunk_rows_ * d_) * static_cast<double>(n_points * n_outputs_);
+    const int n_threads = std::min(n_threads_, plan_threads(n_threads_, products / kProductsPerNs));
+    Team team(n_threads);
+    parallel_region(n_threads, [&](int thread, int n_pieces) {
+      Team::Member member(team, thread, n_pieces);
+      for (std::ptrdiff_t i = 0; i < rows.size(); i += chunk_rows_) {
+        const std::ptrdiff_t n = std::min(chunk_rows_, rows.size() - i);
+        body(member, n_pieces, RowChunk{i, n, i + n == rows.size()});
+        if (thread == 0) stop_.poll();
+      }
+    });
+  }
+
+  void evaluate_group(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) {
+    set_points(points, n_points);
+    const std::ptrdiff_t size = n_outputs_ * (d_ + 1);
+    std::vector<double*> gradient;
+    for (std::ptrdiff_t m = 0; m < n_points; ++m) {
+      points[m].loss = 0.0;
+      std::fill_n(points[m].gradient, size, 0.0);
+      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+        gradient.push_back(points[m].gradient + r * d_);
+      }
+    }
+    for_chunks(rows, n_points, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
+      member.run([&](int piece) {
+        const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
+        if (mine.begin == mine.end || stop_.stopped()) return;
+        forward(rows, chunk, mine, piece, points, n_points, true);
+      });
+      if (products_->needs_preparation()) {
+        member.run([&](int piece) {
+          if (!stop_.stopped()) products_->prepare(rows, chunk, dlogits(), piece, n_pieces);
+        });
+      }
+      member.run([&](int piece) {
+        if (stop_.stopped()) return;
+        products_->backward(rows, chunk, dlogits(), piece, n_pieces, gradient.data());
+        for (std::ptrdiff_t m = piece; m < n_points; m += n_pieces) add_sums(chunk, m, points[m]);
+      });
+    });
+    for (std::ptrdiff_t m = 0; m < n_points; ++m) {
+      const double scale = points[m].scale * row_weights_.unit();
+      points[m].loss *= scale;
+      for (std::ptrdiff_t i = 0; i < n_outputs_ * d_; ++i) {
+        points[m].gradient[i] *= scale * problem_.input_scale;
+      }
+      finish_intercepts(points[m].gradient + n_outputs_ * d_, scale);
+    }
+  }
+
+  // Probabilities sum to one, so these to zero, but for rounding.
+  void finish_intercepts(double* db, double scale) const {
+    double sum = 0.0;
+    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) sum += db[r];
+    const double excess = n_outputs_ > 1 ? sum / static_cast<double>(n_outputs_) : 0.0;
+    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) db[r] = scale * (db[r] - excess);
+  }
+
+  // Of two classes the first has the logit 0, in the column before the output.
+  std::ptrdiff_t first_output() const { return n_columns_ - n_outputs_; }
+  ChunkLogits<T> dlogits() {
+    return {logits_.data() + first_output() * stride_, (1 + first_output()) * stride_};
+  }
+  T* logits_of(std::ptrdiff_t m) { return logits_.data() + m * n_columns_ * stride_; }
+
+  // Rows of the chunk to losses and dlogits.
+  void forward(const Rows& rows, const RowChunk& chunk, Range mine, int piece,
+               const LossPoint* points, std::ptrdiff_t n_points, bool weighted) {
+    const std::ptrdiff_t first = mine.begin, n_rows = mine.end - mine.begin;
+    for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+      labels_[i] = problem_.labels[rows[chunk.begin + i]];
+    }
+    products_->forward(rows, chunk, mine, piece, dlogits());
+    weighted = weighted && !row_weights_.all_one();
+    for (std::ptrdiff_t m = 0; m < n_points; ++m) {
+      if (first_output()) std::fill_n(logits_of(m) + first, n_rows, T(0));
+      T* weights = weights_.data();
+      if (row_weights_.by_model()) weights += m * chunk_rows_;
+      if (weighted && (m == 0 || row_weights_.by_model())) {
+        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+          weights[i] = static_cast<T>(row_weights_(rows[chunk.begin + i], points[m].held_out));
+        }
+      }
+      arithmetic_.cross_entropy_columns(
+          logits_of(m) + first, stride_, n_rows, n_columns_, labels_.data() + first,
+          weighted ? weights + first : nullptr, T(1), losses_.data() + m * chunk_rows_ + first);
+    }
+  }
+
+  void add_sums(const RowChunk& chunk, std::ptrdiff_t m, LossPoint& point) {
+    for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
+      point.loss += static_cast<double>(losses_[m * chunk_rows_ + i]);
+    }
+    double* db = point.gradient + n_outputs_ * d_;
+    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+      const T* d = logits_of(m) + (r + first_output()) * stride_;
+      double sum[8] = {};
+      std::ptrdiff_t i = 0;
+      for (; i + 8 <= chunk.n_rows; i += 8) {
+        for (int j = 0; j < 8; ++j) sum[j] += static_cast<double>(d[i + j]);
+      }
+      for (int j = 0; i < chunk.n_rows; ++i, ++j) sum[j] += static_cast<double>(d[i]);
+      for (const double part : sum) db[r] += part;
+    }
+  }
+
+  // From the gradient of the unweighted loss in the logits, which is p - onehot(y).
+  double curvature_of_row(std::ptrdiff_t i) const {
+    if (first_output()) {
+      const double p = std::abs(static_cast<double>(logits_[stride_ + i]));
+      return p * (1.0 - p);  // p or 1 - p
+    }
+    double squares = 0.0;
+    for (std::ptrdiff_t c = 0; c < n_columns_; ++c) {
+      const double p =
+          static_cast<double>(logits_[c * stride_ + i]) + (c == labels_[i] ? 1.0 : 0.0);
+      squares += p * p;
+    }
+    return std::max(0.0, 1.0 - squares) / static_cast<double>(n_columns_ - 1);
+  }
+
+  const ArithmeticKernels<T> arithmetic_;
+  const LogisticProblem problem_;
+  const std::ptrdiff_t d_;
+  const RowWeights row_weights_;
+  const int n_threads_;
+  StopPoll& stop_;
+  const std::ptrdiff_t n_outputs_, n_columns_;  // of a model: rows of W, and classes
+  const std::ptrdiff_t group_points_;
+  const std::unique_ptr<Products<T>> products_;
+  const std::ptrdiff_t chunk_rows_, stride_;
+  AlignedBuffer<T> W_, b_, logits_;
+  AlignedBuffer<std::int64_t> labels_;
+  AlignedBuffer<T> weights_, losses_;
+};
+
+}  // namespace
+
+void StopPoll::poll() {
+  constexpr auto kBetween = std::chrono::milliseconds(30);
+  if (!ask_ || stopped()) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_ < kBetween) return;
+  last_ = now;
+  if (ask_()) stopped_.store(true, std::memory_order_relaxed);
+}
+
+std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, bool wide,
+                                        std::ptrdiff_t max_points, int n_threads, StopPoll& stop) {
+  const Storage storage = problem.dense ? problem.dense->storage : problem.csr->storage;
+  if (wide || storage == Storage::kFloat64) {
+    return std::make_unique<ChunkedLoss<double>>(problem, max_points, n_threads, stop);
+  }
+  return std::make_unique<ChunkedLoss<float>>(problem, max_points, n_threads, stop);
+}
+
+}  // namespace fastsoftmax

@@ -1,0 +1,81 @@
+// The loss of logistic regressions and its gradient, for several models in one pass over X,
+// whatever X is: the solvers know no more of the data than this. The penalty is theirs.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include "fastsoftmax/logistic.h"
+#include "parallel.h"
+
+namespace fastsoftmax {
+
+// All rows, or one drawn from each run of `stride` rows, by the seed alone.
+struct Rows {
+  std::ptrdiff_t n_total = 0, stride = 1;
+  std::uint64_t seed = 0;
+
+  std::ptrdiff_t size() const { return n_total / stride; }
+  std::ptrdiff_t operator[](std::ptrdiff_t j) const {
+    if (stride == 1) return j;
+    // The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+    std::uint64_t z = seed + static_cast<std::uint64_t>(j + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    return j * stride + static_cast<std::ptrdiff_t>(z % static_cast<std::uint64_t>(stride));
+  }
+};
+
+// A model's parameters, W (n_outputs, n_features) and then b (n_outputs), and what is asked there.
+struct LossPoint {
+  const double* parameters;
+  double* gradient;  // like parameters
+  double loss;
+  std::int32_t held_out;  // rows of this fold count nothing
+  double scale;           // of the loss and the gradient
+};
+
+// Asks at most every 30 ms whether to stop; only the calling thread may.
+class StopPoll {
+ public:
+  explicit StopPoll(const StopRequested& ask) : ask_(ask) {}
+  void poll();
+  bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
+
+ private:
+  const StopRequested& ask_;
+  std::atomic<bool> stopped_{false};
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+class LogisticLoss {
+ public:
+  virtual ~LogisticLoss() = default;
+
+  // Fills loss and gradient of each point; after a stop they mean nothing.
+  virtual void evaluate(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) = 0;
+
+  // curvature (rows.size()): s_i / unit (1 - sum_k p_ik^2) / (K - 1) at the parameters, the mean of
+  // the eigenvalues but for the zero of the Hessian of a row's loss in its logits; for two classes
+  // it is that Hessian, of one number. The mean over the rows is returned.
+  virtual double curvature(const Rows& rows, const LossPoint& point, float* curvature) = 0;
+
+  // hessian (n_classes, n_classes) = sum_i s_i (diag(p_i) - p_i p_i'), of the loss in the
+  // intercepts.
+  virtual void intercept_hessian(const Rows& rows, const LossPoint& point, double* hessian) = 0;
+
+  // The features [begin, end) of X' diag(c) X, lower triangle, in gram (n, n) with n = end - begin,
+  // and of c' X in sums (n); diagonal_only: (n) numbers.
+  virtual void gram(const Rows& rows, const float* c, Range features, bool diagonal_only,
+                    double* gram, double* sums) = 0;
+};
+
+// The loss of a problem that has been checked. wide: arithmetic in float64 whatever X is stored in.
+// max_points: the most that evaluate is called with.
+std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, bool wide,
+                                        std::ptrdiff_t max_points, int n_threads, StopPoll& stop);
+
+}  // namespace fastsoftmax

@@ -1,0 +1,162 @@
+// The products of a pass over a dense X for many outputs: logits' = W X' and gradient = dlogits' X
+// in packed tiles.
+#pragma once
+
+#include "logistic/few_outputs.h"
+
+namespace fastsoftmax {
+
+// Logits of 4 MB and X twice, packed, stay in the third-level cache; the gradient of a chunk is
+// added in float64 once for so many rows.
+template <class T>
+std::ptrdiff_t many_outputs_chunk(std::ptrdiff_t n_rows, std::ptrdiff_t outputs) {
+  constexpr std::ptrdiff_t kLogitsBytes = 4 << 20, kLeast = 128, kMost = 1024;
+  const std::ptrdiff_t fitting = kLogitsBytes / static_cast<std::ptrdiff_t>(sizeof(T)) / outputs;
+  return std::max<std::ptrdiff_t>(1,
+                                  std::min(n_rows, std::clamp(fitting / 64 * 64, kLeast, kMost)));
+}
+
+template <class In, class T>
+class ManyOutputs final : public DenseProducts<In, T> {
+  using Base = DenseProducts<In, T>;
+  using Base::b_, Base::chunk_rows_, Base::data_, Base::n_outputs_, Base::row, Base::scale_,
+      Base::X_;
+
+ public:
+  ManyOutputs(const In* data, const InputView& X, T input_scale, std::ptrdiff_t max_outputs,
+              int n_threads)
+      : Base(data, X, input_scale, many_outputs_chunk<T>(X.n_rows, max_outputs)),
+        kernels_(storage_kernels(data, T())),
+        own_kernels_(storage_kernels(static_cast<const T*>(nullptr), T())),
+        arithmetic_(arithmetic_kernels<T>()),
+        n_threads_(n_threads),
+        features_{X.n_cols, ceil_div(X.n_cols, kSlice)},
+        feature_depth_(ceil_div(X.n_cols, features_.n_parts)),
+        padded_outputs_(round_up(max_outputs, arithmetic_.gemm_rows)),
+        padded_features_(round_up(X.n_cols, arithmetic_.gemm_columns)),
+        packed_W_(padded_outputs_ * X.n_cols),
+        packed_X_(std::max(kRowBlock * feature_depth_ * n_threads, padded_features_ * chunk_rows_)),
+        packed_dlogits_(padded_outputs_ * chunk_rows_),
+        tiles_(kTileOutputs * kTileFeatures * n_threads),
+        chunk_copy_(chunk_rows_ * X.n_cols) {}
+
+  void set_weights(const T* W, const T* b, std::ptrdiff_t n_outputs) override {
+    Base::set_weights(W, b, n_outputs);
+    Tasks tasks;
+    const Cuts outputs{n_outputs, ceil_div(n_outputs, 8 * arithmetic_.gemm_rows),
+                       arithmetic_.gemm_rows};
+    parallel_region(n_threads_, [&](int, int) {
+      tasks.run(outputs.n_parts * features_.n_parts, [&](std::ptrdiff_t task) {
+        const Range k = features_[task % features_.n_parts], r = outputs[task / features_.n_parts];
+        own_kernels_.gemm_pack_a(
+            W + r.begin * X_.n_cols + k.begin, X_.n_cols, 1, r.end - r.begin, k.end - k.begin,
+            packed_W_.data() + k.begin * padded_outputs_ + r.begin * (k.end - k.begin));
+      });
+    });
+  }
+
+  void forward(const Rows& rows, const RowChunk& chunk, Range mine, int piece,
+               const ChunkLogits<T>& out) override {
+    gather(rows, chunk, mine);
+    const auto [X, x_stride] = chunk_rows_at(rows, chunk);
+    T* packed = packed_X_.data() + piece * kRowBlock * feature_depth_;
+    for (std::ptrdiff_t i = mine.begin; i < mine.end; i += kRowBlock) {
+      const std::ptrdiff_t n = std::min(kRowBlock, mine.end - i);
+      for (std::ptrdiff_t slice = 0; slice < features_.n_parts; ++slice) {
+        const Range k = features_[slice];
+        const std::ptrdiff_t depth = k.end - k.begin;
+        kernels_.gemm_pack_b(X + i * x_stride + k.begin, 1, x_stride, depth, n, packed);
+        arithmetic_.gemm(packed_W_.data() + k.begin * padded_outputs_, packed, n_outputs_, depth, n,
+                         out.logits + i, out.output_stride, slice > 0);
+      }
+      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+        T* logits = out.logits + r * out.output_stride + i;
+        for (std::ptrdiff_t j = 0; j < n; ++j) logits[j] = scale_ * logits[j] + b_[r];
+      }
+    }
+  }
+
+  bool needs_preparation() const override { return true; }
+  void prepare(const Rows& rows, const RowChunk& chunk, const ChunkLogits<T>& dlogits, int piece,
+               int n_pieces) override {
+    const auto [X, x_stride] = chunk_rows_at(rows, chunk);
+    const Cuts slices = row_slices(chunk);
+    const Range r = share(n_outputs_, arithmetic_.gemm_rows, piece, n_pieces);
+    const Range f = share(X_.n_cols, arithmetic_.gemm_columns, piece, n_pieces);
+    for (std::ptrdiff_t slice = 0; slice < slices.n_parts; ++slice) {
+      const Range k = slices[slice];
+      const std::ptrdiff_t depth = k.end - k.begin;
+      if (r.begin < r.end) {
+        own_kernels_.gemm_pack_a(
+            dlogits.logits + r.begin * dlogits.output_stride + k.begin, dlogits.output_stride, 1,
+            r.end - r.begin, depth,
+            packed_dlogits_.data() + k.begin * padded_outputs_ + r.begin * depth);
+      }
+      if (f.begin < f.end) {
+        kernels_.gemm_pack_b(X + k.begin * x_stride + f.begin, x_stride, 1, depth, f.end - f.begin,
+                             packed_X_.data() + k.begin * padded_features_ + f.begin * depth);
+      }
+    }
+  }
+
+  void backward(const Rows&, const RowChunk& chunk, const ChunkLogits<T>&, int piece, int n_pieces,
+                double* const* gradient) override {
+    const Cuts slices = row_slices(chunk);
+    const Range mine = share(X_.n_cols, arithmetic_.gemm_columns, piece, n_pieces);
+    T* tile = tiles_.data() + piece * kTileOutputs * kTileFeatures;
+    for (std::ptrdiff_t f = mine.begin; f < mine.end; f += kTileFeatures) {
+      const std::ptrdiff_t n_f = std::min(kTileFeatures, mine.end - f);
+      const std::ptrdiff_t step = kTileOutputs / arithmetic_.gemm_rows * arithmetic_.gemm_rows;
+      for (std::ptrdiff_t r = 0; r < n_outputs_; r += step) {
+        const std::ptrdiff_t n_r = std::min(step, n_outputs_ - r);
+        for (std::ptrdiff_t slice = 0; slice < slices.n_parts; ++slice) {
+          const Range k = slices[slice];
+          const std::ptrdiff_t depth = k.end - k.begin;
+          arithmetic_.gemm(packed_dlogits_.data() + k.begin * padded_outputs_ + r * depth,
+                           packed_X_.data() + k.begin * padded_features_ + f * depth, n_r, depth,
+                           n_f, tile, kTileFeatures, slice > 0);
+        }
+        for (std::ptrdiff_t j = 0; j < n_r; ++j) {
+          add_to(tile + j * kTileFeatures, n_f, gradient[r + j] + f);
+        }
+      }
+    }
+  }
+
+ private:
+  // Slices of the depth of a product, of 2 KB in float32 (packed_product.h); rows whose packed
+  // slices stay in the second-level cache; tiles of the gradient that do.
+  static constexpr std::ptrdiff_t kSlice = 2048 / sizeof(T), kRowBlock = 256;
+  static constexpr std::ptrdiff_t kTileOutputs = 96, kTileFeatures = 256;
+
+  Cuts row_slices(const RowChunk& chunk) const {
+    return {chunk.n_rows, ceil_div(chunk.n_rows, kSlice)};
+  }
+
+  struct Strided {
+    const In* data;
+    std::ptrdiff_t row_stride;
+  };
+  // The rows of the chunk: where they lie, or where their threads have gathered them.
+  Strided chunk_rows_at(const Rows& rows, const RowChunk& chunk) const {
+    if (rows.stride == 1) return {row(rows, chunk.begin), X_.row_stride};
+    return {chunk_copy_.data(), X_.n_cols};
+  }
+  void gather(const Rows& rows, const RowChunk& chunk, Range mine) {
+    if (rows.stride == 1) return;
+    for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+      std::copy_n(row(rows, chunk.begin + i), X_.n_cols, chunk_copy_.data() + i * X_.n_cols);
+    }
+  }
+
+  const StorageKernels<In, T> kernels_;
+  const StorageKernels<T, T> own_kernels_;
+  const ArithmeticKernels<T> arithmetic_;
+  const int n_threads_;
+  const Cuts features_;
+  const std::ptrdiff_t feature_depth_, padded_outputs_, padded_features_;
+  AlignedBuffer<T> packed_W_, packed_X_, packed_dlogits_, tiles_;
+  AlignedBuffer<In> chunk_copy_;
+};
+
+}  // namespace fastsoftmax

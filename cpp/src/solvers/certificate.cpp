@@ -1,0 +1,300 @@
+#include "solvers/certificate.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "solvers/spd_inverse.h"
+#include "solvers/vectors.h"
+
+namespace fastsoftmax {
+namespace {
+
+constexpr double kRidge = 1e-10, kResidualWeight = 100.0;
+
+double entropy_term(double p) { return p > 0.0 ? p * std::log(p) : 0.0; }
+
+// Minimises slope' c + c' Q c / 2 on the simplex by pairwise steps: share moves from the worst
+// point in use to the best one. slope is that at c, and is kept so.
+void minimise_on_simplex(const std::vector<double>& Q, std::vector<double>& slope,
+                         std::vector<double>& c, int steps_per_point) {
+  const std::size_t m = c.size();
+  const int max_steps = steps_per_point * static_cast<int>(m);
+  for (int step = 0; step < max_steps; ++step) {
+    std::size_t best = 0, worst = m;
+    for (std::size_t i = 0; i < m; ++i) {
+      if (slope[i] < slope[best]) best = i;
+      if (c[i] > 0.0 && (worst == m || slope[i] > slope[worst])) worst = i;
+    }
+    const double drop = slope[worst] - slope[best];
+    if (!(drop > 0.0)) return;
+    const double bend = Q[best * m + best] + Q[worst * m + worst] - 2.0 * Q[best * m + worst];
+    const double move = bend > 0.0 ? std::min(c[worst], drop / bend) : c[worst];
+    c[best] += move;
+    c[worst] = move == c[worst] ? 0.0 : c[worst] - move;
+    for (std::size_t i = 0; i < m; ++i) slope[i] += move * (Q[i * m + best] - Q[i * m + worst]);
+  }
+}
+
+}  // namespace
+
+Certificate::Certificate(std::ptrdiff_t n_outputs, std::ptrdiff_t n_features, double penalty,
+                         std::ptrdiff_t max_points, const ClassSums* sums, int n_threads)
+    : n_outputs_(n_outputs),
+      size_(n_outputs * n_features),
+      max_points_(max_points),
+      n_places_(max_points + kExtra),
+      penalty_(penalty),
+      sums_(sums),
+      n_threads_(n_threads),
+      G_(static_cast<std::size_t>(size_)),
+      extra_G_(static_cast<std::size_t>(kExtra * size_)),
+      gram_(static_cast<std::size_t>(n_places_ * n_places_)),
+      entropy_(static_cast<std::size_t>(n_places_)),
+      residual_(static_cast<std::size_t>(n_places_ * n_outputs)),
+      on_sum_(residual_),
+      sum_xy_(entropy_),
+      share_(entropy_),
+      residual_of_mixture_(static_cast<std::size_t>(n_outputs)) {}
+
+void Certificate::set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product) {
+  gram_[static_cast<std::size_t>(i * n_places_ + j)] = product;
+  gram_[static_cast<std::size_t>(j * n_places_ + i)] = product;
+}
+
+// With the solver's points from first_age on: product is that with the one before, and the pairs
+// lead from one to the next.
+void Certificate::put_products(std::ptrdiff_t at, const double* G, const Lbfgs& solver,
+                               std::ptrdiff_t first_age, double product) {
+  for (std::ptrdiff_t age = first_age; age < n_points_; ++age) {
+    if (age > 0) {
+      product -= dot(G, solver.y(age - 1), size_, n_threads_) -
+                 penalty_ * dot(G, solver.s(age - 1), size_, n_threads_);
+    }
+    set_product(at, place(age), product);
+  }
+}
+
+void Certificate::describe(std::ptrdiff_t at, const double* G, const double* x, const double* r,
+                           double loss) {
+  const auto slot = static_cast<std::size_t>(at), k = static_cast<std::size_t>(n_outputs_);
+  entropy_[slot] = dot(G, x, size_, n_threads_) - loss;
+  if (!sums_) return;
+  const std::ptrdiff_t d = size_ / n_outputs_;
+  for (std::size_t c = 0; c < k; ++c) {
+    const auto i = static_cast<std::ptrdiff_t>(c);
+    residual_[slot * k + c] = r[i];
+    on_sum_[slot * k + c] = dot(G + i * d, sums_->sum.data(), d, 1);
+    entropy_[slot] += r[i] * x[size_ + i];
+  }
+  sum_xy_[slot] = dot(G, sums_->class_sums.data(), size_, n_threads_);
+}
+
+void Certificate::add(const Lbfgs& solver, double loss) {
+  const double *x = solver.x(), *g = solver.gradient();
+  // Products with older points come from the pairs that lead back to them.
+  n_points_ = std::min({n_points_, solver.n_pairs(), max_points_ - 1}) + 1;
+  newest_ = (newest_ + 1) % max_points_;
+  for_vector_blocks(size_, n_threads_,
+                    [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
+                      for (std::ptrdiff_t i = begin; i < end; ++i) {
+                        G_[static_cast<std::size_t>(i)] = g[i] - penalty_ * x[i];
+                      }
+                    });
+  const double* G = G_.data();
+  put_products(newest_, G, solver, 0, dot(G, G, size_, n_threads_));
+  for (std::ptrdiff_t i = 0; i < n_extra_; ++i) {
+    set_product(newest_, max_points_ + i, dot(G, extra_G_.data() + i * size_, size_, n_threads_));
+  }
+  describe(newest_, G, x, g + size_, loss);
+  share_[static_cast<std::size_t>(newest_)] = 0.0;
+  for (std::ptrdiff_t age = n_points_; age < max_points_; ++age) {
+    share_[static_cast<std::size_t>(place(age))] = 0.0;
+  }
+}
+
+void Certificate::add_extra(const Lbfgs& solver, const double* parameters, double loss,
+                            const double* gradient) {
+  // A place in a ring.
+  const std::ptrdiff_t i_extra = next_extra_++ % kExtra, at = max_points_ + i_extra;
+  n_extra_ = std::max(n_extra_, i_extra + 1);
+  double* G = extra_G_.data() + i_extra * size_;
+  std::copy_n(gradient, size_, G);
+  put_products(at, G, solver, 0, dot(G, G_.data(), size_, n_threads_));
+  for (std::ptrdiff_t i = 0; i < n_extra_; ++i) {
+    set_product(at, max_points_ + i, dot(G, extra_G_.data() + i * size_, size_, n_threads_));
+  }
+  describe(at, G, parameters, gradient + size_, loss);
+  share_[static_cast<std::size_t>(at)] = 0.0;
+}
+
+double Certificate::smooth(const Lbfgs& solver, double* parameters) const {
+  const std::ptrdiff_t n_pairs = solver.n_pairs(), k = n_outputs_;
+  const auto m = static_cast<std::size_t>(n_pairs);
+  const double* g = solver.gradient();
+  std::copy_n(solver.x(), size_ + k, parameters);
+  // Least squares for g - sum_l a_l y_l, in which a residual counts as much as it costs.
+  const double weight = sums_ ? penalty_ * residual_price_ * kResidualWeight : 0.0;
+  const auto product = [&](const double* u, const double* v) {
+    return dot(u, v, size_, n_threads_) + weight * dot(u + size_, v + size_, k, 1);
+  };
+  std::vector<double> normal(m * m), right(m), scale(m);
+  for (std::size_t i = 0; i < m; ++i) {
+    const double* y = solver.y(static_cast<std::ptrdiff_t>(i));
+    for (std::size_t j = 0; j <= i; ++j) {
+      normal[i * m + j] = product(y, solver.y(static_cast<std::ptrdiff_t>(j)));
+    }
+    scale[i] = normal[i * m + i] > 0.0 ? 1.0 / std::sqrt(normal[i * m + i]) : 0.0;
+    right[i] = scale[i] * product(y, g);
+  }
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < i; ++j) normal[i * m + j] *= scale[i] * scale[j];
+    normal[i * m + i] = 1.0 + kRidge;
+  }
+  double left = product(g, g);
+  if (!invert_spd(normal.data(), n_pairs, 0.1 * kRidge, 1)) return left / (2.0 * penalty_);
+  for (std::size_t i = 0; i < m; ++i) {
+    double a = 0.0;
+    for (std::size_t j = 0; j < m; ++j) a += normal[i * m + j] * right[j];
+    left -= a * right[i];
+    add_scaled(-a * scale[i], solver.s(static_cast<std::ptrdiff_t>(i)), parameters, size_ + k,
+               n_threads_);
+  }
+  return left / (2.0 * penalty_);
+}
+
+std::vector<std::size_t> Certificate::points() const {
+  std::vector<std::size_t> points;
+  for (std::ptrdiff_t age = 0; age < n_points_; ++age) {
+    points.push_back(static_cast<std::size_t>(place(age)));
+  }
+  for (std::ptrdiff_t i = 0; i < n_extra_; ++i) {
+    points.push_back(static_cast<std::size_t>(max_points_ + i));
+  }
+  return points;
+}
+
+// The shares that maximise the bound with the intercepts at b, which is right where the residual is
+// nothing, less what the residual will cost.
+void Certificate::combine(const double* b, double residual_price, int steps_per_point) {
+  const auto n = static_cast<std::size_t>(n_places_), k = static_cast<std::size_t>(n_outputs_);
+  const std::vector<std::size_t> at = points();
+  const std::size_t m = at.size();
+  double total = 0.0;
+  for (const std::size_t i : at) total += share_[i];
+  if (!(total > 0.0)) share_[at[0]] = total = 1.0;
+  std::vector<double> Q(m * m), slope(m), c(m);
+  for (std::size_t i = 0; i < m; ++i) {
+    c[i] = share_[at[i]] / total;
+    for (std::size_t j = 0; j < m; ++j) {
+      double residuals = 0.0;
+      for (std::size_t r = 0; sums_ && r < k; ++r) {
+        residuals += residual_[at[i] * k + r] * residual_[at[j] * k + r];
+      }
+      Q[i * m + j] = gram_[at[i] * n + at[j]] / penalty_ + residual_price * residuals;
+    }
+  }
+  for (std::size_t i = 0; i < m; ++i) {
+    slope[i] = entropy_[at[i]];
+    for (std::size_t r = 0; sums_ && r < k; ++r) slope[i] -= residual_[at[i] * k + r] * b[r];
+    for (std::size_t j = 0; j < m; ++j) slope[i] += Q[i * m + j] * c[j];
+  }
+  minimise_on_simplex(Q, slope, c, steps_per_point);
+  double sum = 0.0;
+  for (const double share : c) sum += share;
+  for (std::size_t i = 0; i < m; ++i) share_[at[i]] = c[i] / sum;
+}
+
+Certificate::Mixture Certificate::mix() const {
+  const auto n = static_cast<std::size_t>(n_places_), k = static_cast<std::size_t>(n_outputs_);
+  Mixture mixture;
+  mixture.residual.resize(k);
+  mixture.on_sum.resize(k);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (share_[i] == 0.0) continue;
+    mixture.entropy += share_[i] * entropy_[i];
+    for (std::size_t j = 0; j < n; ++j) {
+      if (share_[j] > 0.0) mixture.squared += share_[i] * share_[j] * gram_[i * n + j];
+    }
+    if (!sums_) continue;
+    mixture.sum_xy += share_[i] * sum_xy_[i];
+    for (std::size_t r = 0; r < k; ++r) {
+      mixture.residual[r] += share_[i] * residual_[i * k + r];
+      mixture.on_sum[r] += share_[i] * on_sum_[i * k + r];
+    }
+  }
+  return mixture;
+}
+
+Certificate::Constant Certificate::cancel(const Mixture& m) const {
+  if (!sums_) return {};
+  // q = (weight - ratio residual) / total_weight, with ratio = (1 - theta) / theta: as large as
+  // keeps q positive.
+  const double total = sums_->total_weight;
+  double ratio = 1e18;
+  const auto k = m.residual.size();
+  for (std::size_t r = 0; r < k; ++r) {
+    const double residual = m.residual[r], weight = sums_->weight[r];
+    if (residual > 0.0) ratio = std::min(ratio, 0.99 * weight / residual);
+    if (residual < 0.0 && k == 1) ratio = std::min(ratio, 0.99 * (total - weight) / -residual);
+  }
+  Constant constant{1.0 / (1.0 + ratio), 0.0, sums_->class_sums_squared, -m.sum_xy};
+  for (std::size_t r = 0; r < k; ++r) {
+    const double q = std::max(0.0, (sums_->weight[r] - ratio * m.residual[r]) / total);
+    constant.entropy += total * entropy_term(q);
+    if (k == 1) constant.entropy += total * entropy_term(std::max(0.0, 1.0 - q));
+    constant.squared += q * q * sums_->sum_squared - 2.0 * q * sums_->products[r];
+    constant.with_mixture += q * m.on_sum[r];
+  }
+  return constant;
+}
+
+double Certificate::bound_of(const Mixture& m) const {
+  const Constant q = cancel(m);
+  const double rest = 1.0 - q.theta;
+  return -(rest * m.entropy + q.theta * q.entropy) -
+         (rest * rest * m.squared + 2.0 * q.theta * rest * q.with_mixture +
+          q.theta * q.theta * q.squared) /
+             (2.0 * penalty_);
+}
+
+double Certificate::own_gap(const Lbfgs& solver) const {
+  const double *g = solver.gradient(), *b = solver.x() + size_;
+  const auto slot = static_cast<std::size_t>(newest_), k = static_cast<std::size_t>(n_outputs_);
+  double gap = dot(g, g, size_, n_threads_) / (2.0 * penalty_);
+  if (!sums_) return gap;
+  Mixture own{entropy_[slot], gram_[slot * static_cast<std::size_t>(n_places_) + slot],
+              sum_xy_[slot], std::vector<double>(k), std::vector<double>(k)};
+  for (std::size_t r = 0; r < k; ++r) {
+    own.residual[r] = residual_[slot * k + r];
+    own.on_sum[r] = on_sum_[slot * k + r];
+    gap += own.residual[r] * b[r];
+  }
+  const Constant q = cancel(own);
+  return gap + q.theta * (q.entropy - own.entropy) +
+         (2.0 * q.theta * (q.with_mixture - own.squared) +
+          q.theta * q.theta * (own.squared - 2.0 * q.with_mixture + q.squared)) /
+             (2.0 * penalty_);
+}
+
+double Certificate::gap(const Lbfgs& solver, bool thorough) {
+  const double f = solver.f(), *b = solver.x() + size_;
+  const double own = own_gap(solver);
+  if (std::isfinite(own)) bound_ = std::max(bound_, f - own);
+  for (const double times : {1.0, 1e2, 1e4, 1e6}) {
+    combine(b, times * residual_price_, thorough ? 400 : 40);
+    const Mixture mixture = mix();
+    const double bound = bound_of(mixture);
+    if (std::isfinite(bound)) bound_ = std::max(bound_, bound);
+    if (times > 1.0) continue;
+    residual_of_mixture_ = mixture.residual;
+    double free_bound = -mixture.entropy - mixture.squared / (2.0 * penalty_);
+    for (std::size_t r = 0; sums_ && r < mixture.residual.size(); ++r) {
+      free_bound += mixture.residual[r] * b[r];
+    }
+    free_gap_ = f - free_bound;
+    if (!sums_ || !thorough) break;
+  }
+  return std::max(0.0, f - bound_);
+}
+
+}  // namespace fastsoftmax

@@ -1,0 +1,187 @@
+#include "solvers/lbfgs.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "solvers/vectors.h"
+
+namespace fastsoftmax {
+namespace {
+
+// Of the sufficient decrease and of the slope (Nocedal & Wright, section 3.1); trials of a search.
+constexpr double kDecrease = 1e-4, kSlope = 0.9;
+constexpr int kMaxTrials = 25;
+
+// The minimum of the cubic through two points with slopes, kept well inside them.
+template <class End>
+double between(const End& a, const End& b) {
+  const double width = b.t - a.t;
+  double at = 0.5;
+  if (std::isfinite(b.f) && std::isfinite(b.slope)) {
+    const double d1 = a.slope + b.slope - 3.0 * (b.f - a.f) / width;
+    const double root = d1 * d1 - a.slope * b.slope;
+    if (root >= 0.0) {
+      const double d2 = std::copysign(std::sqrt(root), width);
+      const double cubic = 1.0 - (b.slope + d2 - d1) / (b.slope - a.slope + 2.0 * d2);
+      if (std::isfinite(cubic)) at = cubic;
+    }
+    at = std::clamp(at, 0.1, 0.9);
+  } else {
+    at = 0.1;
+  }
+  return a.t + at * width;
+}
+
+}  // namespace
+
+Lbfgs::Lbfgs(std::ptrdiff_t size, std::ptrdiff_t memory, int n_threads)
+    : size_(size),
+      memory_(memory),
+      n_threads_(n_threads),
+      x_(size),
+      g_(size),
+      trial_(size),
+      trial_gradient_(size),
+      p_(size),
+      scratch_(size),
+      S_(size * memory),
+      Y_(size * memory),
+      rho_(memory) {}
+
+void Lbfgs::start(const double* x) {
+  std::copy_n(x, size_, x_.data());
+  std::copy_n(x, size_, trial_.data());
+  n_pairs_ = n_stored_ = 0;
+  has_start_ = false;
+}
+
+void Lbfgs::restart() {
+  std::copy_n(x_.data(), size_, trial_.data());
+  n_pairs_ = n_stored_ = 0;
+  has_start_ = false;
+}
+
+Lbfgs::Outcome Lbfgs::tell(double f) {
+  if (!has_start_) {
+    std::copy_n(trial_.data(), size_, x_.data());
+    std::copy_n(trial_gradient_.data(), size_, g_.data());
+    f_ = f;
+    has_start_ = true;
+    return std::isfinite(f) ? Outcome::kStepped : Outcome::kStuck;
+  }
+  ++n_trials_;
+  const double slope = dot(trial_gradient_.data(), p_.data(), size_, n_threads_);
+  const double slack = noise_ * std::abs(f_);
+  const bool decreases = f <= f_ + kDecrease * t_ * slope_ ||
+                         (f <= f_ + slack && slope <= (2.0 * kDecrease - 1.0) * slope_);
+  if (!(std::isfinite(f) && std::isfinite(slope)) || !decreases) {
+    high_ = {t_, f, slope};
+    has_high_ = true;
+  } else if (slope < kSlope * slope_) {
+    low_ = {t_, f, slope};
+  } else {
+    f_ = f;
+    take_trial();
+    return Outcome::kStepped;
+  }
+  if (n_trials_ >= kMaxTrials ||
+      t_ * std::sqrt(dot(p_.data(), p_.data(), size_, n_threads_)) <=
+          1e-16 * (1e-300 + std::sqrt(dot(x_.data(), x_.data(), size_, n_threads_)))) {
+    return give_up();
+  }
+  if (has_high_) {
+    try_step(between(low_, high_));
+  } else {
+    try_step(t_ * 4.0);
+  }
+  return Outcome::kSearching;
+}
+
+Lbfgs::Outcome Lbfgs::give_up() {
+  if (retried_ || n_pairs_ == 0) return Outcome::kStuck;
+  retried_ = true;
+  n_pairs_ = n_stored_ = 0;
+  return Outcome::kRestarted;
+}
+
+// The trial becomes the point, and the step a pair.
+void Lbfgs::take_trial() {
+  double* s = S_.data() + n_stored_ % memory_ * size_;
+  double* y = Y_.data() + n_stored_ % memory_ * size_;
+  for_vector_blocks(size_, n_threads_,
+                    [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
+                      for (std::ptrdiff_t i = begin; i < end; ++i) {
+                        s[i] = trial_[i] - x_[i];
+                        y[i] = trial_gradient_[i] - g_[i];
+                        x_[i] = trial_[i];
+                        g_[i] = trial_gradient_[i];
+                      }
+                    });
+  retried_ = false;
+  const double sy = dot(s, y, size_, n_threads_);
+  if (!(sy > 0.0) || !std::isfinite(1.0 / sy)) {
+    n_pairs_ = n_stored_ = 0;  // rounding: what was learnt is worth no more than this
+    return;
+  }
+  rho_[n_stored_ % memory_] = 1.0 / sy;
+  ++n_stored_;
+  n_pairs_ = std::min(n_pairs_ + 1, memory_);
+}
+
+void Lbfgs::direction(const Precondition& precondition) {
+  double* q = scratch_.data();
+  std::copy_n(g_.data(), size_, q);
+  std::vector<double> alpha(static_cast<std::size_t>(n_pairs_));
+  for (std::ptrdiff_t age = 0; age < n_pairs_; ++age) {
+    const double a = rho_[place(age)] * dot(s(age), q, size_, n_threads_);
+    alpha[static_cast<std::size_t>(age)] = a;
+    add_scaled(-a, y(age), q, size_, n_threads_);
+  }
+  double scale = 1.0;
+  if (precondition) {
+    if (n_pairs_ > 0) {
+      precondition(y(0), p_.data());
+      const double yHy = dot(y(0), p_.data(), size_, n_threads_);
+      if (yHy > 0.0) scale = 1.0 / (rho_[place(0)] * yHy);
+    }
+    precondition(q, p_.data());
+  } else {
+    if (n_pairs_ > 0) scale = 1.0 / (rho_[place(0)] * dot(y(0), y(0), size_, n_threads_));
+    std::copy_n(q, size_, p_.data());
+  }
+  for (std::ptrdiff_t i = 0; i < size_; ++i) p_[i] *= scale;
+  for (std::ptrdiff_t age = n_pairs_ - 1; age >= 0; --age) {
+    const double b = rho_[place(age)] * dot(y(age), p_.data(), size_, n_threads_);
+    add_scaled(alpha[static_cast<std::size_t>(age)] - b, s(age), p_.data(), size_, n_threads_);
+  }
+  for (std::ptrdiff_t i = 0; i < size_; ++i) p_[i] = -p_[i];
+}
+
+void Lbfgs::advance(const Precondition& precondition) {
+  direction(precondition);
+  slope_ = dot(g_.data(), p_.data(), size_, n_threads_);
+  if (!(slope_ < 0.0)) {
+    n_pairs_ = n_stored_ = 0;
+    direction(precondition);
+    slope_ = dot(g_.data(), p_.data(), size_, n_threads_);
+  }
+  low_ = {0.0, f_, slope_};
+  has_high_ = false;
+  n_trials_ = 0;
+  double t = 1.0;
+  if (n_pairs_ == 0 && !precondition) {
+    // The gradient has no scale: as far as would halve the objective if it were linear, at most.
+    t = std::min(1.0, 0.5 * std::abs(f_) / std::max(-slope_, 1e-300));
+  }
+  try_step(t);
+}
+
+void Lbfgs::try_step(double t) {
+  t_ = t;
+  for_vector_blocks(size_, n_threads_,
+                    [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
+                      for (std::ptrdiff_t i = begin; i < end; ++i) trial_[i] = x_[i] + t * p_[i];
+                    });
+}
+
+}  // namespace fastsoftmax

@@ -1,0 +1,46 @@
+// The curvature of the objective in the weights of one class, as one matrix for all classes:
+//
+//   F = [X 1]' diag(c) [X 1] + penalty I,  c_i = s_i (1 - sum_k p_ik^2) / (K - 1)
+//
+// from some of the rows at some point, without penalty for the intercept. X is left as it is.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "aligned_buffer.h"
+#include "logistic/loss.h"
+
+namespace fastsoftmax {
+
+class Preconditioner {
+ public:
+  // The features in blocks, of which the last may be smaller; of 1: a diagonal.
+  Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, bool fit_intercept,
+                 int n_threads);
+
+  // c (rows.size()), to be multiplied by scale; false if it was stopped.
+  void build(LogisticLoss& loss, const Rows& rows, const float* c, double scale, double penalty);
+
+  // out = F^-1 g, W (n_outputs, n_features) and then b (n_outputs).
+  void apply(const double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const;
+
+  // The sum of c over all rows.
+  double total() const { return total_; }
+
+ private:
+  void build_block(double* gram, Range features, double penalty);
+  Range block(std::ptrdiff_t i) const {
+    return {i * block_, std::min(n_features_, (i + 1) * block_)};
+  }
+
+  const std::ptrdiff_t n_features_, block_;
+  const bool fit_intercept_;
+  const int n_threads_;
+  AlignedBuffer<double> inverse_;  // the blocks, one after the other
+  AlignedBuffer<double> scale_;    // of the features, so that the matrix has a diagonal of ones
+  AlignedBuffer<double> means_;    // of the features, weighted by c
+  double total_ = 1.0;             // of c
+};
+
+}  // namespace fastsoftmax

@@ -1,0 +1,62 @@
+// Long vectors of float64: sums over fixed blocks, added in their order, so that the bits do not
+// depend on the number of threads.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "parallel.h"
+
+namespace fastsoftmax {
+
+constexpr std::ptrdiff_t kVectorBlock = 32768;
+
+// f(begin, end, block) for all blocks of 0..n-1.
+template <class F>
+void for_vector_blocks(std::ptrdiff_t n, int n_threads, const F& f) {
+  const std::ptrdiff_t n_blocks = (n + kVectorBlock - 1) / kVectorBlock;
+  const auto visit = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    for (std::ptrdiff_t i = begin; i < end; ++i) {
+      f(i * kVectorBlock, std::min(n, (i + 1) * kVectorBlock), i);
+    }
+  };
+  if (n_blocks < 4 || n_threads < 2) return visit(0, n_blocks);
+  parallel_region(n_threads, [&](int thread, int n_running) {
+    const Range mine = share(n_blocks, 1, thread, n_running);
+    visit(mine.begin, mine.end);
+  });
+}
+
+// Sixteen sums, so that compilers may use vectors without changing the order.
+inline double dot_block(const double* a, const double* b, std::ptrdiff_t n) {
+  double sum[16] = {};
+  std::ptrdiff_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (int j = 0; j < 16; ++j) sum[j] += a[i + j] * b[i + j];
+  }
+  for (int j = 0; i < n; ++i, ++j) sum[j] += a[i] * b[i];
+  for (int step = 8; step; step /= 2) {
+    for (int j = 0; j < step; ++j) sum[j] += sum[j + step];
+  }
+  return sum[0];
+}
+
+inline double dot(const double* a, const double* b, std::ptrdiff_t n, int n_threads) {
+  if (n <= kVectorBlock) return dot_block(a, b, n);
+  std::vector<double> sums(static_cast<std::size_t>((n + kVectorBlock - 1) / kVectorBlock));
+  for_vector_blocks(n, n_threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t i) {
+    sums[static_cast<std::size_t>(i)] = dot_block(a + begin, b + begin, end - begin);
+  });
+  double sum = 0.0;
+  for (const double s : sums) sum += s;
+  return sum;
+}
+
+// y += a x
+inline void add_scaled(double a, const double* x, double* y, std::ptrdiff_t n, int n_threads) {
+  for_vector_blocks(n, n_threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
+    for (std::ptrdiff_t i = begin; i < end; ++i) y[i] += a * x[i];
+  });
+}
+
+}  // namespace fastsoftmax

@@ -1,0 +1,33 @@
+// Whether it pays to skip the blocks of zeros in X.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+
+#include "aligned_buffer.h"
+#include "dispatch.h"
+#include "fastsoftmax/matrix.h"
+
+namespace fastsoftmax {
+
+// Asked of some rows, evenly spread.
+constexpr std::ptrdiff_t kSampleRows = 256;
+constexpr double kSparseBelow = 0.6;
+
+template <class In, class T>
+bool has_zero_blocks(const StorageKernels<In, T>& kernels, const In* data, const InputView& X,
+                     std::ptrdiff_t mask_words) {
+  const std::ptrdiff_t n_blocks = X.n_cols / kernels.block_features;
+  const std::ptrdiff_t n_sampled = std::min(X.n_rows, kSampleRows);
+  AlignedBuffer<std::uint64_t> mask(mask_words);
+  std::ptrdiff_t n_nonzero = 0;
+  for (std::ptrdiff_t i = 0; i < n_sampled; ++i) {
+    const In* row = data + i * X.n_rows / n_sampled * X.row_stride;
+    std::uint64_t* words = mask.data();
+    kernels.find_nonzero(&row, 1, X.n_cols, &words);
+    for (std::ptrdiff_t w = 0; w < mask_words; ++w) n_nonzero += std::popcount(mask[w]);
+  }
+  return static_cast<double>(n_nonzero) < kSparseBelow * static_cast<double>(n_sampled * n_blocks);
+}
+
+}  // namespace fastsoftmax

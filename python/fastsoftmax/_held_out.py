@@ -1,0 +1,118 @@
+"""The models of cross-validation: fitted together where the folds allow it, scored on what they left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+
+from . import _core
+from ._arrays import threads_or_default
+from ._linear_classifier import LinearClassifier, dense_prediction, sparse_logits
+from ._logistic_data import TrainingData
+from ._logistic_models import Models, fit_models
+from ._logistic_regression import LogisticRegression
+
+_Array = NDArray[Any]
+_Splits = Sequence[tuple[_Array, _Array]]  # of each fold the training and the test rows
+
+
+def fit_folds(
+    data: TrainingData, splits: _Splits, penalties: _Array, options: dict[str, Any]
+) -> Models:
+    """The models of all splits and penalties, split by split; sets the folds of `data`."""
+    rows = np.arange(len(data.indices))
+    splits = [(rows[train], rows[test]) for train, test in splits]  # masks become positions
+    n_splits, n_penalties = len(splits), len(penalties)
+    data.fold_of_row = shared_folds(len(rows), splits)
+    if data.fold_of_row is not None:
+        held_out = np.repeat(np.arange(n_splits, dtype=np.int32), n_penalties)
+        return fit_models(data, np.tile(penalties, n_splits), held_out, options)
+    models = Models.zeros(n_splits * n_penalties, data.n_rows, data.X.shape[1])
+    for i, (train, _) in enumerate(splits):
+        weights = np.bincount(train, minlength=len(rows)).astype(np.float64)
+        if data.weights is not None:
+            weights *= data.weights
+        where = slice(i * n_penalties, (i + 1) * n_penalties)
+        models.put(where, fit_models(replace(data, weights=weights), penalties, None, options))
+    return models
+
+
+def shared_folds(n: int, splits: _Splits) -> NDArray[np.int32] | None:
+    """The number of the one test set that each row is in, or else of one that nobody leaves out.
+
+    None if the splits are not of this form: test sets without a common row, each training set all
+    the other rows, once.
+    """
+    fold = np.full(n, len(splits), np.int32)
+    for i, (train, test) in enumerate(splits):
+        count = np.bincount(train, minlength=n) + np.bincount(test, minlength=n)
+        if (count != 1).any() or (fold[test] != len(splits)).any():
+            return None
+        fold[test] = i
+    return fold
+
+
+class _HeldOutModel(LogisticRegression):
+    """A fitted model that knows the logits of its test set already."""
+
+    def know(self, X: Any, logits: _Array) -> None:
+        self._known_X, self._known_logits = X, logits
+
+    def _predict_with(
+        self,
+        kernel: Callable[..., bool],
+        finish: Callable[..., _Array],
+        X: Any,
+        labels: np.dtype[Any] | None = None,
+    ) -> _Array:
+        if X is self._known_X:
+            return finish(self._known_logits)
+        return super()._predict_with(kernel, finish, X, labels)
+
+
+def score_folds(
+    estimator: LinearClassifier,
+    data: TrainingData,
+    splits: _Splits,
+    models: Models,
+    scorer: Any,
+    params: dict[str, Any],
+) -> _Array:
+    """Scores (n_splits, n_penalties) of the models on their test sets, by a scorer of scikit-learn."""
+    n_penalties = len(models.coef) // len(splits)
+    scores = np.empty((len(splits), n_penalties))
+    for i, (_, test) in enumerate(splits):
+        X, y = data.X[test], estimator.classes_[data.indices[test]]
+        own_params = {
+            name: _of_rows(value, test, len(data.indices)) for name, value in params.items()
+        }
+        these = slice(i * n_penalties, (i + 1) * n_penalties)
+        coef = models.coef[these].astype(data.dtype)
+        intercept = models.intercept[these].astype(data.dtype)
+        logits = _logits(X, coef.reshape(-1, coef.shape[2]), intercept.reshape(-1), estimator)
+        for j, part in enumerate(np.split(logits, n_penalties, axis=1)):
+            model = _HeldOutModel(input_scale=estimator.input_scale, n_threads=estimator.n_threads)
+            model.classes_, model.n_features_in_ = estimator.classes_, X.shape[1]
+            model.coef_, model.intercept_ = coef[j], intercept[j]
+            model.know(X, part)
+            scores[i, j] = scorer(model, X, y, **own_params)
+    return scores
+
+
+def _logits(X: Any, coef: _Array, intercept: _Array, estimator: LinearClassifier) -> _Array:
+    scale = float(estimator.input_scale)
+    if issparse(X):
+        return sparse_logits(X, coef, intercept, scale)
+    threads = threads_or_default(estimator.n_threads)
+    return dense_prediction(_core.predict_logits, X, coef, intercept, scale, threads)
+
+
+def _of_rows(value: Any, rows: _Array, n: int) -> Any:
+    """What belongs to these rows, of a value that may have an entry for each row."""
+    array = np.asarray(value)
+    return array[rows] if array.ndim and len(array) == n else value

@@ -1,0 +1,262 @@
+"""What all estimators here share: prediction from coef_ and intercept_, and giving up without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from . import _core
+from ._arrays import (
+    floating_dtype,
+    interruptible_slices,
+    is_plain,
+    is_short,
+    threads_or_default,
+)
+from ._functions import log_softmax, softmax
+from ._validation import (
+    check_bool,
+    check_labels,
+    check_number,
+    check_X,
+    encode,
+    encode_known,
+    nonfinite_message,
+)
+
+_Array = NDArray[Any]
+_INDEX = np.dtype(np.int64)
+
+
+@contextmanager
+def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Give the estimator its attributes back after any exception, Ctrl-C included."""
+    before = vars(estimator).copy()
+    random = estimator.random_state
+    random_before = random.get_state() if isinstance(random, np.random.RandomState) else None
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__ = before
+        if random_before is not None:
+            random.set_state(random_before)
+        raise
+
+
+def _check_is_fitted(estimator: BaseEstimator) -> None:
+    if "classes_" not in vars(estimator):  # which is a tenth of the work
+        check_is_fitted(estimator)
+
+
+class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Prediction from `coef_`, `intercept_` and `classes_`, with `input_scale` and `n_threads`."""
+
+    accepts_sparse = False  # scipy.sparse as X
+
+    classes_: _Array
+    coef_: _Array
+    intercept_: _Array
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = self.accepts_sparse
+        return tags
+
+    def _check_training_data(self, X: Any, y: Any) -> tuple[_Array, NDArray[np.int64], bool]:
+        """X as the core reads it, the index of each label, and whether a warm start goes on.
+
+        Sets `n_features_in_`, `feature_names_in_` and `classes_`.
+        """
+        goes_on = check_bool(getattr(self, "warm_start", False), "warm_start") and hasattr(
+            self, "coef_"
+        )
+        n_features_before = getattr(self, "n_features_in_", None)
+        X = check_X(self, X, reset=True, sparse=self.accepts_sparse)
+        labels = check_labels(self, X, y)
+        if goes_on:
+            if X.shape[1] != n_features_before:
+                raise ValueError(
+                    f"warm_start: X has {X.shape[1]} features, but the fitted weights are for "
+                    f"{n_features_before}"
+                )
+            return X, encode_known(labels, self.classes_), True
+        self.classes_, indices = encode(labels)
+        return X, indices, False
+
+    def decision_function(self, X: ArrayLike) -> _Array:
+        """Logits of each class.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Finite data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            Logits; for two classes, that of ``classes_[1]`` less that of ``classes_[0]``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        TypeError, ValueError
+            If `X` is of the wrong type or shape, or contains NaN or infinity.
+        """
+        logits = self._predict_with(_core.predict_logits, np.asarray, X)
+        return logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict(self, X: ArrayLike) -> _Array:
+        """Label of the most likely class; the first of equals.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Finite data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels, of the dtype of `classes_`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As for `decision_function`.
+        """
+        if self._is_binary():
+            return self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
+        return self.classes_[self._predict_with(_core.predict_class, _argmax, X, _INDEX)]
+
+    def predict_proba(self, X: ArrayLike) -> _Array:
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Finite data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; each row adds up to one.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As for `decision_function`.
+        """
+        if self._is_binary():
+            return softmax(self._two_logits(X), n_threads=self.n_threads)
+        return self._predict_with(_core.predict_probs, softmax, X)
+
+    def predict_log_proba(self, X: ArrayLike) -> _Array:
+        """Logarithms of the probabilities of the classes, exact where those round to zero.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Finite data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As for `decision_function`.
+        """
+        if self._is_binary():
+            return log_softmax(self._two_logits(X), n_threads=self.n_threads)
+        return self._predict_with(_core.predict_log_probs, log_softmax, X)
+
+    def _is_binary(self) -> bool:
+        _check_is_fitted(self)
+        return len(self.classes_) == 2
+
+    def _two_logits(self, X: ArrayLike) -> _Array:
+        positive = self.decision_function(X)
+        return np.stack([np.zeros_like(positive), positive], axis=1)
+
+    def _predict_with(
+        self,
+        kernel: Callable[..., bool],
+        finish: Callable[..., _Array],
+        X: ArrayLike,
+        labels: np.dtype[Any] | None = None,
+    ) -> _Array:
+        """Logits, probabilities or (with a dtype for them) class indices, by a kernel.
+
+        Of CSR the logits are made by SciPy, and `finish` does what the kernel would with them.
+        """
+        _check_is_fitted(self)
+        X = check_X(self, X, reset=False, sparse=self.accepts_sparse)
+        scale = check_number(self.input_scale, "input_scale", exclusive=True)
+        threads = threads_or_default(self.n_threads)
+        if self.accepts_sparse and issparse(X):
+            return finish(sparse_logits(X, self.coef_, self.intercept_, scale))
+        return dense_prediction(
+            kernel, X, self.coef_, self.intercept_, scale, threads, labels=labels
+        )
+
+
+def dense_prediction(
+    kernel: Callable[..., bool],
+    X: _Array,
+    coef: _Array,
+    intercept: _Array,
+    input_scale: float,
+    n_threads: int,
+    *,
+    labels: np.dtype[Any] | None = None,
+) -> _Array:
+    """What a kernel of prediction makes of the rows of `X`, in slices that Ctrl-C can end."""
+    W, b = coef, intercept
+    holds_X = X.dtype.itemsize <= W.dtype.itemsize
+    if not (holds_X and is_plain(W) and b.dtype is W.dtype and b.flags.c_contiguous):
+        dtype = np.result_type(W, floating_dtype(X.dtype))
+        W, b = np.require(W, dtype, ["C", "A"]), np.require(b, dtype, ["C", "A"])
+    out = np.empty(len(X) if labels else (len(X), len(W)), labels or W.dtype)
+    if is_short(len(X), W.size):
+        is_finite = kernel(X, W, b, input_scale, out, n_threads)
+    else:
+        is_finite = all(
+            kernel(X[rows], W, b, input_scale, out[rows], n_threads)
+            for rows in interruptible_slices(len(X), W.size)
+        )
+    if not is_finite:
+        raise ValueError(nonfinite_message(X) or _overflow(W.dtype))
+    return out
+
+
+def sparse_logits(X: Any, coef: _Array, intercept: _Array, input_scale: float) -> _Array:
+    """The logits of a CSR matrix, likewise."""
+    dtype = np.result_type(coef, floating_dtype(X.dtype))
+    Wt = np.require(coef.T * dtype.type(input_scale), dtype, ["C", "A"])
+    out: _Array = np.empty((X.shape[0], len(coef)), dtype)
+    for rows in interruptible_slices(X.shape[0], len(coef) * (X.nnz // X.shape[0] + 1)):
+        np.add(X[rows] @ Wt, intercept, out=out[rows])
+    if not np.isfinite(out).all():
+        raise ValueError(nonfinite_message(X) or _overflow(dtype))
+    return out
+
+
+def _overflow(dtype: np.dtype[Any]) -> str:
+    return (
+        f"the logits are not finite although X is: coef_ is not finite, or the products "
+        f"overflow {dtype}"
+    )
+
+
+def _argmax(logits: _Array) -> _Array:
+    chosen: _Array = np.argmax(logits, axis=1)
+    return chosen

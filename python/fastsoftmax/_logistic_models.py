@@ -1,0 +1,206 @@
+"""One call of the core for any number of logistic regressions on the same rows, and what it means.
+
+Models may differ in their penalty and in the fold of rows that they leave out; estimators and the
+checks of what users pass are elsewhere.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.exceptions import ConvergenceWarning
+
+from . import _core
+from ._logistic_data import TrainingData
+
+_Array = NDArray[Any]
+_Floats = NDArray[np.float64]
+_Ints = NDArray[np.int64]
+
+CERTIFIED, MAX_ITER, SEPARABLE, ROUNDED = range(4)  # the core's status
+
+# A gap like the rounding of the objective itself, a sum of thousands of float64: whoever asks for less
+# has what there is.
+_ROUNDING = 1e-12
+
+# The intercept of a class that has no row: a finite number for the exact minus infinity. The logits
+# of the others have a mean of zero for some class and row, so its probability is below 4e-44.
+_ABSENT = -100.0
+
+
+@dataclass
+class Models:
+    """M fitted models; R is one for two classes, else the number of classes."""
+
+    coef: _Floats  # (M, R, d)
+    intercept: _Floats  # (M, R)
+    objective: _Floats  # (M,), as the others
+    gap: _Floats
+    n_iter: _Ints
+    n_passes: _Floats
+    status: _Ints
+
+    @classmethod
+    def zeros(cls, n_models: int, n_rows: int, n_features: int) -> Models:
+        return cls(
+            coef=np.zeros((n_models, n_rows, n_features)),
+            intercept=np.zeros((n_models, n_rows)),
+            objective=np.zeros(n_models),
+            gap=np.zeros(n_models),
+            n_iter=np.zeros(n_models, np.int64),
+            n_passes=np.zeros(n_models),
+            status=np.zeros(n_models, np.int64),
+        )
+
+    def put(self, where: Any, other: Models) -> None:
+        """Write other models of the same shape over some of these."""
+        for name, values in vars(other).items():
+            getattr(self, name)[where] = values
+
+
+def fit_models(
+    data: TrainingData,
+    penalties: _Floats,
+    held_out: NDArray[np.int32] | None,
+    options: dict[str, Any],
+    start: Models | None = None,
+) -> Models:
+    """Minimize the objective of each model.
+
+    Parameters
+    ----------
+    data : TrainingData
+        What all models share.
+    penalties : ndarray of shape (M,), float64
+        1 / C of each.
+    held_out : ndarray of shape (M,), int32, or None
+        The fold that each leaves out; -1 for none.
+    options : dict
+        For the core: fit_intercept, input_scale, tol, max_iter, solver, seed, n_threads, callback.
+    start : Models, optional
+        Coefficients to go on from; else zero.
+
+    Returns
+    -------
+    Models
+    """
+    folds = np.full(len(penalties), -1, np.int32) if held_out is None else held_out
+    present_of = {fold: data.present(fold) for fold in np.unique(folds)}
+    # The intercept of a class without a row has its optimum at minus infinity.
+    lacking = [fold for fold, present in present_of.items() if not present.all()]
+    if not lacking or not options["fit_intercept"]:
+        return _call(data, penalties, folds, options, start)
+    models = Models.zeros(len(penalties), data.n_rows, data.X.shape[1])
+    for fold in lacking:
+        these = folds == fold
+        models.put(these, _fit_present(data, present_of[fold], fold, penalties[these], options))
+    complete = ~np.isin(folds, lacking)
+    if complete.any():
+        first = None if start is None else _some(start, complete)
+        models.put(complete, _call(data, penalties[complete], folds[complete], options, first))
+    return models
+
+
+def _call(
+    data: TrainingData,
+    penalties: _Floats,
+    folds: NDArray[np.int32],
+    options: dict[str, Any],
+    start: Models | None,
+) -> Models:
+    models = Models.zeros(len(penalties), data.n_rows, data.X.shape[1])
+    if start is not None:
+        models.coef[...], models.intercept[...] = start.coef, start.intercept
+    is_sparse = issparse(data.X)
+    found = _core.fit_logistic(
+        (data.X.data, data.X.indices, data.X.indptr) if is_sparse else data.X,
+        data.indices,
+        data.weights,
+        data.fold_of_row,
+        penalties,
+        None if data.fold_of_row is None else folds,
+        models.coef,
+        models.intercept,
+        n_classes=data.n_classes,
+        warm=start is not None,
+        **({"shape": data.X.shape} if is_sparse else {}),
+        **options,
+    )
+    for name in ("objective", "gap", "n_iter", "n_passes", "status"):
+        getattr(models, name)[...] = found[name]
+    if data.n_classes > 2:
+        # Softmax does not see a number added to all classes: take the one that makes their mean zero.
+        models.intercept -= models.intercept.mean(axis=1, keepdims=True)
+        free = penalties == 0
+        models.coef[free] -= models.coef[free].mean(axis=1, keepdims=True)
+    return models
+
+
+def _fit_present(
+    data: TrainingData,
+    present: NDArray[np.bool_],
+    fold: int,
+    penalties: _Floats,
+    options: dict[str, Any],
+) -> Models:
+    """Fit the classes that have rows, and give the others an intercept that rules them out."""
+    models = Models.zeros(len(penalties), data.n_rows, data.X.shape[1])
+    if not present.any():
+        raise ValueError("the samples to fit to have no weight")
+    rest = data.only(present, fold)
+    if rest.n_classes == 1:
+        models.n_iter[:] = 1
+        if data.n_classes == 2:
+            models.intercept[:] = -_ABSENT if present[1] else _ABSENT
+        else:
+            models.intercept[:, ~present] = _ABSENT
+        return models
+    # Two rows of weights, each other's negatives, of half the length have half the penalty.
+    pair = rest.n_classes == 2
+    fitted = _call(rest, penalties / (2 if pair else 1), np.full(len(penalties), -1), options, None)
+    W, b = fitted.coef, fitted.intercept
+    if pair:
+        W, b = np.concatenate([-W, W], axis=1) / 2, np.concatenate([-b, b], axis=1) / 2
+    models.put(slice(None), replace(fitted, coef=models.coef, intercept=models.intercept))
+    models.coef[:, present], models.intercept[:, present] = W, b
+    models.intercept[:, ~present] = _ABSENT
+    return models
+
+
+def _some(models: Models, which: NDArray[np.bool_]) -> Models:
+    return Models(**{name: values[which] for name, values in vars(models).items()})
+
+
+def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int = 3) -> None:
+    """Warn of models that are not proven to be as close to the optimum as `tol` asks."""
+
+    def warn(which: NDArray[np.bool_], text: str) -> None:
+        if not which.any():
+            return
+        of_several = f"{which.sum()} of {len(which)} models: " if len(which) > 1 else ""
+        gaps = models.gap[which]
+        gap = f"{np.nanmax(gaps):.2g}" if np.isfinite(gaps).any() else "unknown"
+        message = of_several + text.format(gap=gap)
+        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)
+
+    missed = ~(models.gap <= max(tol, _ROUNDING))
+    warn(
+        (models.status == MAX_ITER) & missed,
+        f"max_iter={max_iter} ended the fit at a relative gap of {{gap}}, before it fell to "
+        f"tol={tol:g}; raise max_iter, or tol to a gap that is good enough",
+    )
+    warn(
+        models.status == SEPARABLE,
+        "the classes are separable and there is no penalty (C=inf): the optimum has no finite "
+        "weights, and the fit ended with weights that separate them; choose a finite C",
+    )
+    warn(  # not those who asked for it, with a tolerance of zero
+        (models.status == ROUNDED) & missed & (tol > 0),
+        f"rounding ended the fit at a relative gap of {{gap}}, before it fell to tol={tol:g}; "
+        f"a wider dtype of X or a larger tol helps",
+    )

@@ -1,0 +1,306 @@
+"""LogisticRegression finds the optimum that scikit-learn's finds, and proves it."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse
+from numpy.testing import assert_allclose, assert_array_equal
+from reference import blobs, logistic_objective
+from scipy.special import softmax
+from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression as Reference
+
+from fastsoftmax import LogisticRegression
+
+# n, d, classes, C, what else the estimators get, and whether samples have weights.
+PROBLEMS = {
+    "two classes": (200, 8, 2, 1.0, {}, False),
+    "two classes, weights": (300, 20, 2, 0.01, {}, True),
+    "three classes": (150, 5, 3, 10.0, {}, False),
+    "no intercept": (200, 7, 3, 1.0, {"fit_intercept": False}, True),
+    "ten classes": (500, 30, 10, 0.1, {}, True),
+    "class weights": (400, 12, 4, 1.0, {"class_weight": {0: 3.0, 2: 0.2}}, True),
+    "fewer samples than features": (60, 90, 3, 0.5, {"class_weight": "balanced"}, False),
+    "a hundred classes": (1500, 24, 100, 1.0, {}, True),
+}
+
+
+def problem(name):
+    n, d, n_classes, C, parameters, has_weights = PROBLEMS[name]
+    X, y = blobs(n, d, n_classes)
+    rng = np.random.default_rng(1)
+    X = X * rng.uniform(0.3, 3, size=d) + rng.normal(size=d)
+    weights = rng.uniform(0.2, 3, size=n) if has_weights else None
+    return X, y, weights, {"C": C, **parameters}
+
+
+def fit_reference(X, y, weights, parameters):
+    """scikit-learn's Newton method, until it can go no further."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its line search may end at rounding, which is the aim
+        reference = Reference(solver="newton-cg", tol=1e-10, max_iter=10_000, **parameters)
+        return reference.fit(X, y, weights)
+
+
+def effective_weights(clf, y, weights):
+    weights = np.ones(len(y)) if weights is None else weights
+    if clf.class_weight == "balanced":
+        totals = np.bincount(y, weights)
+        return weights * (totals.sum() / len(totals) / totals)[y]
+    return weights * np.array([(clf.class_weight or {}).get(label, 1.0) for label in y])
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton-cg"])
+def test_coefficients(name, solver):
+    X, y, weights, parameters = problem(name)
+    clf = LogisticRegression(tol=0, solver=solver, **parameters).fit(X, y, weights)
+    reference = fit_reference(X, y, weights, parameters)
+    size = np.abs(reference.coef_).max()
+    assert clf.coef_.shape == reference.coef_.shape
+    assert_allclose(clf.coef_, reference.coef_, rtol=0, atol=1e-6 * size)
+    expected = reference.intercept_ - (reference.intercept_.mean() if len(clf.classes_) > 2 else 0)
+    assert_allclose(clf.intercept_, expected, rtol=0, atol=1e-6 * max(size, 1))
+    ours, theirs = (
+        logistic_objective(X, y, e.coef_, e.intercept_, clf.C, effective_weights(clf, y, weights))
+        for e in (clf, reference)
+    )
+    assert ours <= theirs * (1 + 1e-9)
+    assert_allclose(clf.objective_, ours, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("tol", [1e-1, 1e-2, 1e-4, 1e-7])
+def test_the_gap_is_what_it_says(name, tol):
+    X, y, weights, parameters = problem(name)
+    clf = LogisticRegression(tol=tol, **parameters).fit(X, y, weights)
+    minimum = LogisticRegression(tol=0, **parameters).fit(X, y, weights).objective_
+    assert 0 <= clf.gap_ <= tol
+    # Rounding of the two objectives, sums of 1500 terms: 1e-12 of them leaves a margin.
+    assert -1e-12 <= clf.objective_ / minimum - 1 <= clf.gap_ + 1e-12
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 40])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_narrow_dtypes(dtype, n_classes):
+    X, y = blobs(600, 20, n_classes, dtype)
+    scale = 1 / 255 if dtype == np.uint8 else 1.0
+    clf = LogisticRegression(tol=1e-6, input_scale=scale).fit(X, y)
+    wide = LogisticRegression(tol=0).fit(X * np.float64(scale), y)
+    assert clf.coef_.dtype == clf.intercept_.dtype == np.float32
+    assert wide.coef_.dtype == np.float64
+    assert clf.gap_ <= 1e-6
+    objective = logistic_objective(X * np.float64(scale), y, clf.coef_, clf.intercept_, 1.0)
+    # Logits of float32 are off by some 1e-6, and so is the loss of each sample.
+    assert -1e-9 <= objective / wide.objective_ - 1 <= 2e-6
+    assert_allclose(clf.objective_, objective, rtol=1e-5)
+    assert_allclose(clf.predict_proba(X), wide.predict_proba(X * np.float64(scale)), atol=2e-3)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 12])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_csr_equals_dense(dtype, index, n_classes):
+    X, y = blobs(300, 40, n_classes, dtype)
+    X = (X * (np.random.default_rng(2).random(X.shape) < 0.2)).astype(dtype)
+    X[7] = 0
+    csr = scipy.sparse.csr_array(X)
+    csr.indices, csr.indptr = csr.indices.astype(index), csr.indptr.astype(index)
+    before = csr.copy()
+    clf = LogisticRegression(tol=1e-8, input_scale=0.5).fit(csr, y)
+    dense = LogisticRegression(tol=1e-8, input_scale=0.5).fit(X, y)
+    assert clf.coef_.dtype == dtype
+    assert_allclose(clf.objective_, dense.objective_, rtol=2e-7)
+    assert_allclose(clf.coef_, dense.coef_, atol=2e-3 if dtype == np.float32 else 1e-3)
+    for method in ("decision_function", "predict_proba", "predict_log_proba"):
+        expected = getattr(clf, method)(X)
+        atol = 1e-5 if dtype == np.float32 else 1e-12
+        assert_allclose(getattr(clf, method)(csr), expected, rtol=0, atol=atol)
+        assert getattr(clf, method)(csr).dtype == dtype
+    assert_array_equal(clf.predict(csr), clf.predict(X))
+    for part in ("data", "indices", "indptr"):
+        assert_array_equal(getattr(csr, part), getattr(before, part), strict=True)
+
+
+@pytest.mark.parametrize("form", ["csc", "coo", "lil", "matrix", "integers", "unsorted"])
+def test_other_sparse_forms(form):
+    X, y = blobs(80, 10, 3, np.uint8)
+    X = (X > 120).astype(np.float64) * (np.arange(10) % 3)
+    expected = LogisticRegression(tol=1e-10).fit(scipy.sparse.csr_array(X), y)
+    csr = scipy.sparse.csr_array(X)
+    given = {
+        "csc": csr.tocsc(),
+        "coo": csr.tocoo(),
+        "lil": csr.tolil(),
+        "matrix": scipy.sparse.csr_matrix(X),
+        "integers": csr.astype(np.int64),
+        "unsorted": scipy.sparse.csr_array(
+            (np.repeat(csr.data, 2) / 2, np.repeat(csr.indices, 2), 2 * csr.indptr), shape=X.shape
+        ),
+    }[form]
+    clf = LogisticRegression(tol=1e-10).fit(given, y)
+    assert_allclose(clf.coef_, expected.coef_, atol=1e-6)
+    assert_array_equal(clf.predict(given), clf.predict(X))
+
+
+def test_uint8_csr_is_float32():
+    X, y = blobs(50, 6, 3, np.uint8)
+    csr = scipy.sparse.csr_array(X * (X > 100))
+    assert LogisticRegression(input_scale=1 / 255).fit(csr, y).coef_.dtype == np.float32
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_a_weight_is_a_repetition(n_classes):
+    X, y = blobs(120, 6, n_classes)
+    times = np.random.default_rng(0).integers(0, 4, size=120)
+    weighted = LogisticRegression(tol=0).fit(X, y, times)
+    repeated = LogisticRegression(tol=0).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    assert_allclose(weighted.coef_, repeated.coef_, atol=1e-7)
+    assert_allclose(weighted.objective_, repeated.objective_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_tol_means_the_same_for_any_scale(scale):
+    X, y = blobs(300, 10, 3)
+    plain = LogisticRegression(tol=1e-5).fit(X, y)
+    # Weights times a, C over a: the same problem, its objective times a.
+    weighted = LogisticRegression(tol=1e-5, C=1 / scale).fit(X, y, np.full(300, scale))
+    assert weighted.gap_ <= 1e-5
+    assert_allclose(weighted.objective_, scale * plain.objective_, rtol=2e-5)
+    # Inputs times a, coefficients over a.
+    scaled = LogisticRegression(tol=1e-5, C=1 / scale**2).fit(X * scale, y)
+    assert scaled.gap_ <= 1e-5
+    assert_allclose(scaled.objective_, plain.objective_, rtol=2e-5)
+
+
+def test_columns_of_very_different_scales():
+    X, y = make_classification(400, 8, n_informative=6, n_classes=3, random_state=0)
+    factors = np.array([1e6, 1e-6, 1, 1e3, 1e-3, 255, 1, 1e4])
+    clf = LogisticRegression(C=1e2, tol=1e-6, max_iter=300).fit(X * factors, y)
+    assert clf.gap_ <= 1e-6
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_warm_start(n_classes):
+    X, y = blobs(300, 10, n_classes)
+    cold = LogisticRegression(tol=1e-8, C=1.1).fit(X, y)
+    clf = LogisticRegression(tol=1e-8, warm_start=True).fit(X, y).set_params(C=1.1)
+    clf.fit(X, y)
+    assert_allclose(clf.coef_, cold.coef_, atol=1e-3)
+    assert clf.n_iter_[0] <= cold.n_iter_[0]
+    again = clf.coef_.copy()
+    assert clf.fit(X, y).n_iter_[0] <= 2
+    assert_allclose(clf.coef_, again, atol=1e-3)
+
+
+def test_warm_start_from_float32_goes_on_in_float64():
+    X, y = blobs(200, 5, 3, np.float32)
+    clf = LogisticRegression(tol=1e-5, warm_start=True).fit(X, y)
+    clf.fit(X.astype(np.float64), y)
+    assert clf.coef_.dtype == np.float64
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_without_a_penalty(n_classes):
+    X, y = blobs(400, 4, n_classes)
+    X = X * 0.4  # so that the classes overlap
+    reference = fit_reference(X, y, None, {"C": np.inf})
+    for parameters in ({"C": np.inf}, {"penalty": None}):
+        clf = LogisticRegression(tol=1e-12, **parameters).fit(X, y)
+        expected = reference.coef_ - (reference.coef_.mean(axis=0) if n_classes > 2 else 0)
+        assert_allclose(clf.coef_, expected, atol=1e-5)
+        assert_allclose(clf.predict_proba(X), reference.predict_proba(X), atol=1e-6)
+
+
+def test_balanced_is_a_weight():
+    X, y = blobs(300, 6, 3)
+    y = np.where(y == 2, y, np.where(np.arange(300) % 4 == 0, y, 0))
+    weights = np.random.default_rng(0).uniform(0, 2, size=300)
+    clf = LogisticRegression(class_weight="balanced", tol=1e-10).fit(X, y, weights)
+    totals = np.bincount(y, weights)
+    by_hand = LogisticRegression(tol=1e-10).fit(X, y, weights * (totals.sum() / 3 / totals)[y])
+    assert_allclose(clf.coef_, by_hand.coef_, atol=1e-5)
+
+
+def test_class_weight_of_text_labels():
+    X, y = blobs(100, 4, 2)
+    labels = np.array(["no", "yes"])[y]
+    clf = LogisticRegression(class_weight={"yes": 5}, tol=1e-9).fit(X, labels)
+    by_hand = LogisticRegression(tol=1e-9).fit(X, labels, np.where(y, 5.0, 1.0))
+    assert_allclose(clf.coef_, by_hand.coef_, atol=1e-4)
+
+
+def test_attributes():
+    X, y = blobs(300, 10, 3)
+    clf = LogisticRegression().fit(X, y)
+    assert clf.n_iter_.shape == (1,)
+    assert clf.n_iter_[0] >= 1
+    assert clf.n_passes_ >= 1
+    assert clf.n_features_in_ == 10
+    assert isinstance(clf.gap_, float)
+    assert isinstance(clf.objective_, float)
+    assert_allclose(clf.intercept_.mean(), 0, atol=1e-12)
+    logits = X @ clf.coef_.T + clf.intercept_
+    assert_allclose(clf.decision_function(X), logits, atol=1e-10)
+    assert_allclose(clf.predict_proba(X), softmax(logits, axis=1), atol=1e-10)
+
+
+def test_no_intercept_is_zero():
+    X, y = blobs(100, 4, 3)
+    assert_array_equal(LogisticRegression(fit_intercept=False).fit(X, y).intercept_, np.zeros(3))
+
+
+def test_max_iter_is_said_with_the_gap_reached():
+    X, y = blobs(2000, 30, 5)
+    clf = LogisticRegression(max_iter=1, tol=1e-12, C=100)
+    with pytest.warns(ConvergenceWarning, match=r"max_iter=1 ended the fit at a relative gap of"):
+        clf.fit(X, y)
+    assert clf.gap_ > 1e-12
+    assert clf.n_iter_[0] == 1
+    message = str(warnings_of(lambda: clf.fit(X, y))[0])
+    assert f"{clf.gap_:.2g}" in message
+
+
+def warnings_of(call):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        call()
+    return [entry.message for entry in found]
+
+
+def test_the_warning_points_at_the_caller():
+    X, y = blobs(2000, 30, 5)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        LogisticRegression(max_iter=1, tol=1e-12, C=100).fit(X, y)
+    assert found[0].filename == __file__
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_separable_classes_without_a_penalty(n_classes):
+    y = np.arange(60) % n_classes
+    X = 5.0 * np.eye(n_classes)[y] + np.random.default_rng(0).uniform(size=(60, n_classes))
+    clf = LogisticRegression(C=np.inf)
+    with pytest.warns(ConvergenceWarning, match="separable.*choose a finite C"):
+        clf.fit(X, y)
+    assert np.isfinite(clf.coef_).all()
+    assert np.isfinite(clf.intercept_).all()
+    assert clf.score(X, y) == 1
+
+
+def test_verbose_prints_a_line_for_each_iteration(capsys):
+    X, y = blobs(300, 10, 3)
+    LogisticRegression(verbose=1).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(line.startswith("iteration ") for line in lines)
+    assert "relative gap" in lines[-1]
+
+
+def test_random_state():
+    X, y = blobs(5000, 20, 4, np.float32)
+    fits = [LogisticRegression(random_state=seed).fit(X, y) for seed in (None, None, 3, 3)]
+    assert_array_equal(fits[0].coef_, fits[1].coef_)
+    assert_array_equal(fits[2].coef_, fits[3].coef_)

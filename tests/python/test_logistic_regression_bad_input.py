@@ -1,0 +1,361 @@
+"""Bad and odd input of LogisticRegression: an error that names it, or a finite and certified optimum."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from numpy.testing import assert_allclose, assert_array_equal
+from reference import assert_unchanged, blobs, logistic_objective, snapshot
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from fastsoftmax import LogisticRegression, LogisticRegressionCV, logistic_regression_path
+
+X, Y = blobs(40, 3, 3)
+CSR = scipy.sparse.csr_array(np.where(X > 0, X, 0))
+METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+
+
+def make(state, **parameters):
+    clf = LogisticRegression(random_state=0)
+    if state != "unfitted":
+        clf.fit(X, Y)
+    return clf.set_params(**{"warm_start": state == "warm start"} | parameters)
+
+
+def refuses(clf, method, error, message, *arguments):
+    """Call a method that must raise and must leave no trace."""
+    before = snapshot(clf)
+    with pytest.raises(error, match=message):
+        getattr(clf, method)(*arguments)
+    assert_unchanged(clf, before)
+
+
+def with_value(value, row=7, column=1, dtype=np.float64):
+    bad = X.astype(dtype)
+    bad[row, column] = value
+    return bad
+
+
+def broken_csr(**parts):
+    bad = CSR.copy()
+    for name, (position, value) in parts.items():
+        getattr(bad, name)[position] = value
+    return bad
+
+
+ROW = np.searchsorted(CSR.indptr, 9, side="right") - 1
+BAD_X = {
+    "NaN": (with_value(np.nan), ValueError, "X contains NaN at row 7, column 1"),
+    "infinity": (with_value(-np.inf), ValueError, "X contains infinity at row 7, column 1"),
+    "NaN in float32": (with_value(np.nan, dtype="f4"), ValueError, "NaN at row 7, column 1"),
+    "NaN in CSR": (
+        broken_csr(data=(9, np.nan)),
+        ValueError,
+        f"X contains NaN at row {ROW}, column {CSR.indices[9]}",
+    ),
+    "column of CSR out of range": (broken_csr(indices=(9, 3)), ValueError, "ind"),
+    "negative column of CSR": (broken_csr(indices=(9, -1)), ValueError, "ind"),
+    "rows of CSR out of order": (broken_csr(indptr=(5, 10**6)), ValueError, "ind"),
+    "complex CSR": (CSR.astype(complex), ValueError, "(?i)complex"),
+    "1-D": (X[:, 0], ValueError, "Expected 2D array, got 1D array"),
+    "no rows": (X[:0], ValueError, r"0 sample\(s\).*minimum of 1"),
+    "no columns": (X[:, :0], ValueError, r"0 feature\(s\).*minimum of 1"),
+    "complex": (X + 0j, ValueError, "Complex data not supported"),
+    "text in a frame": (pd.DataFrame(X).assign(color="red"), ValueError, "the text 'red'"),
+    "masked": (np.ma.masked_array(X, np.zeros_like(X, bool)), TypeError, "masked array"),
+}
+
+
+@pytest.mark.parametrize("state", ["unfitted", "fitted", "warm start"])
+@pytest.mark.parametrize("case", BAD_X)
+def test_bad_X_in_fit(state, case):
+    bad, error, message = BAD_X[case]
+    refuses(make(state), "fit", error, message, bad, Y)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("case", BAD_X)
+def test_bad_X_in_prediction(method, case):
+    bad, error, message = BAD_X[case]
+    refuses(make("fitted"), method, error, message, bad)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_prediction_before_fit(method):
+    refuses(make("unfitted"), method, NotFittedError, "not fitted yet", X)
+
+
+@pytest.mark.parametrize("case", BAD_X)
+def test_bad_X_in_the_others(case):
+    bad, error, message = BAD_X[case]
+    refuses(LogisticRegressionCV(Cs=2, cv=2), "fit", error, message, bad, Y)
+    with pytest.raises(error, match=message):
+        logistic_regression_path(bad, Y)
+
+
+BAD_Y = {
+    "one class": (np.zeros(40), "y has one class only, 0.0"),
+    "too few": (Y[:-1], "inconsistent numbers of samples"),
+    "fractions": (Y + 0.5, "Unknown label type"),
+    "NaN": (np.where(Y == 1, np.nan, Y), "y contains NaN at position"),
+    "none": (None, "requires y to be passed"),
+}
+
+
+@pytest.mark.parametrize("state", ["unfitted", "fitted"])
+@pytest.mark.parametrize("case", BAD_Y)
+def test_bad_y(state, case):
+    bad, message = BAD_Y[case]
+    refuses(make(state), "fit", ValueError, message, X, bad)
+
+
+def test_bad_warm_starts():
+    refuses(make("warm start"), "fit", ValueError, "labels that are not among.*: 3", X, Y + 1)
+    message = "warm_start: X has 2 features, but the fitted weights are for 3"
+    refuses(make("warm start"), "fit", ValueError, message, X[:, :2], Y)
+
+
+BAD_WEIGHTS = {
+    "negative": (np.where(np.arange(40) == 5, -1.0, 1.0), ValueError, r"\[5\] is -1.0.*negative"),
+    "NaN": (np.where(np.arange(40) == 5, np.nan, 1.0), ValueError, r"\[5\] is nan.*not finite"),
+    "all zero": (np.zeros(40), ValueError, "zero for every sample"),
+    "too many": (np.ones(41), ValueError, r"sample_weight.shape == \(41,\)"),
+    "text": (["1"] * 40, TypeError, "sample_weight must be of real numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_WEIGHTS)
+def test_bad_sample_weight(case):
+    weights, error, message = BAD_WEIGHTS[case]
+    refuses(make("fitted"), "fit", error, message, X, Y, weights)
+    with pytest.raises(error, match=message):
+        logistic_regression_path(X, Y, sample_weight=weights)
+
+
+BAD_PARAMETERS = [
+    ("C", 0, ValueError, "C must be > 0"),
+    ("C", -1.0, ValueError, "C must be > 0"),
+    ("C", np.nan, ValueError, "C must be > 0"),
+    ("C", "1", TypeError, "C must be a number"),
+    ("tol", -1e-4, ValueError, "tol must be >= 0"),
+    ("tol", np.inf, ValueError, "tol must be >= 0 and finite"),
+    ("max_iter", 0, ValueError, "max_iter must be >= 1"),
+    ("max_iter", 1.5, TypeError, "max_iter must be an integer"),
+    ("fit_intercept", 1, TypeError, "fit_intercept must be a bool"),
+    ("l1_ratio", 0.5, ValueError, "l1_ratio=0.5 is not supported.*solver='saga'"),
+    ("l1_ratio", 1, ValueError, "l1_ratio=1 is not supported"),
+    ("penalty", "l1", ValueError, "penalty='l1' is not supported.*solver='saga'"),
+    ("penalty", "elasticnet", ValueError, "penalty='elasticnet' is not supported"),
+    ("solver", "liblinear", ValueError, "solver='liblinear' is not supported; solver='auto'"),
+    ("solver", "saga", ValueError, "solver='saga' is not supported; solver='auto'"),
+    ("solver", None, ValueError, "solver=None is not supported"),
+    ("class_weight", "even", ValueError, "class_weight must be a dict, 'balanced' or None"),
+    ("class_weight", {7: 1}, ValueError, r"class_weight has a weight for 7.*\[0, 1, 2\]"),
+    ("class_weight", {1: -1}, ValueError, r"class_weight\[1\] must be >= 0"),
+    ("class_weight", {0: 0, 1: 0, 2: 0}, ValueError, "zero for every sample"),
+    ("class_weight", dict.fromkeys(range(3), 1e308), ValueError, "its sum is not finite"),
+    ("input_scale", 0, ValueError, "input_scale must be > 0"),
+    ("input_scale", np.inf, ValueError, "input_scale must be > 0 and finite"),
+    ("n_threads", 0, ValueError, "n_threads must be at least 1"),
+    ("n_threads", 1.0, TypeError, "n_threads must be an integer or None"),
+    ("verbose", "yes", TypeError, "verbose must be an integer"),
+    ("warm_start", "yes", TypeError, "warm_start must be a bool"),
+    ("random_state", "seed", ValueError, "seed"),
+]
+
+
+@pytest.mark.parametrize("state", ["unfitted", "fitted"])
+@pytest.mark.parametrize(("name", "value", "error", "message"), BAD_PARAMETERS)
+def test_bad_parameters(state, name, value, error, message):
+    refuses(make(state, **{name: value}), "fit", error, message, X, Y)
+
+
+def test_input_scale_out_of_the_range_of_float32():
+    clf = make("unfitted", input_scale=1e-300)
+    refuses(clf, "fit", ValueError, "out of the range of float32", X.astype(np.float32), Y)
+
+
+BAD_CV = [
+    ("Cs", 0, ValueError, "Cs must be >= 1"),
+    ("Cs", [], ValueError, "Cs must be a number of values or a list"),
+    ("Cs", [1.0, -1.0], ValueError, r"Cs\[1\] must be > 0"),
+    ("Cs", [[1.0]], ValueError, "Cs must be a number of values or a list"),
+    ("Cs", "all", TypeError, "Cs must be an integer"),
+    ("l1_ratios", (0, 0.5), ValueError, "l1_ratios=0.5 is not supported"),
+    ("penalty", None, ValueError, r"use LogisticRegression\(C=np.inf\)"),
+    ("use_legacy_attributes", True, ValueError, "C_ is a float"),
+    ("refit", "no", TypeError, "refit must be a bool"),
+    ("scoring", "best", ValueError, "scoring"),
+    ("cv", 1, ValueError, "n_splits=1"),
+    ("cv", 50, ValueError, "n_splits=50 .*greater"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "error", "message"), BAD_CV)
+def test_bad_parameters_of_cv(name, value, error, message):
+    refuses(LogisticRegressionCV(**{name: value}), "fit", error, message, X, Y)
+
+
+BAD_FOLDS = {
+    "too few": (np.zeros(39, int), "folds must be 40 integers"),
+    "floats": (np.zeros(40), "folds must be 40 integers.*float64"),
+    "below -1": (np.arange(40) % 3 - 2, "numbers from 0 to n_folds - 1, or -1"),
+    "a gap": (np.arange(40) % 2 * 2, "fold 1 has no sample"),
+    "none": (np.full(40, -1), "fold 0 has no sample"),
+    "all in one": (np.zeros(40, int), "all samples are in one fold"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FOLDS)
+def test_bad_folds(case):
+    folds, message = BAD_FOLDS[case]
+    with pytest.raises(ValueError, match=message):
+        logistic_regression_path(X, Y, folds=folds)
+
+
+def certified(X, y, sample_weight=None, **parameters):
+    """Fit, and check that the optimum is finite, proven, and no worse than zero weights."""
+    clf = LogisticRegression(**{"tol": 1e-6} | parameters).fit(X, y, sample_weight)
+    assert np.isfinite(clf.coef_).all()
+    assert np.isfinite(clf.intercept_).all()
+    assert 0 <= clf.gap_ <= clf.tol
+    n_rows = 1 if len(clf.classes_) == 2 else len(clf.classes_)
+    dense = np.asarray(X.todense() if scipy.sparse.issparse(X) else X, np.float64)
+    labels = np.searchsorted(clf.classes_, y)
+    scale = clf.input_scale
+    at_zero = logistic_objective(
+        dense, labels, np.zeros((n_rows, dense.shape[1])), np.zeros(n_rows), clf.C, sample_weight
+    )
+    assert clf.objective_ <= at_zero * (1 + 1e-12)
+    objective = logistic_objective(
+        dense * scale, labels, clf.coef_, clf.intercept_, clf.C, sample_weight
+    )
+    assert_allclose(objective, clf.objective_, rtol=1e-5)
+    return clf
+
+
+def odd_columns(kind):
+    X, y = blobs(60, 5, 3)
+    if kind == "constant":
+        X[:, 2] = 3
+    elif kind == "zero":
+        X[:, 2] = 0
+    elif kind == "duplicate":
+        X[:, 3] = X[:, 2]
+    elif kind == "all zero":
+        X[:] = 0
+    elif kind == "duplicate rows":
+        X[:] = X[:3][y]
+    return X, y
+
+
+@pytest.mark.parametrize("C", [1e-3, 1e3])
+@pytest.mark.parametrize(
+    "kind", ["constant", "zero", "duplicate", "all zero", "duplicate rows", "plain"]
+)
+def test_odd_columns(kind, C):
+    X, y = odd_columns(kind)
+    clf = certified(X, y, C=C)
+    if kind in ("zero", "all zero"):
+        assert_allclose(clf.coef_[:, 2], 0, atol=1e-12)
+    if kind == "duplicate":
+        assert_allclose(clf.coef_[:, 2], clf.coef_[:, 3], atol=1e-2 * np.abs(clf.coef_).max())
+
+
+@pytest.mark.parametrize("kind", ["constant", "zero", "duplicate", "all zero"])
+def test_odd_columns_without_a_penalty(kind):
+    X, y = odd_columns(kind)
+    clf = LogisticRegression(C=np.inf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # whether it is separable is chance
+        clf.fit(X, y)
+    assert np.isfinite(clf.coef_).all()
+    assert clf.score(X, y) >= 0.3
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_fewer_samples_than_features(n):
+    certified(*blobs(n, 40, 2))
+    if n > 2:
+        certified(*blobs(n, 40, 3))
+
+
+@pytest.mark.parametrize("n_classes", [3, 50])
+def test_one_sample_for_each_class(n_classes):
+    X = np.random.default_rng(0).normal(size=(n_classes, 4))
+    certified(X, np.arange(n_classes))
+
+
+def test_one_feature():
+    certified(*blobs(50, 1, 3))
+    certified(scipy.sparse.csr_array(blobs(50, 1, 3)[0]), blobs(50, 1, 3)[1])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_huge_and_tiny_inputs(scale, dtype):
+    X, y = blobs(60, 5, 3)
+    if dtype == np.float32:
+        scale = scale**0.5  # whose square float32 still holds
+    certified((X * scale).astype(dtype), y, tol=1e-4)
+
+
+@pytest.mark.parametrize("C", [1e-300, 1e-12, 1e12])
+def test_tiny_and_huge_C(C):
+    X, y = blobs(100, 3, 3)
+    clf = certified(X * 0.3, y, C=C)
+    if C < 1e-6:
+        assert np.abs(clf.coef_).max() < 1e-9
+        assert_allclose(clf.predict_proba(X)[0], np.bincount(y) / 100, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_a_class_without_weight(n_classes):
+    X, y = blobs(80, 4, n_classes)
+    weights = np.where(y == 1, 0.0, 1.5)
+    clf = certified(X, y, weights, tol=1e-9)
+    assert not (clf.predict(X) == 1).any()
+    assert clf.predict_proba(X)[:, 1].max() < 1e-30
+    rest = LogisticRegression(tol=1e-9)
+    if n_classes > 2:
+        rest.fit(X[y != 1], y[y != 1], weights[y != 1])
+        expected = rest.predict_proba(X)
+        others = np.delete(clf.predict_proba(X), 1, axis=1)
+        if n_classes == 4:  # of two classes the penalty counts one row instead of two
+            assert_allclose(others, expected, atol=1e-3)
+    assert clf.classes_.tolist() == list(range(n_classes))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_only_one_class_with_weight(n_classes):
+    X, y = blobs(30, 3, n_classes)
+    clf = LogisticRegression().fit(X, y, np.where(y == 1, 2.0, 0.0))
+    assert_array_equal(clf.predict(X), np.ones(30))
+    assert clf.objective_ == 0
+    assert np.isfinite(clf.intercept_).all()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_class_without_weight_and_without_intercept(n_classes):
+    X, y = blobs(80, 4, n_classes)
+    certified(X, y, np.where(y == 1, 0.0, 1.0), fit_intercept=False, tol=1e-5)
+
+
+def test_a_row_without_weight_is_as_if_it_were_not_there():
+    X, y = blobs(100, 4, 3)
+    weights = np.ones(100)
+    weights[::7] = 0
+    clf = LogisticRegression(tol=1e-11).fit(X, y, weights)
+    rest = LogisticRegression(tol=1e-11).fit(X[weights > 0], y[weights > 0])
+    assert_allclose(clf.coef_, rest.coef_, atol=1e-5)
+
+
+def test_interrupted_by_its_own_report(monkeypatch):
+    clf = LogisticRegression(verbose=1).fit(X, Y)
+    before = snapshot(clf)
+    monkeypatch.setattr("builtins.print", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        clf.fit(X + 1, Y)
+    assert_unchanged(clf, before)
