@@ -1,0 +1,185 @@
+// A made-up logistic regression for tests, dense or sparse, and the specification of its objective.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "data.h"
+#include "fastsoftmax/logistic.h"
+
+namespace test {
+
+template <class In>
+constexpr fastsoftmax::Storage storage_of() {
+  return sizeof(In) == 1   ? fastsoftmax::Storage::kUInt8
+         : sizeof(In) == 4 ? fastsoftmax::Storage::kFloat32
+                           : fastsoftmax::Storage::kFloat64;
+}
+
+struct Objective {
+  long double loss;
+  std::vector<long double> gradient;  // W, then b
+};
+
+template <class In>
+struct LogisticCase {
+  std::ptrdiff_t n, d, K, R;
+  std::vector<In> X;
+  std::vector<std::int64_t> labels;
+  std::vector<double> weights;            // empty: none
+  std::vector<std::int32_t> fold_of_row;  // empty: none
+  double input_scale = sizeof(In) == 1 ? 1 / 255.0 : 1.0;
+  bool fit_intercept = true;
+
+  // Labels follow the first features, a fifth of them by chance; every class has a row, if there
+  // are enough: without one its intercept has no optimum.
+  LogisticCase(std::ptrdiff_t n_rows, std::ptrdiff_t n_features, std::ptrdiff_t n_classes)
+      : n(n_rows), d(n_features), K(n_classes), R(K == 2 ? 1 : K) {
+    X = uniform<In>(n * d, 1);
+    labels = test::labels(n, K, 2);
+    Random random(3);
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+      if (i < K) {
+        labels[at(i)] = i;
+        continue;
+      }
+      if (random.uniform(0, 1) < 0.2) continue;
+      std::ptrdiff_t best = 0;
+      for (std::ptrdiff_t f = 0; f < std::min(d, K); ++f) {
+        if (X[at(i * d + f)] > X[at(i * d + best)]) best = f;
+      }
+      labels[at(i)] = best;
+    }
+  }
+  static std::size_t at(std::ptrdiff_t i) { return static_cast<std::size_t>(i); }
+
+  void use_weights() { weights = uniform<double>(n, 5, 0, 2); }
+  void use_zeros() {
+    Random random(8);
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+      for (std::ptrdiff_t f = 0; f < d; f += 16) {
+        if (random.uniform(0, 1) < 0.3) continue;
+        std::fill_n(X.begin() + i * d + f, std::min<std::ptrdiff_t>(16, d - f), In(0));
+      }
+    }
+  }
+
+  fastsoftmax::InputView view() const { return {storage_of<In>(), X.data(), n, d, d}; }
+  fastsoftmax::LogisticProblem problem(const fastsoftmax::InputView& X_view) const {
+    fastsoftmax::LogisticProblem p;
+    p.dense = &X_view;
+    p.labels = labels.data();
+    p.sample_weight = weights.empty() ? nullptr : weights.data();
+    p.fold_of_row = fold_of_row.empty() ? nullptr : fold_of_row.data();
+    p.n_classes = K;
+    p.input_scale = input_scale;
+    p.fit_intercept = fit_intercept;
+    return p;
+  }
+
+  // The loss and its gradient without the penalty, of the rows that are not in a fold.
+  Objective reference(const std::vector<double>& W, const std::vector<double>& b,
+                      std::int32_t held_out = -1) const {
+    Objective result{0.0L, std::vector<long double>(at(R * (d + 1)))};
+    std::vector<long double> z(at(K));
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+      if (held_out >= 0 && fold_of_row[at(i)] == held_out) continue;
+      const long double weight = weights.empty() ? 1.0L : weights[at(i)];
+      long double largest = 0.0L;
+      for (std::ptrdiff_t c = 0; c < K; ++c) {
+        const std::ptrdiff_t r = R == 1 ? 0 : c;
+        z[at(c)] = R == 1 && c == 0 ? 0.0L : static_cast<long double>(b[at(r)]);
+        for (std::ptrdiff_t f = 0; f < d && !(R == 1 && c == 0); ++f) {
+          z[at(c)] += static_cast<long double>(W[at(r * d + f)]) * input_scale *
+                      static_cast<long double>(X[at(i * d + f)]);
+        }
+        largest = std::max(largest, z[at(c)]);
+      }
+      long double sum = 0.0L;
+      for (const long double v : z) sum += std::exp(v - largest);
+      const std::ptrdiff_t y = static_cast<std::ptrdiff_t>(labels[at(i)]);
+      result.loss += weight * (largest + std::log(sum) - z[at(y)]);
+      for (std::ptrdiff_t r = 0; r < R; ++r) {
+        const std::ptrdiff_t c = R == 1 ? 1 : r;
+        const long double dz =
+            weight * (std::exp(z[at(c)] - largest) / sum - (c == y ? 1.0L : 0.0L));
+        for (std::ptrdiff_t f = 0; f < d; ++f) {
+          result.gradient[at(r * d + f)] +=
+              dz * input_scale * static_cast<long double>(X[at(i * d + f)]);
+        }
+        result.gradient[at(R * d + r)] += dz;
+      }
+    }
+    return result;
+  }
+};
+
+struct Fitted {
+  std::vector<double> W, b, objective, gap, n_passes;
+  std::vector<std::int64_t> n_iter;
+  std::vector<fastsoftmax::LogisticStatus> status;
+  bool finished = false;
+};
+
+inline bool same_bits(const Fitted& a, const Fitted& b) {
+  return same_bits(a.W, b.W) && same_bits(a.b, b.b) && same_bits(a.objective, b.objective) &&
+         same_bits(a.gap, b.gap);
+}
+
+inline Fitted fit(const fastsoftmax::LogisticProblem& problem,
+                  const fastsoftmax::LogisticOptions& options, const std::vector<double>& penalty,
+                  const std::vector<std::int32_t>& held_out = {}, const Fitted* start = nullptr,
+                  const fastsoftmax::StopRequested& stop = nullptr) {
+  const auto m = penalty.size();
+  const auto k = static_cast<std::size_t>(problem.n_outputs());
+  Fitted fitted;
+  if (start) {
+    fitted = *start;
+  } else {
+    fitted.W.assign(m * k * static_cast<std::size_t>(problem.n_cols()), 0.0);
+    fitted.b.assign(m * k, 0.0);
+  }
+  for (auto* each : {&fitted.objective, &fitted.gap, &fitted.n_passes}) each->assign(m, 0.0);
+  fitted.n_iter.assign(m, 0);
+  fitted.status.resize(m);
+  fastsoftmax::LogisticModels models;
+  models.n_models = static_cast<std::ptrdiff_t>(m);
+  models.penalty = penalty.data();
+  models.held_out = held_out.empty() ? nullptr : held_out.data();
+  models.W = fitted.W.data();
+  models.b = fitted.b.data();
+  models.objective = fitted.objective.data();
+  models.gap = fitted.gap.data();
+  models.n_iter = fitted.n_iter.data();
+  models.n_passes = fitted.n_passes.data();
+  models.status = fitted.status.data();
+  fitted.finished = fastsoftmax::fit_logistic(problem, options, models, nullptr, stop);
+  return fitted;
+}
+
+// The same matrix in compressed rows.
+template <class In>
+struct Csr {
+  std::vector<In> data;
+  std::vector<std::int32_t> indices;
+  std::vector<std::int64_t> indptr{0};
+  std::ptrdiff_t n, d;
+
+  explicit Csr(const LogisticCase<In>& c) : n(c.n), d(c.d) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+      for (std::ptrdiff_t f = 0; f < d; ++f) {
+        const In v = c.X[c.at(i * d + f)];
+        if (v == In(0)) continue;
+        data.push_back(v);
+        indices.push_back(static_cast<std::int32_t>(f));
+      }
+      indptr.push_back(static_cast<std::int64_t>(data.size()));
+    }
+  }
+  fastsoftmax::CsrView view() const {
+    return {storage_of<In>(), data.data(), indices.data(), indptr.data(), false, true, n, d};
+  }
+};
+
+}  // namespace test

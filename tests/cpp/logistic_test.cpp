@@ -1,0 +1,225 @@
+// fit_logistic: the optimum, the proof of it, and what models that share passes must not share.
+#include <algorithm>
+#include <stdexcept>
+
+#include "for_each_isa.h"
+#include "logistic_problem.h"
+
+namespace {
+
+using fastsoftmax::LogisticOptions;
+using fastsoftmax::LogisticStatus;
+using test::fit;
+using test::Fitted;
+using test::LogisticCase;
+
+LogisticOptions options(double tol, int n_threads = 1) {
+  LogisticOptions o;
+  o.tol = tol;
+  o.max_iter = 2000;
+  o.n_threads = n_threads;
+  return o;
+}
+
+// Of the optimum: the objective by loops in long double, and the norm of its gradient. Where that
+// is g and there is no intercept, the minimum is not below the objective less g^2 / (2 penalty).
+template <class In>
+void check_optimum(const LogisticCase<In>& c, const Fitted& fitted, double penalty, double tol,
+                   double rounding) {
+  const auto found = c.reference(fitted.W, fitted.b);
+  long double objective = found.loss, squared = 0.0L, on_intercepts = 0.0L;
+  for (std::ptrdiff_t i = 0; i < c.R * c.d; ++i) {
+    const long double w = fitted.W[c.at(i)], g = found.gradient[c.at(i)] + penalty * w;
+    objective += 0.5L * penalty * w * w;
+    squared += g * g;
+  }
+  for (std::ptrdiff_t r = 0; r < c.R && c.fit_intercept; ++r) {
+    on_intercepts = std::max(on_intercepts, std::abs(found.gradient[c.at(c.R * c.d + r)]));
+  }
+  CHECK_EQ(static_cast<int>(fitted.status[0]), 0);
+  CHECK(fitted.gap[0] <= tol);
+  CHECK_NEAR(fitted.objective[0], objective, rounding * static_cast<double>(objective));
+  // A certified gap bounds the gradient: the objective falls by g^2 / (2 bend) along it, and bends
+  // by no more than the sum of the squares of the inputs and the penalty.
+  const double bend = static_cast<double>(c.n) * static_cast<double>(c.d + 1) + penalty;
+  const double most = std::sqrt(2.0 * bend * 2.0 * tol * static_cast<double>(objective));
+  CHECK(static_cast<double>(std::sqrt(squared)) <= most);
+  CHECK(static_cast<double>(on_intercepts) <= most);
+}
+
+template <class In>
+void test_optimum() {
+  constexpr std::ptrdiff_t kShapes[][3] = {{60, 5, 2}, {90, 7, 3}, {150, 12, 10}, {300, 9, 70}};
+  for (const auto& shape : kShapes) {
+    for (const double penalty : {0.03, 1.0, 100.0}) {
+      for (const bool fit_intercept : {true, false}) {
+        LogisticCase<In> c(shape[0], shape[1], shape[2]);
+        c.use_weights();
+        c.fit_intercept = fit_intercept;
+        test::set_context(test::name_of(In()), "fit", shape[2], penalty, fit_intercept);
+        const auto view = c.view();
+        const auto problem = c.problem(view);
+        const Fitted loose = fit(problem, options(1e-3), {penalty});
+        const Fitted tight = fit(problem, options(1e-10), {penalty});
+        check_optimum(c, loose, penalty, 1e-3, 1e-5);
+        check_optimum(c, tight, penalty, 1e-10, 1e-12);
+        // The bound that the gap stands for is one.
+        CHECK(loose.objective[0] / (1.0 + loose.gap[0]) <= tight.objective[0] * (1.0 + 1e-6));
+        CHECK(loose.objective[0] >= tight.objective[0] * (1.0 - 1e-6));
+        if (!fit_intercept) {
+          CHECK(std::all_of(tight.b.begin(), tight.b.end(), [](double b) { return b == 0.0; }));
+        }
+      }
+    }
+  }
+}
+
+// Every bound on the way is below the minimum, and every objective above.
+void test_bounds() {
+  LogisticCase<double> c(4500, 20, 5);  // with samples of the rows before all of them
+  const auto view = c.view();
+  const auto problem = c.problem(view);
+  const double minimum = fit(problem, options(1e-12), {0.01}).objective[0];
+  for (int max_iter = 1; max_iter < 30; ++max_iter) {
+    LogisticOptions o = options(1e-12);
+    o.max_iter = max_iter;
+    const Fitted early = fit(problem, o, {0.01});
+    CHECK(early.objective[0] >= minimum * (1.0 - 1e-13));
+    CHECK(early.objective[0] / (1.0 + early.gap[0]) <= minimum * (1.0 + 1e-13));
+    CHECK_EQ(early.n_iter[0] <= max_iter, true);
+  }
+}
+
+// Models share passes and nothing else; folds are as if their rows were not there.
+template <class In>
+void test_models() {
+  LogisticCase<In> c(400, 11, 4);
+  for (std::ptrdiff_t i = 0; i < c.n; ++i)
+    c.fold_of_row.push_back(static_cast<std::int32_t>(i % 3));
+  const auto view = c.view();
+  const Fitted together =
+      fit(c.problem(view), options(1e-10, 2), {0.1, 10.0, 1.0, 1.0}, {-1, -1, 0, 2});
+  const std::size_t size = c.at(c.R * c.d);
+  const auto check_model = [&](std::size_t m, const Fitted& alone) {
+    test::set_context(test::name_of(In()), "model", m);
+    CHECK_NEAR(together.objective[m], alone.objective[0], 1e-9 * alone.objective[0]);
+    // |w - w*|^2 <= 2 gap / penalty, of both.
+    for (std::size_t i = 0; i < size; ++i) {
+      CHECK_NEAR(together.W[m * size + i], alone.W[i], 4e-4 * std::sqrt(alone.objective[0]));
+    }
+  };
+  LogisticCase<In> all = c;
+  all.fold_of_row.clear();
+  check_model(0, fit(all.problem(view), options(1e-10), {0.1}));
+  check_model(1, fit(all.problem(view), options(1e-10), {10.0}));
+  for (const std::int32_t fold : {0, 2}) {
+    LogisticCase<In> rest = all;
+    rest.weights.assign(c.at(c.n), 1.0);
+    for (std::ptrdiff_t i = 0; i < c.n; ++i) {
+      if (c.fold_of_row[c.at(i)] == fold) rest.weights[c.at(i)] = 0.0;
+    }
+    check_model(fold == 0 ? 2 : 3, fit(rest.problem(view), options(1e-10), {1.0}));
+  }
+}
+
+template <class In>
+void test_threads() {
+  LogisticCase<In> c(4100, 70, 6);
+  c.use_zeros();
+  const auto view = c.view();
+  const Fitted serial = fit(c.problem(view), options(1e-5, 1), {0.1, 10.0});
+  for (const int n_threads : {2, 3, 8}) {
+    CHECK(same_bits(fit(c.problem(view), options(1e-5, n_threads), {0.1, 10.0}), serial));
+  }
+  if constexpr (sizeof(In) > 1) {
+    const test::Csr<In> sparse(c);
+    const auto csr = sparse.view();
+    auto problem = c.problem(view);
+    problem.dense = nullptr;
+    problem.csr = &csr;
+    const Fitted one = fit(problem, options(1e-5, 1), {0.1});
+    CHECK(same_bits(fit(problem, options(1e-5, 3), {0.1}), one));
+    CHECK_NEAR(one.objective[0], serial.objective[0], 3e-5 * serial.objective[0]);
+  }
+}
+
+// Columns in any units, none, the same ones twice: the same minimum.
+void test_units() {
+  LogisticCase<double> c(300, 12, 3);
+  const auto view = c.view();
+  const Fitted plain = fit(c.problem(view), options(1e-9), {1e-9});
+  LogisticCase<double> scaled = c;
+  for (std::ptrdiff_t i = 0; i < c.n; ++i) {
+    scaled.X[c.at(i * c.d)] *= 1e6;
+    scaled.X[c.at(i * c.d + 1)] *= 1e-3;
+  }
+  const auto scaled_view = scaled.view();
+  const Fitted other = fit(scaled.problem(scaled_view), options(1e-4), {1e-9});
+  CHECK_EQ(static_cast<int>(other.status[0]), 0);
+  CHECK_NEAR(other.objective[0], plain.objective[0], 2e-4 * plain.objective[0]);
+  LogisticCase<double> degenerate = c;
+  for (std::ptrdiff_t i = 0; i < c.n; ++i) {
+    degenerate.X[c.at(i * c.d + 2)] = 0.0;
+    degenerate.X[c.at(i * c.d + 3)] = 7.0;
+    degenerate.X[c.at(i * c.d + 4)] = degenerate.X[c.at(i * c.d + 5)];
+  }
+  const auto degenerate_view = degenerate.view();
+  const Fitted third = fit(degenerate.problem(degenerate_view), options(1e-9), {0.1});
+  CHECK_EQ(static_cast<int>(third.status[0]), 0);
+  for (std::ptrdiff_t r = 0; r < c.R; ++r) {
+    CHECK_NEAR(third.W[c.at(r * c.d + 2)], 0.0, 1e-3);
+    CHECK_NEAR(third.W[c.at(r * c.d + 4)], third.W[c.at(r * c.d + 5)], 1e-3);
+  }
+}
+
+void test_ends() {
+  LogisticCase<double> separable(40, 60, 3);
+  const auto view = separable.view();
+  const Fitted apart = fit(separable.problem(view), options(1e-6), {0.0});
+  CHECK(apart.status[0] == LogisticStatus::kSeparable);
+  CHECK(std::all_of(apart.W.begin(), apart.W.end(), [](double w) { return std::isfinite(w); }));
+  LogisticCase<double> c(500, 6, 3);
+  const auto c_view = c.view();
+  LogisticOptions few = options(1e-12);
+  few.max_iter = 2;
+  CHECK(fit(c.problem(c_view), few, {0.1}).status[0] == LogisticStatus::kMaxIter);
+  const Fitted start = fit(c.problem(c_view), options(1e-9), {0.1});
+  LogisticOptions warm = options(1e-6);
+  warm.warm = true;
+  CHECK(fit(c.problem(c_view), warm, {0.1}, {}, &start).n_iter[0] <= 3);
+  c.weights.assign(c.at(c.n), 0.0);
+  const Fitted nothing = fit(c.problem(c_view), options(1e-6), {0.1});
+  CHECK(std::all_of(nothing.W.begin(), nothing.W.end(), [](double w) { return w == 0.0; }));
+  c.labels[7] = 3;
+  CHECK_THROWS(std::invalid_argument, "3", fit(c.problem(c_view), options(1e-6), {0.1}));
+}
+
+void test_stop() {
+  LogisticCase<float> c(20000, 300, 10);
+  const auto view = c.view();
+  int n_polls = 0;
+  const Fitted stopped =
+      fit(c.problem(view), options(0.0, 2), {1e-6}, {}, nullptr, [&] { return ++n_polls == 3; });
+  CHECK(!stopped.finished);
+  CHECK_EQ(n_polls, 3);
+}
+
+}  // namespace
+
+int main() {
+  test::for_each_isa([] {
+    test_optimum<double>();
+    test_models<double>();
+    test_threads<float>();
+    test_threads<std::uint8_t>();
+    test_threads<double>();
+    test_units();
+  });
+  test_optimum<float>();
+  test_optimum<std::uint8_t>();
+  test_models<float>();
+  test_bounds();
+  test_ends();
+  test_stop();
+  return test::report();
+}
