@@ -28,6 +28,10 @@ CERTIFIED, MAX_ITER, SEPARABLE, ROUNDED = range(4)  # the core's status
 # has what there is.
 _ROUNDING = 1e-12
 
+# Multiply-adds of a pass up to which a fit goes on to rounding in any case: that takes less than a
+# millisecond or two, and a weight of two is then a repetition in all digits but the last.
+_SMALL = 1 << 15
+
 # The intercept of a class that has no row: a finite number for the exact minus infinity. The logits
 # of the others have a mean of zero for some class and row, so its probability is below 4e-44.
 _ABSENT = -100.0
@@ -116,7 +120,7 @@ def _call(
     models = Models.zeros(len(penalties), data.n_rows, data.X.shape[1])
     if start is not None:
         models.coef[...], models.intercept[...] = start.coef, start.intercept
-    is_sparse = issparse(data.X)
+    is_sparse, is_small = issparse(data.X), data.X.shape[0] * models.coef[0].size <= _SMALL
     found = _core.fit_logistic(
         (data.X.data, data.X.indices, data.X.indptr) if is_sparse else data.X,
         data.indices,
@@ -129,7 +133,7 @@ def _call(
         n_classes=data.n_classes,
         warm=start is not None,
         **({"shape": data.X.shape} if is_sparse else {}),
-        **options,
+        **options | ({"tol": min(options["tol"], 1e-15)} if is_small else {}),
     )
     for name in ("objective", "gap", "n_iter", "n_passes", "status"):
         getattr(models, name)[...] = found[name]

@@ -24,8 +24,8 @@ from fastsoftmax import LogisticRegression, LogisticRegressionCV
 @parametrize_with_checks(
     [
         LogisticRegression(),
-        LogisticRegression(tol=1e-10, solver="lbfgs", C=0.3, n_threads=2),
-        LogisticRegression(solver="newton-cg", fit_intercept=False, input_scale=0.5),
+        LogisticRegression(tol=1e-6, solver="lbfgs", C=0.3, n_threads=2),
+        LogisticRegression(solver="newton-cg", input_scale=0.5),
         LogisticRegression(class_weight="balanced", warm_start=True),
         LogisticRegressionCV(Cs=3, cv=3),
         LogisticRegressionCV(Cs=2, cv=3, refit=False, scoring="accuracy"),
