@@ -1,5 +1,6 @@
 """The C++ core. Private: arrays must already have the right dtype, layout and shape."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,3 +66,40 @@ def fit_sgd(
     n_threads: int,
 ) -> tuple[int, bool]: ...
 def epoch_permutation(seed: int, epoch: int, n: int) -> NDArray[np.int64]: ...
+def fit_logistic(
+    X: _Array | tuple[_Array, _Array, _Array],
+    labels: NDArray[np.int64],
+    sample_weight: NDArray[np.float64] | None,
+    fold_of_row: NDArray[np.int32] | None,
+    penalty: NDArray[np.float64],
+    held_out: NDArray[np.int32] | None,
+    W: NDArray[np.float64],
+    b: NDArray[np.float64],
+    *,
+    n_classes: int,
+    fit_intercept: bool,
+    input_scale: float,
+    tol: float,
+    max_iter: int,
+    solver: str,
+    warm: bool,
+    seed: int,
+    n_threads: int,
+    callback: Callable[[int, NDArray[np.float64], NDArray[np.float64]], bool] | None = None,
+    shape: tuple[int, int] | None = None,
+) -> dict[str, Any]: ...
+def logistic_loss(
+    X: _Array | tuple[_Array, _Array, _Array],
+    labels: NDArray[np.int64],
+    sample_weight: NDArray[np.float64] | None,
+    W: NDArray[np.float64],
+    b: NDArray[np.float64],
+    W_gradient: NDArray[np.float64],
+    b_gradient: NDArray[np.float64],
+    *,
+    n_classes: int,
+    input_scale: float,
+    wide: bool,
+    n_threads: int,
+    shape: tuple[int, int] | None = None,
+) -> float: ...
