@@ -142,7 +142,7 @@ def check_labels(estimator: Any, X: _Array, y: Any) -> _Array:
         )
     if isinstance(y, np.ma.MaskedArray):
         raise TypeError("y is a masked array; fill or drop the masked values first")
-    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iu" and len(y) == len(X):
+    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iu" and len(y) == X.shape[0]:
         return y  # what the checks below, of 0.04 ms, would say
     labels = column_or_1d(y, warn=True)
     check_consistent_length(X, labels)
