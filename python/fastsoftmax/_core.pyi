@@ -88,3 +88,18 @@ def fit_logistic(
     callback: Callable[[int, NDArray[np.float64], NDArray[np.float64]], bool] | None = None,
     shape: tuple[int, int] | None = None,
 ) -> dict[str, Any]: ...
+def logistic_loss(
+    X: _Array | tuple[_Array, _Array, _Array],
+    labels: NDArray[np.int64],
+    sample_weight: NDArray[np.float64] | None,
+    W: NDArray[np.float64],
+    b: NDArray[np.float64],
+    W_gradient: NDArray[np.float64],
+    b_gradient: NDArray[np.float64],
+    *,
+    n_classes: int,
+    input_scale: float,
+    wide: bool,
+    n_threads: int,
+    shape: tuple[int, int] | None = None,
+) -> float: ...
