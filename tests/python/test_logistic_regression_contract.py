@@ -25,7 +25,7 @@ from fastsoftmax import LogisticRegression, LogisticRegressionCV
 @parametrize_with_checks(
     [
         LogisticRegression(),
-        LogisticRegression(tol=1e-6, solver="lbfgs", C=0.3, n_threads=2),
+        LogisticRegression(solver="lbfgs", C=0.3, n_threads=2),
         LogisticRegression(solver="newton-cg", input_scale=0.5),
         LogisticRegression(class_weight="balanced", warm_start=True),
         LogisticRegressionCV(Cs=3, cv=3),
