@@ -15,9 +15,9 @@ constexpr std::ptrdiff_t kSampleRows = 256;
 constexpr double kSparseBelow = 0.6;
 
 template <class In, class T>
-bool has_zero_blocks(const StorageKernels<In, T>& kernels, const In* data, const InputView& X,
-                     std::ptrdiff_t mask_words) {
+bool has_zero_blocks(const StorageKernels<In, T>& kernels, const In* data, const InputView& X) {
   const std::ptrdiff_t n_blocks = X.n_cols / kernels.block_features;
+  const std::ptrdiff_t mask_words = (n_blocks + 63) / 64;
   const std::ptrdiff_t n_sampled = std::min(X.n_rows, kSampleRows);
   AlignedBuffer<std::uint64_t> mask(mask_words);
   std::ptrdiff_t n_nonzero = 0;

@@ -1,6 +1,7 @@
 // Made-up numbers for tests: the same on every platform, every run.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -60,5 +61,19 @@ constexpr double kEps = std::numeric_limits<T>::epsilon();
 // The smallest positive number: twice the largest error of a rounding into the subnormals.
 template <class T>
 constexpr double kTiny = std::numeric_limits<T>::denorm_min();
+
+// Uniform numbers, with stretches of zeros and of numbers of any length.
+template <class In>
+std::vector<In> with_gaps(std::ptrdiff_t n, std::uint64_t seed) {
+  std::vector<In> x = uniform<In>(n, seed);
+  Random random(seed + 1);
+  for (std::ptrdiff_t i = 0; i < n;) {
+    const bool zero = random.next() % 2;
+    const std::ptrdiff_t end = std::min<std::ptrdiff_t>(n, i + 1 + random.next() % 40);
+    if (zero) std::fill(x.begin() + i, x.begin() + end, In(0));
+    i = end;
+  }
+  return x;
+}
 
 }  // namespace test

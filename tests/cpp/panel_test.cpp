@@ -31,14 +31,7 @@ struct Case {
   Case(std::ptrdiff_t rows, std::ptrdiff_t features, std::ptrdiff_t classes)
       : n_rows(rows), d(features), K(classes), stride((classes + 15) / 16 * 16) {
     const auto seed = static_cast<std::uint64_t>(rows * 10000 + features * 100 + classes);
-    X = test::uniform<In>(rows * d, seed);
-    test::Random random(seed + 1);
-    for (std::ptrdiff_t i = 0; i < rows * d;) {  // stretches of zeros and of numbers, of any length
-      const bool zero = random.next() % 2;
-      const std::ptrdiff_t end = std::min<std::ptrdiff_t>(rows * d, i + 1 + random.next() % 40);
-      if (zero) std::fill(X.begin() + i, X.begin() + end, In(0));
-      i = end;
-    }
+    X = test::with_gaps<In>(rows * d, seed);
     W = test::uniform<Acc>(K * d, seed + 2);
     velocity = test::uniform<Acc>(K * d, seed + 3);
     dlogits = test::uniform<Acc>(rows * stride, seed + 4);

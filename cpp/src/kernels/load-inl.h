@@ -36,8 +36,6 @@ void with_count(std::ptrdiff_t n, const F& f) {
 // most: 26 classes in tiles of 10 at the most are 9 + 9 + 8, not 10 + 10 + 6.
 template <int kMax, class F>
 void for_each_block(std::ptrdiff_t n, const F& f) {
-  // Divisions take 20 cycles, which tell where a row of ten classes takes 150.
-  if (n <= kMax) return with_count<kMax>(n, [&](auto size) { f(std::ptrdiff_t{0}, size); });
   const std::ptrdiff_t n_blocks = (n + kMax - 1) / kMax;
   for (std::ptrdiff_t block = 0, begin = 0; block < n_blocks; ++block) {
     const std::ptrdiff_t end = (block + 1) * n / n_blocks;

@@ -11,6 +11,7 @@
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
 
+// out[c] = reduce_add(sum[c]), several at a time.
 template <int kClasses, class Acc>
 void store_all_sums(const Vec<Acc> (&sum)[kClasses], Acc* out) {
   int c = 0;
@@ -34,7 +35,7 @@ void finish_logits(const LogitsArgs<In, Acc>& a, const Vec<Acc> (&sum)[kRows][kC
 // The rows that come next are asked for one line at a time, spread over the work on these: at once
 // they would fill the buffers for misses, and the work would wait for them. They go to the
 // second-level cache, for W fills the first (784 x 10 float32 are 31 KB): 1.3x the speed of
-// fetching into the first, for an epoch of MNIST in float32 with AVX2 on one thread, 1.25x with
+// fetching into the first, for an epoch of MNIST in float32 with AVX2 on one thread, 1.15x with
 // AVX-512. Bytes are few, and come into the first: 1.1x.
 template <class In>
 void prefetch(const In* p) {

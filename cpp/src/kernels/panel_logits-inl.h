@@ -25,17 +25,13 @@ struct Panel {
 template <int kMax, class Acc, class F>
 void for_each_class_tile(Acc* W, std::ptrdiff_t n_classes, std::ptrdiff_t panel_stride,
                          const F& f) {
-  const auto for_group = [&](std::ptrdiff_t begin, std::ptrdiff_t size) {
+  const std::ptrdiff_t n_groups = (n_classes + kGroupClasses - 1) / kGroupClasses;
+  for (std::ptrdiff_t group = 0, begin = 0; group < n_groups; ++group) {
+    const std::ptrdiff_t end = (group + 1) * n_classes / n_groups, size = end - begin;
     for_each_block<kMax>(size, [&](std::ptrdiff_t c, auto n_tile_classes) {
       f(begin + c, Panel<Acc>{W + begin * panel_stride + c * kGrain, size * kGrain},
         n_tile_classes);
     });
-  };
-  if (n_classes <= kGroupClasses) return for_group(0, n_classes);
-  const std::ptrdiff_t n_groups = (n_classes + kGroupClasses - 1) / kGroupClasses;
-  for (std::ptrdiff_t group = 0, begin = 0; group < n_groups; ++group) {
-    const std::ptrdiff_t end = (group + 1) * n_classes / n_groups;
-    for_group(begin, end - begin);
     begin = end;
   }
 }

@@ -63,8 +63,7 @@ class FewOutputs final : public DenseProducts<In, T> {
         kernels_(storage_kernels(data, T())),
         flush_chunks_(std::max<std::ptrdiff_t>(1, kFlushRows / chunk_rows_)),
         mask_words_((X.n_cols / kernels_.block_features + 63) / 64),
-        sparse_(X.n_rows * mask_words_ <= kMaxMaskWords &&
-                has_zero_blocks(kernels_, data, X, mask_words_)),
+        sparse_(X.n_rows * mask_words_ <= kMaxMaskWords && has_zero_blocks(kernels_, data, X)),
         masks_(sparse_ ? X.n_rows * mask_words_ : 0),
         chunk_(chunk_rows_),
         next_(chunk_rows_),

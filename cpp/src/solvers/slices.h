@@ -18,8 +18,8 @@ class Slices {
  public:
   Slices(std::ptrdiff_t n_classes, std::ptrdiff_t n_features)
       : n_classes_(n_classes), n_features_(n_features) {
-    // Half of a first-level cache of 32 KB, of as many classes as pass through it together. An
-    // epoch of MNIST on one thread: see docs/architecture.md.
+    // Half of a first-level cache of 32 KB, of as many classes as pass through it together; other
+    // sizes were not measured.
     constexpr std::ptrdiff_t kSliceBytes = 16 << 10, kClassesTogether = 16, kMaxSlices = 32;
     const std::ptrdiff_t bytes =
         n_features * std::min(n_classes, kClassesTogether) * static_cast<std::ptrdiff_t>(sizeof(T));
