@@ -135,13 +135,16 @@ def run_python(code, *arguments, timeout=180, **environment):
     return done.stdout
 
 
+# Where the tests run in the background of a shell, Ctrl-C is ignored, and children inherit that.
+HEED_CTRL_C = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def stops_at_ctrl_c(code, *arguments):
     """Run code that prints "ready", then send Ctrl-C, on which it must print "interrupted" at once."""
     seconds = []
+    command = [sys.executable, "-c", HEED_CTRL_C + code, *map(str, arguments)]
     while len(seconds) < 3:
-        child = subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
-        )
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         watchdog = threading.Timer(180, child.kill)
         watchdog.start()
         assert child.stdout.readline() == "ready\n"
