@@ -12,7 +12,9 @@ std::unique_ptr<Products<T>> make_dense_products(const InputView& X, double inpu
   const T scale = static_cast<T>(input_scale);
   return with_storage<T>(X, [&](const auto* data) -> std::unique_ptr<Products<T>> {
     using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
-    if (max_outputs >= kManyOutputs) {
+    // Tiles do not skip blocks of zeros.
+    const auto& kernels = storage_kernels(data, T());
+    if (max_outputs >= kManyOutputs && !has_zero_blocks(kernels, data, X)) {
       return std::make_unique<ManyOutputs<In, T>>(data, X, scale, max_outputs, n_threads);
     }
     return std::make_unique<FewOutputs<In, T>>(data, X, scale, max_outputs, n_threads);

@@ -160,9 +160,10 @@ void Lbfgs::direction(const Precondition& precondition) {
 void Lbfgs::advance(const Precondition& precondition) {
   direction(precondition);
   slope_ = dot(g_.data(), p_.data(), size_, n_threads_);
-  if (!(slope_ < 0.0)) {
+  for (int attempt = 0; attempt < 2 && !(slope_ < 0.0); ++attempt) {
+    // Rounding: without the pairs, and then without the preconditioner.
     n_pairs_ = n_stored_ = 0;
-    direction(precondition);
+    direction(attempt == 0 ? precondition : nullptr);
     slope_ = dot(g_.data(), p_.data(), size_, n_threads_);
   }
   low_ = {0.0, f_, slope_};

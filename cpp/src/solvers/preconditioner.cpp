@@ -81,12 +81,12 @@ void Preconditioner::build_block(double* gram, Range features, double penalty) {
       gram[j * n + i] = std::isfinite(entry) ? entry : 0.0;
     }
   }
-  for (double ridge = 0.0;; ridge = std::max(10.0 * ridge, 1e-13)) {
+  for (double ridge = 0.0;; ridge = std::max(10.0 * ridge, 1e-10)) {
     for (std::ptrdiff_t i = 0; i < n; ++i) {
       for (std::ptrdiff_t j = 0; j < i; ++j) gram[i * n + j] = gram[j * n + i];
       gram[i * n + i] = 1.0 + ridge;
     }
-    if (invert_spd(gram, n, 1e-14, n_threads_)) break;
+    if (invert_spd(gram, n, 1e-11, n_threads_)) break;
   }
   // A feature that is constant or out of range: nothing is known, so the gradient is followed.
   const double missing = largest > 0.0 ? 1.0 / std::sqrt(largest) : 1.0;
