@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import datetime
 import json
+import re
 import shlex
 import signal
 import sys
@@ -47,8 +48,9 @@ def main() -> int:
             for section in options.only or SECTIONS:
                 started = time.perf_counter()
                 found = _run(section, options, facts, pool)
-                if section == "optimum" and (options.problem or options.ours):
-                    found = optimum.merged(results.get(section, {}), found)
+                if options.problem or options.ours:
+                    merge = optimum.merged if section == "optimum" else _merged
+                    found = merge(results.get(section, {}), found)
                 results[section] = found
                 print(f"{section}: {time.perf_counter() - started:.0f} s", flush=True)
                 path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -67,7 +69,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--problem",
         default="",
-        help="of the section optimum: those in whose name this regular expression is found",
+        help="those in whose name this regular expression is found; the others' results stay",
     )
     parser.add_argument(
         "--ours", action="store_true", help="of the section optimum: run ours alone again"
@@ -106,9 +108,18 @@ def _run(
         found["contests"] = [
             _shown(contest(pool, p, contenders(pool, p, n_threads), n_threads, effort))
             for p in (problems.QUICK if options.quick else problems.FULL)[section]
+            if re.search(options.problem, p.name)
         ]
     found["versions"], found["skipped"] = dict(pool.versions), dict(pool.skipped)
     return found
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """New results, and the old ones of the problems that did not run again."""
+    order = [contest["problem"] for contest in old.get("contests", [])]
+    found = {c["problem"]: c for c in [*old.get("contests", []), *new.get("contests", [])]}
+    known = [*order, *(name for name in found if name not in order)]
+    return new | {"contests": [found[name] for name in known]} if found else new
 
 
 def _shown(result: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,6 @@ void fill(ArithmeticKernels<Acc>& table) {
 template <class In, class Acc>
 void fill_block_kernels(StorageKernels<In, Acc>& table) {
   table.find_nonzero = find_nonzero<In, Acc>;
-  table.gather = gather<In, Acc>;
   table.block_features = Vec<Acc>::kLanes;
   table.logits = logits<In, Acc>;
   table.sgd_update = sgd_update<In, Acc>;

@@ -187,29 +187,29 @@ bool any_bit(const void* p) {
   }
 }
 
-inline void copy_bytes(const void* from, std::ptrdiff_t n, void* to) {
-  const auto* source = static_cast<const unsigned char*>(from);
-  auto* target = static_cast<unsigned char*>(to);
-  for (; n >= 64; n -= 64, source += 64, target += 64) {
-    __builtin_memcpy(target, source, 64);
-  }
-  for (; n >= 16; n -= 16, source += 16, target += 16) __builtin_memcpy(target, source, 16);
-  for (; n > 0; --n) *target++ = *source++;
+// The lowest n bits of every `period`.
+constexpr std::uint64_t low_bits(int n, int period) {
+  std::uint64_t bits = ~std::uint64_t{0} >> (64 - n);
+  for (; period < 64; period *= 2) bits |= bits << period;
+  return bits;
 }
 
-// From which of the eight words of a cache line are not zero to which of its blocks of kBytes.
-template <std::ptrdiff_t kBytes>
+// From which of the 64 words of 512 bytes are not zero to which of their blocks of kWords words:
+// every block's bits are joined in its first, and these moved side by side, kGroup and kGroup.
+template <int kWords, int kGroup = 1>
 std::uint64_t nonzero_blocks_of(std::uint64_t words) {
-  if constexpr (kBytes == 64) return words != 0;
-  if constexpr (kBytes == 32) {
-    return ((words & 0xf) != 0 ? 1u : 0u) | ((words & 0xf0) != 0 ? 2u : 0u);
+  if constexpr (kWords > 1 && kGroup == 1) {
+    if constexpr (kWords > 4) words |= words >> 4;
+    if constexpr (kWords > 2) words |= words >> 2;
+    words |= words >> 1;
   }
-  if constexpr (kBytes == 16) {
-    words = (words | words >> 1) & 0x55;
-    words = (words | words >> 1) & 0x33;
-    return (words | words >> 2) & 0xf;
+  if constexpr (kWords == 1 || kGroup * kWords >= 64) {
+    return words & (~std::uint64_t{0} >> (64 - 64 / kWords));
+  } else {
+    constexpr std::uint64_t kKept = low_bits(kGroup, kGroup * kWords);
+    words &= kKept;
+    return nonzero_blocks_of<kWords, 2 * kGroup>(words | words >> (kGroup * (kWords - 1)));
   }
-  return words;
 }
 
 template <class In, class Acc>
@@ -230,30 +230,19 @@ void find_nonzero(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n
       }
     };
     if constexpr (kBytes >= 8 && kBytes <= 64) {
-      constexpr std::ptrdiff_t kBlocks = 64 / kBytes;
-      while (block + kBlocks <= n_full) {
-        add(nonzero_blocks_of<kBytes>(nonzero_words(bytes + block * kBytes)), kBlocks);
+      constexpr int kWords = kBytes / 8;
+      while (block + 64 / kWords <= n_full) {
+        std::uint64_t words = 0;
+        for (int line = 0; line < 8; ++line) {
+          words |= nonzero_words(bytes + block * kBytes + 64 * line) << (8 * line);
+        }
+        add(nonzero_blocks_of<kWords>(words), 64 / kWords);
+      }
+      while (block + 8 / kWords <= n_full) {
+        add(nonzero_blocks_of<kWords>(nonzero_words(bytes + block * kBytes)), 8 / kWords);
       }
     }
     while (block < n_full) add(any_bit<kBytes>(bytes + block * kBytes), 1);
-  }
-}
-
-// Copies rows next to each other, where both passes find them on few pages of memory, and finds
-// their masks on the way. The next rows are fetched meanwhile, whole.
-template <class In, class Acc>
-void gather(const GatherArgs<In>& a) {
-  const std::ptrdiff_t n_bytes = a.n_features * static_cast<std::ptrdiff_t>(sizeof(In));
-  for (std::ptrdiff_t i = 0; i < a.n_rows; ++i) {
-    if (i < a.n_next) {
-      const auto* next = reinterpret_cast<const unsigned char*>(a.next[i] + a.first_feature);
-      for (std::ptrdiff_t at = 0; at < n_bytes; at += 64) __builtin_prefetch(next + at, 0, 2);
-    }
-    const In* to = a.to[i] + a.first_feature;
-    copy_bytes(a.from[i] + a.first_feature, n_bytes, a.to[i] + a.first_feature);
-    if (!a.masks) continue;
-    std::uint64_t* mask = a.masks[i] + a.first_word;
-    find_nonzero<In, Acc>(&to, 1, a.n_features, &mask);
   }
 }
 

@@ -131,7 +131,12 @@ inline unsigned zero_words(const unsigned char* p) {
   return static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(is_zero)));
 }
 inline std::uint64_t nonzero_words(const unsigned char* p) {
+#if defined(__AVX512DQ__)
+  const __m512i words = _mm512_loadu_si512(p);
+  return _mm512_test_epi64_mask(words, words);
+#else
   return (zero_words(p) | zero_words(p + 32) << 4) ^ 0xffu;
+#endif
 }
 template <class T>
 constexpr int kSumGroup = 16 / sizeof(T);

@@ -294,42 +294,21 @@ class SgdRun {
             slices_.panel_stride()};
   }
 
-  // Some rows of a chunk, copied, to their parts of the logits.
+  // Some rows of a chunk to their parts of the logits; the same ones of the next chunk are fetched.
   void forward(int piece, std::ptrdiff_t index, std::int64_t step, Range slices, Range mine) {
     const std::ptrdiff_t n_rows = mine.end - mine.begin;
-    if (n_rows == 0) return;
-    gather(piece, index, step, slices, mine);
+    const std::ptrdiff_t n_later = all_rows(index + 1).end - mine.begin;
     for (std::ptrdiff_t s = slices.begin; s < slices.end; ++s) {
       PanelLogits<In, T> a{};
-      static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(step, mine.begin, n_rows, s);
+      static_cast<SliceOfRows<In, T>&>(a) =
+          slice_of_rows(step, mine.begin, n_rows, s);
+      a.from = list_of(piece, step).rows.data() + mine.begin;
+      a.later = list_of(piece, step + 1).rows.data() + mine.begin;
+      a.n_later = std::clamp<std::ptrdiff_t>(n_later, 0, n_rows);
       a.W = slices_.at(W_, s);
       a.sums = parts_of(step, s) + mine.begin * row_stride_;
       a.row_stride = row_stride_;
       sparse_ ? kernels_.panel_logits_blocks(a) : kernels_.panel_logits(a);
-    }
-  }
-
-  // The rows' features in some slices; those of the next chunk are fetched meanwhile. A few rows at
-  // a time go through all the slices, while their pages are known.
-  void gather(int piece, std::ptrdiff_t index, std::int64_t step, Range slices, Range mine) {
-    constexpr std::ptrdiff_t kRows = 4;
-    const std::ptrdiff_t n_after = all_rows(index + 1).end;
-    const RowList<In, T>&list = list_of(piece, step), &next = list_of(piece, step + 1);
-    for (std::ptrdiff_t i = mine.begin; i < mine.end; i += kRows) {
-      for (std::ptrdiff_t s = slices.begin; s < slices.end; ++s) {
-        const auto slice = slice_of_rows(step, i, std::min(kRows, mine.end - i), s);
-        GatherArgs<In> a{};
-        a.from = list.rows.data() + i;
-        a.next = next.rows.data() + i;
-        a.n_rows = slice.n_rows;
-        a.n_next = std::clamp<std::ptrdiff_t>(n_after - i, 0, a.n_rows);
-        a.first_feature = slice.first_feature;
-        a.n_features = slice.n_features;
-        a.first_word = slice.first_word;
-        a.to = gathered(step).rows.data() + i;
-        a.masks = sparse_ ? slice.masks : nullptr;
-        kernels_.gather(a);
-      }
     }
   }
 
