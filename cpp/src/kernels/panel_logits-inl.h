@@ -50,31 +50,38 @@ inline void copy_bytes(const void* from, std::ptrdiff_t n, void* to) {
 // between the work on this one: a hundred rows at once fill the buffers for misses, and what the
 // work needs from that cache has to wait. 1.12x the speed for MNIST in float32 on two threads.
 // GCC takes a function that only fetches for one without effect, and leaves calls of it out.
-template <class In>
 class LaterRow {
  public:
-  LaterRow(const In* x, std::ptrdiff_t n_features) : at_(x), end_(x + n_features) {}
+  LaterRow(const void* x, std::ptrdiff_t n_bytes)
+      : line_(line_of(x)), end_(static_cast<const char*>(x) + n_bytes) {}
 
   [[gnu::always_inline]] void fetch_line() {
-    if (at_ >= end_) return;
-    __builtin_prefetch(at_, 0, 2);
-    at_ += 64 / sizeof(In);
+    if (line_ >= end_) return;
+    __builtin_prefetch(line_, 0, 2);
+    line_ += kLine;
   }
   [[gnu::always_inline]] void fetch_rest() {
-    while (at_ < end_) fetch_line();
+    while (line_ < end_) fetch_line();
   }
 
  private:
-  const In *at_, *end_;
+  static constexpr std::ptrdiff_t kLine = 64;
+  // Rows begin anywhere: an array of NumPy's does 16 bytes into a line.
+  static const char* line_of(const void* x) {
+    return static_cast<const char*>(x) - reinterpret_cast<std::uintptr_t>(x) % kLine;
+  }
+
+  const char *line_, *end_;
 };
 
 template <class In, class Acc>
-LaterRow<In> later_row(const PanelLogits<In, Acc>& a, std::ptrdiff_t row) {
+LaterRow later_row(const PanelLogits<In, Acc>& a, std::ptrdiff_t row) {
   if (row >= a.n_later) return {nullptr, 0};
-  return {a.later[row] + a.first_feature, a.n_features};
+  return {a.later[row] + a.first_feature, a.n_features * static_cast<std::ptrdiff_t>(sizeof(In))};
 }
 
-// Brings the next row from the second-level cache into the first: 1.05x the speed.
+// Brings the next row from the second-level cache into the first: 1.05x the speed; 1.02x with the
+// odd line at the end.
 template <class In>
 [[gnu::always_inline]] inline void approach(const In* x, std::ptrdiff_t n_features) {
   constexpr std::ptrdiff_t kPerLine = 64 / sizeof(In);
@@ -122,7 +129,7 @@ void panel_logits_row(const PanelLogits<In, Acc>& a, std::ptrdiff_t row, std::pt
   for (V& s : sum) s = V::zero();
   const In* x = (kCopy ? a.from[row] : a.rows[row]) + a.first_feature;
   In* copy = a.rows[row] + a.first_feature;
-  LaterRow<In> later = later_row(a, kCopy ? row : a.n_later);
+  LaterRow later = later_row(a, kCopy ? row : a.n_later);
   const std::ptrdiff_t n_full = a.n_features / V::kLanes;
   const auto accumulate = [&](std::ptrdiff_t f, V v) {
     const Acc* W = panel.at(f);
