@@ -1,7 +1,6 @@
 // The kernels of training over slices of the features, with the weights in panels: against naive
 // sums in float64; where blocks of zeros are skipped, and however rows and features are shared out,
-// the very same bits. The forward pass leaves the rows bit for bit, and of blocks of zeros nothing
-// but their masks, which are as naive loops find them; the backward pass works on what is left.
+// the very same bits. Masks are as naive loops find them.
 //
 // Tolerances: a sum of n terms is off by at most n roundings of the sum of their sizes; the step
 // takes five more (the scale, the penalty, the rate, momentum, the sum).
@@ -52,11 +51,10 @@ struct Placed {
   const fastsoftmax::StorageKernels<In, Acc>& kernels;
   Slices<Acc> slices;
   std::ptrdiff_t words;
-  Guarded<In> X, copies;
+  Guarded<In> X;
   AlignedBuffer<Acc> W, velocity, gradient;
   Guarded<std::uint64_t> masks;
   std::vector<const In*> rows;
-  std::vector<In*> to;
   std::vector<std::uint64_t*> mask_of_row;
 
   Placed(const Case<In, Acc>& of, Side side)
@@ -65,7 +63,6 @@ struct Placed {
         slices(of.K, of.d),
         words((slices.panel_stride() / kernels.block_features + 63) / 64),
         X(of.X, side),
-        copies(of.X, side),
         W(slices.size()),
         velocity(slices.size()),
         gradient(slices.size()),
@@ -74,14 +71,13 @@ struct Placed {
     slices.cut(c.velocity.data(), velocity);
     for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
       rows.push_back(X.data() + i * c.d);
-      to.push_back(copies.data() + i * c.d);
       mask_of_row.push_back(masks.data() + i * slices.count() * words);
     }
   }
 
   fastsoftmax::SliceOfRows<In, Acc> slice(std::ptrdiff_t s, Range mine) {
     const Range f = slices.features(s);
-    return {to.data() + mine.begin,
+    return {rows.data() + mine.begin,
             mask_of_row.data() + mine.begin,
             mine.end - mine.begin,
             f.begin,
@@ -113,7 +109,6 @@ std::vector<Acc> run_logits(Placed<In, Acc>& p, std::ptrdiff_t s, bool blocks,
     fastsoftmax::PanelLogits<In, Acc> a{};
     static_cast<fastsoftmax::SliceOfRows<In, Acc>&>(a) =
         p.slice(s, {i, std::min(c.n_rows, i + turn)});
-    a.from = p.rows.data() + i;
     a.later = p.rows.data();
     a.n_later = a.n_rows - i % 2;
     a.W = p.slices.at(p.W, s);
@@ -124,30 +119,20 @@ std::vector<Acc> run_logits(Placed<In, Acc>& p, std::ptrdiff_t s, bool blocks,
   return sums;
 }
 
-// The copies after passes over all slices: what the masks leave out has not been touched.
+// The masks after passes over all slices.
 template <class In, class Acc>
-void check_copies(Placed<In, Acc>& p, bool blocks) {
+void check_masks(Placed<In, Acc>& p) {
   const auto& c = p.c;
-  constexpr In kUntouched = In(77);
-  std::fill_n(p.copies.data(), c.X.size(), kUntouched);
-  for (std::ptrdiff_t s = 0; s < p.slices.count(); ++s) run_logits(p, s, blocks, c.n_rows);
+  for (std::ptrdiff_t s = 0; s < p.slices.count(); ++s) run_logits(p, s, true, c.n_rows);
   const std::ptrdiff_t block = p.kernels.block_features;
   for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
     for (std::ptrdiff_t s = 0; s < p.slices.count(); ++s) {
       const Range f = p.slices.features(s);
-      for (std::ptrdiff_t begin = 0; begin < f.end - f.begin; begin += block) {
-        const std::ptrdiff_t end = std::min(begin + block, f.end - f.begin);
-        const In* x = c.X.data() + i * c.d + f.begin;
-        bool copied = true;
-        if (blocks && end - begin == block) {
-          copied = std::any_of(x + begin, x + end, [](In each) { return each != In(0); });
-          const std::ptrdiff_t at = begin / block;
-          const std::uint64_t word = p.masks[(i * p.slices.count() + s) * p.words + at / 64];
-          CHECK_EQ((word >> (at % 64)) & 1, std::uint64_t{copied});
-        }
-        for (std::ptrdiff_t j = begin; j < end; ++j) {
-          CHECK_EQ(p.copies[i * c.d + f.begin + j], copied ? x[j] : kUntouched);
-        }
+      for (std::ptrdiff_t j = 0; f.begin + (j + 1) * block <= f.end; ++j) {
+        const In* begin = c.X.data() + i * c.d + f.begin + j * block;
+        const bool any = std::any_of(begin, begin + block, [](In x) { return x != In(0); });
+        const std::uint64_t word = p.masks[(i * p.slices.count() + s) * p.words + j / 64];
+        CHECK_EQ((word >> (j % 64)) & 1, std::uint64_t{any});
       }
     }
   }
@@ -230,7 +215,6 @@ Result<Acc> run_update(Placed<In, Acc>& p, const Rule& rule, bool blocks, std::p
 template <class In, class Acc>
 void check_update(Placed<In, Acc>& p, const Rule& rule) {
   const auto& c = p.c;
-  check_copies(p, false);
   const auto whole = run_update(p, rule, false, c.d);
   const double scale = static_cast<double>(Acc(0.7)), rate = 0.125;
   const double alpha = static_cast<double>(static_cast<Acc>(rule.alpha));
@@ -256,7 +240,6 @@ void check_update(Placed<In, Acc>& p, const Rule& rule) {
     }
   }
   for (const bool blocks : {false, true}) {
-    check_copies(p, blocks);
     for (const std::ptrdiff_t turn : {c.d, std::ptrdiff_t{16}, std::ptrdiff_t{48}}) {
       const auto parts = run_update(p, rule, blocks, turn);
       CHECK(test::same_bits(parts.W, whole.W));
@@ -271,6 +254,7 @@ void check(std::ptrdiff_t n_rows, std::ptrdiff_t d, std::ptrdiff_t K) {
   const Case<In, Acc> c(n_rows, d, K);
   for (const Side side : {Side::kEnd, Side::kBegin}) {
     Placed<In, Acc> p(c, side);
+    check_masks(p);
     check_logits(p);
     check_update(p, kRules[static_cast<std::size_t>(n_rows + d + K) % kRules.size()]);
     if (side == Side::kEnd) check_cut_and_join(p.slices, c.W);

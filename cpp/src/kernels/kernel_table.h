@@ -62,7 +62,7 @@ constexpr std::ptrdiff_t kGrain = 16, kGroupClasses = 16;
 // What the passes over the slice have in common.
 template <class In, class Acc>
 struct SliceOfRows {
-  In* const* rows;         // (n_rows) copies of rows of X
+  const In* const* rows;   // (n_rows) rows of X
   const BlockMask* masks;  // (n_rows): word w of the slice at [first_word + w]
   std::ptrdiff_t n_rows;
   std::ptrdiff_t first_feature;  // of the slice, in the rows
@@ -72,11 +72,8 @@ struct SliceOfRows {
 };
 
 // The sums over the features of a slice of X W': parts of the logits (kernels/panel_logits-inl.h).
-// What is read of X is left in the rows, side by side in the cache, for panel_update; so are the
-// masks.
 template <class In, class Acc>
 struct PanelLogits : SliceOfRows<In, Acc> {
-  const In* const* from;  // (n_rows) rows of X
   const In* const* later;  // (n_later) rows to fetch into the cache meanwhile
   std::ptrdiff_t n_later;
   const Acc* W;  // panels
@@ -178,7 +175,7 @@ struct StorageKernels {
   void (*logits)(const LogitsArgs<In, Acc>&);
   void (*sgd_update)(const SgdUpdate<In, Acc>&);
   void (*panel_logits)(const PanelLogits<In, Acc>&);         // every feature; no masks
-  void (*panel_logits_blocks)(const PanelLogits<In, Acc>&);  // the blocks that are not zero
+  void (*panel_logits_blocks)(const PanelLogits<In, Acc>&);  // blocks not zero; fills the masks
   void (*panel_update)(const PanelUpdate<In, Acc>&);
   void (*panel_update_blocks)(const PanelUpdate<In, Acc>&);
   // A (m, k), any strides, into panels of gemm_rows rows, each k x gemm_rows; B (k, n) into panels

@@ -30,7 +30,7 @@ void panel_update_tile(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rul
   for_each_vec([&](V& sum, std::ptrdiff_t at) {
     sum = a.gradient && !a.first_chunk ? V::load(a.gradient + at) : V::zero();
   });
-  In* const* rows = a.rows;
+  const In* const* rows = a.rows;
   const Acc* dlogits = a.dlogits + c0;
   const std::ptrdiff_t first = a.first_feature + f, row_stride = a.row_stride;
   for_rows([&](std::ptrdiff_t i) {

@@ -64,22 +64,13 @@ struct RowList {
       : rows(n_rows), labels(n_rows), weights(weighted ? n_rows : 0) {}
 };
 
-// A chunk's rows next to each other. In X each is on a page of its own, and the addresses of a
-// hundred pages are more than a core remembers: both passes over the rows where they are took 1.25x
-// the time of an epoch of MNIST in bytes. Float32 gains nothing.
-template <class In>
-struct Gathered {
-  AlignedBuffer<In> copies;
+// Which blocks of a chunk's rows are not zero.
+struct Masks {
   AlignedBuffer<std::uint64_t> words;
-  AlignedBuffer<In*> rows;
-  AlignedBuffer<std::uint64_t*> masks;
+  AlignedBuffer<std::uint64_t*> of_row;
 
-  Gathered(std::ptrdiff_t n_rows, std::ptrdiff_t stride, std::ptrdiff_t n_words)
-      : copies(n_rows * stride), words(n_rows * n_words), rows(n_rows), masks(n_rows) {
-    for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
-      rows[i] = copies.data() + i * stride;
-      masks[i] = words.data() + i * n_words;
-    }
+  Masks(std::ptrdiff_t n_rows, std::ptrdiff_t n_words) : words(n_rows * n_words), of_row(n_rows) {
+    for (std::ptrdiff_t i = 0; i < n_rows; ++i) of_row[i] = words.data() + i * n_words;
   }
 };
 
@@ -123,8 +114,8 @@ class SgdRun {
         words_per_slice_((slices_.panel_stride() / kernels_.block_features + 63) / 64),
         sparse_(has_zero_blocks(kernels_, data, X)),
         order_(options.shuffle ? X.n_rows : 0),
-        gathered_{Gathered<In>(chunk_rows_, copy_stride(), mask_words()),
-                  Gathered<In>(chunk_rows_, copy_stride(), mask_words())},
+        masks_{Masks(chunk_rows_, slices_.count() * words_per_slice_),
+               Masks(chunk_rows_, slices_.count() * words_per_slice_)},
         parts_(2 * slices_.count() * chunk_rows_ * row_stride_),
         b_(2 * row_stride_),
         db_(row_stride_),
@@ -275,18 +266,11 @@ class SgdRun {
     }
   }
 
-  std::ptrdiff_t mask_words() const { return slices_.count() * words_per_slice_; }
-  std::ptrdiff_t copy_stride() const { return (X_.n_cols + 63) / 64 * 64; }
-  Gathered<In>& gathered(std::int64_t step) {
-    return gathered_[static_cast<std::size_t>(step % 2)];
-  }
-
-  SliceOfRows<In, T> slice_of_rows(std::int64_t step, std::ptrdiff_t first, std::ptrdiff_t n_rows,
-                                   std::ptrdiff_t slice) {
+  SliceOfRows<In, T> slice_of_rows(int piece, std::int64_t step, Range mine, std::ptrdiff_t slice) {
     const Range features = slices_.features(slice);
-    return {gathered(step).rows.data() + first,
-            gathered(step).masks.data() + first,
-            n_rows,
+    return {list_of(piece, step).rows.data() + mine.begin,
+            masks_[static_cast<std::size_t>(step % 2)].of_row.data() + mine.begin,
+            mine.end - mine.begin,
             features.begin,
             slice * words_per_slice_,
             features.end - features.begin,
@@ -300,9 +284,7 @@ class SgdRun {
     const std::ptrdiff_t n_later = all_rows(index + 1).end - mine.begin;
     for (std::ptrdiff_t s = slices.begin; s < slices.end; ++s) {
       PanelLogits<In, T> a{};
-      static_cast<SliceOfRows<In, T>&>(a) =
-          slice_of_rows(step, mine.begin, n_rows, s);
-      a.from = list_of(piece, step).rows.data() + mine.begin;
+      static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(piece, step, mine, s);
       a.later = list_of(piece, step + 1).rows.data() + mine.begin;
       a.n_later = std::clamp<std::ptrdiff_t>(n_later, 0, n_rows);
       a.W = slices_.at(W_, s);
@@ -338,7 +320,7 @@ class SgdRun {
                 Range mine) {
     const Chunk chunk = chunk_at(index);
     PanelUpdate<In, T> update{};
-    static_cast<SliceOfRows<In, T>&>(update) = slice_of_rows(step, 0, chunk.n_rows, slice);
+    static_cast<SliceOfRows<In, T>&>(update) = slice_of_rows(owner, step, {0, chunk.n_rows}, slice);
     update.dlogits = workspaces_[static_cast<std::size_t>(owner)]->dlogits.data();
     update.row_stride = row_stride_;
     update.begin = mine.begin;
@@ -437,7 +419,7 @@ class SgdRun {
   const bool sparse_;
 
   AlignedBuffer<std::int64_t> order_;
-  std::array<Gathered<In>, 2> gathered_;  // of two steps in turn
+  std::array<Masks, 2> masks_;  // of two steps in turn
   AlignedBuffer<T> parts_;   // (2, slices, chunk_rows, row_stride), of two steps in turn
   AlignedBuffer<T> b_, db_;  // (2, row_stride), likewise; (row_stride)
   AlignedBuffer<T> W_, velocity_, gradient_;
