@@ -46,7 +46,8 @@ Lbfgs::Lbfgs(std::ptrdiff_t size, std::ptrdiff_t memory, int n_threads)
       scratch_(size),
       S_(size * memory),
       Y_(size * memory),
-      rho_(memory) {}
+      rho_(memory),
+      sy_(static_cast<std::size_t>(memory * memory)) {}
 
 void Lbfgs::start(const double* x) {
   std::copy_n(x, size_, x_.data());
@@ -128,15 +129,22 @@ void Lbfgs::take_trial() {
   n_pairs_ = std::min(n_pairs_ + 1, memory_);
 }
 
+// The recursion in four visits to the pairs: its products come from sy_ and from products with the
+// gradient and with H q, all at once.
 void Lbfgs::direction(const Precondition& precondition) {
+  const auto m = static_cast<std::size_t>(n_pairs_);
+  const auto s_at = [&](std::ptrdiff_t age) { return s(age); };
+  const auto y_at = [&](std::ptrdiff_t age) { return y(age); };
+  std::vector<double> alpha(m), beta(m);
+  products_with_newest();
   double* q = scratch_.data();
   std::copy_n(g_.data(), size_, q);
-  std::vector<double> alpha(static_cast<std::size_t>(n_pairs_));
-  for (std::ptrdiff_t age = 0; age < n_pairs_; ++age) {
-    const double a = rho_[place(age)] * dot(s(age), q, size_, n_threads_);
-    alpha[static_cast<std::size_t>(age)] = a;
-    add_scaled(-a, y(age), q, size_, n_threads_);
+  for (std::size_t i = 0; i < m; ++i) {
+    double product = sg_[i];
+    for (std::size_t j = 0; j < i; ++j) product += alpha[j] * sy(i, j);
+    alpha[i] = -rho_[place(static_cast<std::ptrdiff_t>(i))] * product;
   }
+  add_rows(y_at, alpha.data(), n_pairs_, q, size_, n_threads_);
   double scale = 1.0;
   if (precondition) {
     if (n_pairs_ > 0) {
@@ -149,12 +157,33 @@ void Lbfgs::direction(const Precondition& precondition) {
     if (n_pairs_ > 0) scale = 1.0 / (rho_[place(0)] * dot(y(0), y(0), size_, n_threads_));
     std::copy_n(q, size_, p_.data());
   }
-  for (std::ptrdiff_t i = 0; i < size_; ++i) p_[i] *= scale;
-  for (std::ptrdiff_t age = n_pairs_ - 1; age >= 0; --age) {
-    const double b = rho_[place(age)] * dot(y(age), p_.data(), size_, n_threads_);
-    add_scaled(alpha[static_cast<std::size_t>(age)] - b, s(age), p_.data(), size_, n_threads_);
+  const double* p = p_.data();
+  dots(y_at, n_pairs_, &p, 1, size_, n_threads_, beta.data());
+  for (std::size_t i = m; i-- > 0;) {
+    double product = scale * beta[i];
+    for (std::size_t j = i + 1; j < m; ++j) product -= beta[j] * sy(j, i);
+    // The step along s: what is taken off the gradient, less what is there already.
+    beta[i] = alpha[i] + rho_[place(static_cast<std::ptrdiff_t>(i))] * product;
   }
-  for (std::ptrdiff_t i = 0; i < size_; ++i) p_[i] = -p_[i];
+  for_vector_blocks(size_, n_threads_,
+                    [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
+                      for (std::ptrdiff_t i = begin; i < end; ++i) p_[i] *= -scale;
+                    });
+  add_rows(s_at, beta.data(), n_pairs_, p_.data(), size_, n_threads_);
+}
+
+// Those of every s with the gradient, and with the newest y.
+void Lbfgs::products_with_newest() {
+  const auto m = static_cast<std::size_t>(n_pairs_);
+  sg_.assign(2 * m, 0.0);
+  if (m == 0) return;
+  const double* vectors[] = {g_.data(), y(0)};
+  dots([&](std::ptrdiff_t age) { return s(age); }, n_pairs_, vectors, 2, size_, n_threads_,
+       sg_.data());
+  for (std::size_t i = 0; i < m; ++i) {
+    sy_[static_cast<std::size_t>(place(static_cast<std::ptrdiff_t>(i)) * memory_ + place(0))] =
+        sg_[m + i];
+  }
 }
 
 void Lbfgs::advance(const Precondition& precondition) {
