@@ -46,8 +46,7 @@ Lbfgs::Lbfgs(std::ptrdiff_t size, std::ptrdiff_t memory, int n_threads)
       scratch_(size),
       S_(size * memory),
       Y_(size * memory),
-      rho_(memory),
-      sy_(static_cast<std::size_t>(memory * memory)) {}
+      rho_(memory) {}
 
 void Lbfgs::start(const double* x) {
   std::copy_n(x, size_, x_.data());
@@ -129,22 +128,50 @@ void Lbfgs::take_trial() {
   n_pairs_ = std::min(n_pairs_ + 1, memory_);
 }
 
-// The recursion in four visits to the pairs: its products come from sy_ and from products with the
-// gradient and with H q, all at once.
+// v += factors[i - 1] added(i - 1), then factors[i] = factor(i, dotted(i) . v), one pair after the
+// other, and at last v += what belongs to the last. The threads meet once for each pair, in one
+// region. A thread that was away finds the parts of each product where they were.
+template <class Added, class Dotted, class Factor>
+void Lbfgs::along_pairs(double* v, const Added& added, const Dotted& dotted, const Factor& factor,
+                        double* factors) const {
+  const std::ptrdiff_t n_blocks = (size_ + kVectorBlock - 1) / kVectorBlock;
+  const int n_threads = n_blocks < 4 ? 1 : n_threads_;
+  std::vector<double> parts(static_cast<std::size_t>(n_pairs_ * n_blocks));
+  Team team(n_threads);
+  parallel_region(n_threads, [&](int thread, int n_pieces) {
+    Team::Member member(team, thread, n_pieces);
+    double last = 0.0;
+    for (std::ptrdiff_t i = 0; i <= n_pairs_; ++i) {
+      double* part = parts.data() + i * n_blocks;
+      member.run([&](int piece) {
+        const Range mine = share(n_blocks, 1, piece, n_pieces);
+        for (std::ptrdiff_t block = mine.begin; block < mine.end; ++block) {
+          const std::ptrdiff_t begin = block * kVectorBlock,
+                               end = std::min(size_, begin + kVectorBlock);
+          if (i > 0) {
+            const double* x = added(i - 1);
+            for (std::ptrdiff_t j = begin; j < end; ++j) v[j] += last * x[j];
+          }
+          if (i < n_pairs_) part[block] = dot_block(dotted(i) + begin, v + begin, end - begin);
+        }
+      });
+      if (i == n_pairs_) return;
+      double sum = 0.0;
+      for (std::ptrdiff_t block = 0; block < n_blocks; ++block) sum += part[block];
+      last = factor(i, sum);
+      if (thread == 0) factors[i] = last;
+    }
+  });
+}
+
 void Lbfgs::direction(const Precondition& precondition) {
-  const auto m = static_cast<std::size_t>(n_pairs_);
-  const auto s_at = [&](std::ptrdiff_t age) { return s(age); };
-  const auto y_at = [&](std::ptrdiff_t age) { return y(age); };
-  std::vector<double> alpha(m), beta(m);
-  products_with_newest();
+  std::vector<double> alpha(static_cast<std::size_t>(n_pairs_)), beta(alpha);
   double* q = scratch_.data();
   std::copy_n(g_.data(), size_, q);
-  for (std::size_t i = 0; i < m; ++i) {
-    double product = sg_[i];
-    for (std::size_t j = 0; j < i; ++j) product += alpha[j] * sy(i, j);
-    alpha[i] = -rho_[place(static_cast<std::ptrdiff_t>(i))] * product;
-  }
-  add_rows(y_at, alpha.data(), n_pairs_, q, size_, n_threads_);
+  along_pairs(
+      q, [&](std::ptrdiff_t age) { return y(age); }, [&](std::ptrdiff_t age) { return s(age); },
+      [&](std::ptrdiff_t age, double product) { return -rho_[place(age)] * product; },
+      alpha.data());
   double scale = 1.0;
   if (precondition) {
     if (n_pairs_ > 0) {
@@ -157,33 +184,19 @@ void Lbfgs::direction(const Precondition& precondition) {
     if (n_pairs_ > 0) scale = 1.0 / (rho_[place(0)] * dot(y(0), y(0), size_, n_threads_));
     std::copy_n(q, size_, p_.data());
   }
-  const double* p = p_.data();
-  dots(y_at, n_pairs_, &p, 1, size_, n_threads_, beta.data());
-  for (std::size_t i = m; i-- > 0;) {
-    double product = scale * beta[i];
-    for (std::size_t j = i + 1; j < m; ++j) product -= beta[j] * sy(j, i);
-    // The step along s: what is taken off the gradient, less what is there already.
-    beta[i] = alpha[i] + rho_[place(static_cast<std::ptrdiff_t>(i))] * product;
-  }
   for_vector_blocks(size_, n_threads_,
                     [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
                       for (std::ptrdiff_t i = begin; i < end; ++i) p_[i] *= -scale;
                     });
-  add_rows(s_at, beta.data(), n_pairs_, p_.data(), size_, n_threads_);
-}
-
-// Those of every s with the gradient, and with the newest y.
-void Lbfgs::products_with_newest() {
-  const auto m = static_cast<std::size_t>(n_pairs_);
-  sg_.assign(2 * m, 0.0);
-  if (m == 0) return;
-  const double* vectors[] = {g_.data(), y(0)};
-  dots([&](std::ptrdiff_t age) { return s(age); }, n_pairs_, vectors, 2, size_, n_threads_,
-       sg_.data());
-  for (std::size_t i = 0; i < m; ++i) {
-    sy_[static_cast<std::size_t>(place(static_cast<std::ptrdiff_t>(i)) * memory_ + place(0))] =
-        sg_[m + i];
-  }
+  // The oldest first.
+  const auto age_of = [&](std::ptrdiff_t i) { return n_pairs_ - 1 - i; };
+  along_pairs(
+      p_.data(), [&](std::ptrdiff_t i) { return s(age_of(i)); },
+      [&](std::ptrdiff_t i) { return y(age_of(i)); },
+      [&](std::ptrdiff_t i, double product) {
+        return alpha[static_cast<std::size_t>(age_of(i))] - rho_[place(age_of(i))] * product;
+      },
+      beta.data());
 }
 
 void Lbfgs::advance(const Precondition& precondition) {

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <functional>
-#include <vector>
 
 #include "aligned_buffer.h"
 
@@ -53,18 +52,14 @@ class Lbfgs {
   void take_trial();
   void try_step(double t);
   void direction(const Precondition& precondition);
-  void products_with_newest();
-  // s of one age . y of a younger one.
-  double sy(std::size_t age, std::size_t younger) const {
-    return sy_[static_cast<std::size_t>(place(static_cast<std::ptrdiff_t>(age)) * memory_ +
-                                        place(static_cast<std::ptrdiff_t>(younger)))];
-  }
+  template <class Added, class Dotted, class Factor>
+  void along_pairs(double* v, const Added& added, const Dotted& dotted, const Factor& factor,
+                   double* factors) const;
   Outcome give_up();
 
   const std::ptrdiff_t size_, memory_;
   const int n_threads_;
   AlignedBuffer<double> x_, g_, trial_, trial_gradient_, p_, scratch_, S_, Y_, rho_;
-  std::vector<double> sy_, sg_;  // s of each place . y of each; s of each age . the gradient
   std::ptrdiff_t n_pairs_ = 0, n_stored_ = 0;
   double f_ = 0.0, slope_ = 0.0, noise_ = 1e-15;
   bool has_start_ = false, retried_ = false;

@@ -74,22 +74,6 @@ void dots(const Row& row, std::ptrdiff_t n_rows, const double* const* x, std::pt
   }
 }
 
-// y += sum_i a_i row(i), a few KB of y at a time.
-template <class Row>
-void add_rows(const Row& row, const double* a, std::ptrdiff_t n_rows, double* y, std::ptrdiff_t n,
-              int n_threads) {
-  constexpr std::ptrdiff_t kPart = 2048;
-  for_vector_blocks(n, n_threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
-    for (std::ptrdiff_t part = begin; part < end; part += kPart) {
-      const std::ptrdiff_t part_end = std::min(end, part + kPart);
-      for (std::ptrdiff_t r = 0; r < n_rows; ++r) {
-        const double* x = row(r);
-        for (std::ptrdiff_t i = part; i < part_end; ++i) y[i] += a[r] * x[i];
-      }
-    }
-  });
-}
-
 // y += a x
 inline void add_scaled(double a, const double* x, double* y, std::ptrdiff_t n, int n_threads) {
   for_vector_blocks(n, n_threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
