@@ -28,6 +28,7 @@ bool differs(const fastsoftmax::StorageKernels<In, Acc>& a,
          a.panel_logits_blocks != b.panel_logits_blocks &&
          a.panel_update_blocks != b.panel_update_blocks && a.sgd_update != b.sgd_update &&
          a.panel_logits != b.panel_logits && a.panel_update != b.panel_update &&
+         a.sparse_logits != b.sparse_logits && a.add_sparse_row != b.add_sparse_row &&
          a.gemm_pack_a != b.gemm_pack_a && a.gemm_pack_b != b.gemm_pack_b;
 }
 

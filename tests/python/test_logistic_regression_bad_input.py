@@ -306,7 +306,6 @@ def test_huge_and_tiny_inputs(scale, dtype):
     certified((X * scale).astype(dtype), y, tol=1e-4)
 
 
-@NOT_PROVEN
 def test_class_weights_of_very_different_size():
     X, y = blobs(100, 2, 2)  # weights a factor of 1e7 apart
     certified(X, y, np.where(y == 0, 1e3, 1e-4), C=0.3, tol=1e-12)

@@ -10,6 +10,7 @@
 #include "kernels/panel_update-inl.h"
 #include "kernels/sgd_step-inl.h"
 #include "kernels/softmax_columns-inl.h"
+#include "kernels/sparse_rows-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
@@ -50,6 +51,8 @@ void fill_block_kernels(StorageKernels<In, Acc>& table) {
 template <class In, class Acc>
 void fill(StorageKernels<In, Acc>& table) {
   fill_block_kernels(table);
+  table.sparse_logits = sparse_logits<In, Acc>;
+  table.add_sparse_row = add_sparse_row<In>;
   table.gemm_pack_a = gemm_pack_a<In, Acc>;
   table.gemm_pack_b = gemm_pack_b<In, Acc>;
 }

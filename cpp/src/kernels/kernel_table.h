@@ -113,6 +113,15 @@ struct CrossEntropyArgs {
   Acc* losses;   // (n_rows)
 };
 
+// Some entries of a row of a sparse X, with their features in one of the two arrays.
+template <class In>
+struct SparseRow {
+  const In* values;
+  const std::int32_t* indices;
+  const std::int64_t* wide_indices;  // null: indices has them
+  std::ptrdiff_t n_entries;
+};
+
 // Rows of softmax up to this size are read once, longer ones twice: a quarter of a second-level
 // cache of 1 MB, for a row, its exponentials and the next row are in there.
 constexpr std::ptrdiff_t kLongRowBytes = 256 << 10;
@@ -178,6 +187,12 @@ struct StorageKernels {
   void (*panel_logits_blocks)(const PanelLogits<In, Acc>&);  // blocks not zero; fills the masks
   void (*panel_update)(const PanelUpdate<In, Acc>&);
   void (*panel_update_blocks)(const PanelUpdate<In, Acc>&);
+  // logits (n_outputs) += row . W, W (n_features, n_outputs).
+  void (*sparse_logits)(const SparseRow<In>& row, const Acc* W, std::ptrdiff_t n_outputs,
+                        Acc* logits);
+  // gradient (n_features, n_outputs) += row' dlogits.
+  void (*add_sparse_row)(const SparseRow<In>& row, const double* dlogits, std::ptrdiff_t n_outputs,
+                         double* gradient);
   // A (m, k), any strides, into panels of gemm_rows rows, each k x gemm_rows; B (k, n) into panels
   // of gemm_columns columns, each k x gemm_columns. The last panel is padded with zeros.
   void (*gemm_pack_a)(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,

@@ -25,7 +25,8 @@ template <class T>
 std::unique_ptr<Products<T>> make_products(const LogisticProblem& problem,
                                            std::ptrdiff_t max_points, int n_threads) {
   const std::ptrdiff_t outputs = points_at_once(problem, max_points) * problem.n_outputs();
-  if (problem.csr) return make_csr_products<T>(*problem.csr, problem.input_scale, outputs);
+  if (problem.csr)
+    return make_csr_products<T>(*problem.csr, problem.input_scale, outputs, n_threads);
   return make_dense_products<T>(*problem.dense, problem.input_scale, outputs, n_threads);
 }
 
@@ -55,6 +56,8 @@ class ChunkedLoss final : public LogisticLoss {
                      : chunk_rows_ * (row_weights_.by_model() ? group_points_ : 1)),
         losses_(group_points_ * chunk_rows_) {}
 
+  double entries_per_row() const override { return products_->products_per_row(); }
+
   void evaluate(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) override {
     for (std::ptrdiff_t i = 0; i < n_points; i += group_points_) {
       evaluate_group(rows, points + i, std::min(group_points_, n_points - i));
@@ -77,6 +80,16 @@ class ChunkedLoss final : public LogisticLoss {
     double sum = 0.0;
     for (std::ptrdiff_t i = 0; i < rows.size(); ++i) sum += static_cast<double>(curvature[i]);
     return sum;
+  }
+
+  void class_sums(std::int32_t held_out, double* sums) override {
+    const std::ptrdiff_t size = problem_.n_classes * d_;
+    std::fill_n(sums, size, 0.0);
+    products_->add_by_class(
+        problem_.labels, [&](std::ptrdiff_t i) { return row_weights_(i, held_out); }, sums,
+        n_threads_);
+    const double scale = problem_.input_scale * row_weights_.unit();
+    for (std::ptrdiff_t i = 0; i < size; ++i) sums[i] *= scale;
   }
 
   void gram(const Rows& rows, const float* c, Range features, bool diagonal_only, double* out,
@@ -112,15 +125,22 @@ class ChunkedLoss final : public LogisticLoss {
   // Whole cache lines of logits.
   static constexpr std::ptrdiff_t kRowGrain = 16;
 
-  void set_points(const LossPoint* points, std::ptrdiff_t n_points) {
+  // f(point, i) for the weights of all points.
+  template <class F>
+  void for_weights(const LossPoint* points, std::ptrdiff_t n_points, const F& f) const {
     const std::ptrdiff_t size = n_outputs_ * d_;
     parallel_region(n_points * size > 100000 ? n_threads_ : 1, [&](int thread, int n) {
       const Range mine = share(size, 64, thread, n);
       for (std::ptrdiff_t m = 0; m < n_points; ++m) {
-        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-          W_[m * size + i] = static_cast<T>(points[m].parameters[i]);
-        }
+        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) f(points[m], i);
       }
+    });
+  }
+
+  void set_points(const LossPoint* points, std::ptrdiff_t n_points) {
+    const std::ptrdiff_t size = n_outputs_ * d_;
+    for_weights(points, n_points, [&](const LossPoint& point, std::ptrdiff_t i) {
+      W_[(&point - points) * size + i] = static_cast<T>(point.parameters[i]);
     });
     for (std::ptrdiff_t m = 0; m < n_points; ++m) {
       for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
@@ -135,7 +155,7 @@ class ChunkedLoss final : public LogisticLoss {
   template <class F>
   void for_chunks(const Rows& rows, std::ptrdiff_t n_points, const F& body) {
     const double products =
-        static_cast<double>(chunk_rows_ * d_) * static_cast<double>(n_points * n_outputs_);
+        products_->products_per_row() * static_cast<double>(chunk_rows_ * n_points * n_outputs_);
     const int n_threads = std::min(n_threads_, plan_threads(n_threads_, products / kProductsPerNs));
     Team team(n_threads);
     parallel_region(n_threads, [&](int thread, int n_pieces) {
@@ -150,13 +170,14 @@ class ChunkedLoss final : public LogisticLoss {
 
   void evaluate_group(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) {
     set_points(points, n_points);
-    const std::ptrdiff_t size = n_outputs_ * (d_ + 1);
     std::vector<double*> gradient;
+    for_weights(points, n_points,
+                [](const LossPoint& point, std::ptrdiff_t i) { point.gradient[i] = 0.0; });
     for (std::ptrdiff_t m = 0; m < n_points; ++m) {
       points[m].loss = 0.0;
-      std::fill_n(points[m].gradient, size, 0.0);
       for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
         gradient.push_back(points[m].gradient + r * d_);
+        points[m].gradient[n_outputs_ * d_ + r] = 0.0;
       }
     }
     for_chunks(rows, n_points, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
@@ -176,12 +197,13 @@ class ChunkedLoss final : public LogisticLoss {
         for (std::ptrdiff_t m = piece; m < n_points; m += n_pieces) add_sums(chunk, m, points[m]);
       });
     });
+    const double unit = problem_.input_scale * row_weights_.unit();
+    for_weights(points, n_points, [&](const LossPoint& point, std::ptrdiff_t i) {
+      point.gradient[i] *= point.scale * unit;
+    });
     for (std::ptrdiff_t m = 0; m < n_points; ++m) {
       const double scale = points[m].scale * row_weights_.unit();
       points[m].loss *= scale;
-      for (std::ptrdiff_t i = 0; i < n_outputs_ * d_; ++i) {
-        points[m].gradient[i] *= scale * problem_.input_scale;
-      }
       finish_intercepts(points[m].gradient + n_outputs_ * d_, scale);
     }
   }

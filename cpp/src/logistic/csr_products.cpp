@@ -1,10 +1,13 @@
 // The products of a pass over a sparse X. W and its gradient lie feature-major meanwhile, so that
 // an entry of X meets the numbers of all outputs side by side. The gradient is shared among threads
-// by features: each walks through all entries of the chunk and takes those in its columns, so that
-// a column's sum has the order of the rows whoever makes it.
+// by features with equally many entries: in each row a thread finds its own by bisection, so that
+// a feature's sum has the order of the rows whoever makes it.
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "aligned_buffer.h"
+#include "dispatch.h"
 #include "logistic/products.h"
 
 namespace fastsoftmax {
@@ -25,36 +28,48 @@ class CsrProducts final : public Products<T> {
   using Base::b_, Base::chunk_rows_, Base::n_features_, Base::n_outputs_, Base::scale_;
 
  public:
-  CsrProducts(const CsrView& X, T input_scale, std::ptrdiff_t max_outputs)
+  CsrProducts(const CsrView& X, T input_scale, std::ptrdiff_t max_outputs, int n_threads)
       : Base(X.n_cols, csr_chunk<T>(X.n_rows, max_outputs), input_scale),
+        kernels_(storage_kernels(static_cast<const In*>(nullptr), T())),
         X_(X),
         data_(static_cast<const In*>(X.data)),
         indices_(static_cast<const Index*>(X.indices)),
+        n_threads_(n_threads),
+        entries_before_(X.n_cols + 1),
         weights_(X.n_cols * max_outputs),
         gradient_(X.n_cols * max_outputs),
-        dlogits_(chunk_rows_ * max_outputs) {}
+        logits_(chunk_rows_ * max_outputs),
+        dlogits_(chunk_rows_ * max_outputs) {
+    look_at_entries();
+  }
+
+  double products_per_row() const override {
+    return static_cast<double>(entries_before_[n_features_]) / static_cast<double>(X_.n_rows);
+  }
 
   void set_weights(const T* W, const T* b, std::ptrdiff_t n_outputs) override {
     Base::set_weights(W, b, n_outputs);
-    for (std::ptrdiff_t f = 0; f < n_features_; ++f) {
-      for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
-        weights_[f * n_outputs + r] = scale_ * W[r * n_features_ + f];
+    parallel_region(n_features_ * n_outputs > 100000 ? n_threads_ : 1, [&](int thread, int n) {
+      const Range mine = share(n_features_, 16, thread, n);
+      for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
+        for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
+          weights_[f * n_outputs + r] = scale_ * W[r * n_features_ + f];
+        }
       }
-    }
+    });
   }
 
   void forward(const Rows& rows, const RowChunk& chunk, Range mine, int,
                const ChunkLogits<T>& out) override {
     for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-      T* logits = dlogits_.data() + i * n_outputs_;
+      T* logits = logits_.data() + i * n_outputs_;
       std::copy_n(b_, n_outputs_, logits);
-      for_entries(rows[chunk.begin + i], [&](std::ptrdiff_t f, In value) {
-        const T v = static_cast<T>(value);
-        const T* w = weights_.data() + f * n_outputs_;
-        for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) logits[r] += v * w[r];
-      });
-      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
-        out.logits[r * out.output_stride + i] = logits[r];
+      kernels_.sparse_logits(entries(rows[chunk.begin + i], all()), weights_.data(), n_outputs_,
+                             logits);
+    }
+    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+      for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+        out.logits[r * out.output_stride + i] = logits_[i * n_outputs_ + r];
       }
     }
   }
@@ -63,12 +78,13 @@ class CsrProducts final : public Products<T> {
   void prepare(const Rows&, const RowChunk& chunk, const ChunkLogits<T>& dlogits, int piece,
                int n_pieces) override {
     const Range mine = share(chunk.n_rows, 16, piece, n_pieces);
-    for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
-        dlogits_[i * n_outputs_ + r] = dlogits.logits[r * dlogits.output_stride + i];
+    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+      for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+        dlogits_[i * n_outputs_ + r] =
+            static_cast<double>(dlogits.logits[r * dlogits.output_stride + i]);
       }
     }
-    const Range features = share(n_features_, 8, piece, n_pieces);
+    const Range features = features_of(piece, n_pieces);
     if (chunk.begin == 0) {
       std::fill(gradient_.data() + features.begin * n_outputs_,
                 gradient_.data() + features.end * n_outputs_, 0.0);
@@ -77,21 +93,30 @@ class CsrProducts final : public Products<T> {
 
   void backward(const Rows& rows, const RowChunk& chunk, const ChunkLogits<T>&, int piece,
                 int n_pieces, double* const* gradient) override {
-    const Range mine = share(n_features_, 8, piece, n_pieces);
+    const Range mine = features_of(piece, n_pieces);
+    if (mine.begin == mine.end) return;
     for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
-      const T* d = dlogits_.data() + i * n_outputs_;
-      for_entries(rows[chunk.begin + i], [&](std::ptrdiff_t f, In value) {
-        if (f < mine.begin || f >= mine.end) return;
-        const double v = static_cast<double>(value);
-        double* g = gradient_.data() + f * n_outputs_;
-        for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) g[r] += v * static_cast<double>(d[r]);
-      });
+      kernels_.add_sparse_row(entries(rows[chunk.begin + i], mine),
+                              dlogits_.data() + i * n_outputs_, n_outputs_, gradient_.data());
     }
     if (!chunk.last) return;
-    for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
-      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r)
+    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+      for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
         gradient[r][f] += gradient_[f * n_outputs_ + r];
+      }
     }
+  }
+
+  void add_by_class(const std::int64_t* labels, const RowWeight& weight, double* sums,
+                    int n_threads) override {
+    parallel_region(n_threads, [&](int thread, int n_running) {
+      const Range mine = features_of(thread, n_running);
+      for (std::ptrdiff_t i = 0; i < X_.n_rows; ++i) {
+        double* sum = sums + labels[i] * n_features_;
+        const double w = weight(i);
+        for_entries(i, mine, [&](std::ptrdiff_t f, double x) { sum[f] += w * x; });
+      }
+    });
   }
 
   void gram(const Rows& rows, const float* c, Range features, bool diagonal_only, double* out,
@@ -100,20 +125,24 @@ class CsrProducts final : public Products<T> {
     std::fill_n(out, diagonal_only ? n : n * n, 0.0);
     std::fill_n(sums, n, 0.0);
     parallel_region(n_threads, [&](int thread, int n_running) {
-      const Range part = share(n, 8, thread, n_running);
-      const Range mine{features.begin + part.begin, features.begin + part.end};
+      const Range part = features_of(thread, n_running);
+      const Range mine{std::max(features.begin, part.begin), std::min(features.end, part.end)};
+      if (mine.begin >= mine.end) return;
       for (std::ptrdiff_t i = 0; i < rows.size() && !stop.stopped(); ++i) {
         const double weight = static_cast<double>(c[i]);
         if (thread == 0 && i % 1024 == 0) stop.poll();
-        for_entries(rows[i], [&](std::ptrdiff_t f, In value) {
-          if (f < mine.begin || f >= mine.end) return;
-          const double wv = weight * static_cast<double>(value);
+        for_entries(rows[i], mine, [&](std::ptrdiff_t f, double value) {
           const std::ptrdiff_t at = f - features.begin;
-          sums[at] += wv;
-          for_entries(rows[i], [&](std::ptrdiff_t other, In factor) {
+          sums[at] += weight * value;
+          if (diagonal_only && is_sorted_) {
+            out[at] += weight * value * value;
+            return;
+          }
+          const Range others{diagonal_only ? f : features.begin, f + 1};
+          for_entries(rows[i], others, [&](std::ptrdiff_t other, double factor) {
             const std::ptrdiff_t to = other - features.begin;
-            if (diagonal_only ? to != at : to < 0 || to > at) return;
-            out[diagonal_only ? at : at * n + to] += wv * static_cast<double>(factor);
+            if (other < others.begin || to > at) return;
+            out[diagonal_only ? at : at * n + to] += weight * value * factor;
           });
         });
       }
@@ -121,50 +150,109 @@ class CsrProducts final : public Products<T> {
   }
 
  private:
-  std::ptrdiff_t entries_before(std::ptrdiff_t row) const {
+  // The entries of each feature are counted, so that threads can share features of equally many;
+  // and whether each row's features ascend, so that a thread finds its own by bisection.
+  void look_at_entries() {
+    std::fill_n(entries_before_.data(), n_features_ + 1, 0);
+    const std::ptrdiff_t n_entries = entries_before_row(X_.n_rows);
+    for (std::ptrdiff_t i = 0; i < X_.n_rows && is_sorted_; ++i) {
+      const Index *begin = indices_ + entries_before_row(i),
+                  *end = indices_ + entries_before_row(i + 1);
+      is_sorted_ = std::adjacent_find(begin, end, std::greater_equal<Index>()) == end;
+    }
+    for (std::ptrdiff_t e = 0; e < n_entries; ++e) ++entries_before_[indices_[e] + 1];
+    std::partial_sum(entries_before_.data(), entries_before_.data() + n_features_ + 1,
+                     entries_before_.data());
+  }
+
+  Range all() const { return {0, n_features_}; }
+  // All for the first piece where they do not ascend.
+  Range features_of(int piece, int n_pieces) const {
+    if (!is_sorted_) return {0, piece == 0 ? n_features_ : 0};
+    const auto cut = [&](int i) -> std::ptrdiff_t {
+      if (i == 0 || i == n_pieces) return i == 0 ? 0 : n_features_;
+      const std::ptrdiff_t wanted = entries_before_[n_features_] / n_pieces * i;
+      const std::ptrdiff_t* begin = entries_before_.data();
+      return std::lower_bound(begin, begin + n_features_, wanted) - begin;
+    };
+    return {cut(piece), cut(piece + 1)};
+  }
+
+  std::ptrdiff_t entries_before_row(std::ptrdiff_t row) const {
     if (X_.wide_indptr) {
       return static_cast<std::ptrdiff_t>(static_cast<const std::int64_t*>(X_.indptr)[row]);
     }
     return static_cast<std::ptrdiff_t>(static_cast<const std::int32_t*>(X_.indptr)[row]);
   }
+
+  // Those of some features; all of them where they do not ascend.
+  SparseRow<In> entries(std::ptrdiff_t row, Range features) const {
+    const Index *begin = indices_ + entries_before_row(row),
+                *end = indices_ + entries_before_row(row + 1);
+    if (is_sorted_ && features.begin > 0) {
+      begin = std::lower_bound(begin, end, static_cast<Index>(features.begin));
+    }
+    if (is_sorted_ && features.end < n_features_) {
+      end = std::lower_bound(begin, end, static_cast<Index>(features.end));
+    }
+    SparseRow<In> found{data_ + (begin - indices_), nullptr, nullptr, end - begin};
+    if constexpr (sizeof(Index) == sizeof(std::int64_t)) {
+      found.wide_indices = begin;
+    } else {
+      found.indices = begin;
+    }
+    return found;
+  }
+
   template <class F>
-  void for_entries(std::ptrdiff_t row, const F& visit) const {
-    const std::ptrdiff_t end = entries_before(row + 1);
-    for (std::ptrdiff_t e = entries_before(row); e < end; ++e) {
-      visit(static_cast<std::ptrdiff_t>(indices_[e]), data_[e]);
+  void for_entries(std::ptrdiff_t row, Range features, const F& visit) const {
+    const SparseRow<In> found = entries(row, features);
+    const Index* indices = indices_ + (found.values - data_);
+    for (std::ptrdiff_t e = 0; e < found.n_entries; ++e) {
+      visit(static_cast<std::ptrdiff_t>(indices[e]), static_cast<double>(found.values[e]));
     }
   }
 
+  const StorageKernels<In, T> kernels_;
   const CsrView X_;
   const In* const data_;
   const Index* const indices_;
+  const int n_threads_;
+  bool is_sorted_ = true;
+  AlignedBuffer<std::ptrdiff_t> entries_before_;  // those of all features before one
   AlignedBuffer<T> weights_;
   AlignedBuffer<double> gradient_;
-  AlignedBuffer<T> dlogits_;  // by rows
+  AlignedBuffer<T> logits_;        // by rows
+  AlignedBuffer<double> dlogits_;  // by rows
 };
 
 template <class In, class T>
 std::unique_ptr<Products<T>> make_with_index(const CsrView& X, T input_scale,
-                                             std::ptrdiff_t max_outputs) {
+                                             std::ptrdiff_t max_outputs, int n_threads) {
   if (X.wide_indices) {
-    return std::make_unique<CsrProducts<In, std::int64_t, T>>(X, input_scale, max_outputs);
+    return std::make_unique<CsrProducts<In, std::int64_t, T>>(X, input_scale, max_outputs,
+                                                              n_threads);
   }
-  return std::make_unique<CsrProducts<In, std::int32_t, T>>(X, input_scale, max_outputs);
+  return std::make_unique<CsrProducts<In, std::int32_t, T>>(X, input_scale, max_outputs, n_threads);
 }
 
 }  // namespace
 
 template <class T>
 std::unique_ptr<Products<T>> make_csr_products(const CsrView& X, double input_scale,
-                                               std::ptrdiff_t max_outputs) {
+                                               std::ptrdiff_t max_outputs, int n_threads) {
   const T scale = static_cast<T>(input_scale);
-  if (X.storage == Storage::kFloat64) return make_with_index<double, T>(X, scale, max_outputs);
-  return make_with_index<float, T>(X, scale, max_outputs);
+  if constexpr (sizeof(T) == sizeof(double)) {
+    if (X.storage == Storage::kFloat64) {
+      return make_with_index<double, T>(X, scale, max_outputs, n_threads);
+    }
+  }
+  return make_with_index<float, T>(X, scale, max_outputs, n_threads);
 }
 
 template std::unique_ptr<Products<float>> make_csr_products<float>(const CsrView&, double,
-                                                                   std::ptrdiff_t);
+                                                                   std::ptrdiff_t, int);
 template std::unique_ptr<Products<double>> make_csr_products<double>(const CsrView&, double,
-                                                                     std::ptrdiff_t);
+                                                                     std::ptrdiff_t, int);
 
 }  // namespace fastsoftmax

@@ -55,6 +55,8 @@ class LogisticLoss {
  public:
   virtual ~LogisticLoss() = default;
 
+  virtual double entries_per_row() const = 0;
+
   // Fills loss and gradient of each point; after a stop they mean nothing.
   virtual void evaluate(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) = 0;
 
@@ -66,6 +68,9 @@ class LogisticLoss {
   // hessian (n_classes, n_classes) = sum_i s_i (diag(p_i) - p_i p_i'), of the loss in the
   // intercepts.
   virtual void intercept_hessian(const Rows& rows, const LossPoint& point, double* hessian) = 0;
+
+  // sums (n_classes, n_features) = sum_i s_i x_i of the rows of each class.
+  virtual void class_sums(std::int32_t held_out, double* sums) = 0;
 
   // The features [begin, end) of X' diag(c) X, lower triangle, in gram (n, n) with n = end - begin,
   // and of c' X in sums (n); diagonal_only: (n) numbers.

@@ -3,6 +3,7 @@
 // and how the products are made is known here and below alone.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "logistic/loss.h"
@@ -22,6 +23,8 @@ struct ChunkLogits {
   std::ptrdiff_t output_stride;
 };
 
+using RowWeight = std::function<double(std::ptrdiff_t row)>;
+
 template <class T>
 class Products {
  public:
@@ -30,6 +33,8 @@ class Products {
   virtual ~Products() = default;
 
   std::ptrdiff_t chunk_rows() const { return chunk_rows_; }
+  // Of one output.
+  virtual double products_per_row() const { return static_cast<double>(n_features_); }
 
   // W (n_outputs, n_features), b (n_outputs): kept by the caller until the pass is over.
   virtual void set_weights(const T* W, const T* b, std::ptrdiff_t n_outputs) {
@@ -47,6 +52,8 @@ class Products {
                         int piece, int n_pieces, double* const* gradient) = 0;
 
   // As LogisticLoss's, without the scale of the inputs.
+  virtual void add_by_class(const std::int64_t* labels, const RowWeight& weight, double* sums,
+                            int n_threads) = 0;
   virtual void gram(const Rows& rows, const float* c, Range features, bool diagonal_only,
                     double* gram, double* sums, int n_threads, StopPoll& stop) = 0;
 
@@ -69,6 +76,6 @@ std::unique_ptr<Products<T>> make_dense_products(const InputView& X, double inpu
                                                  std::ptrdiff_t max_outputs, int n_threads);
 template <class T>
 std::unique_ptr<Products<T>> make_csr_products(const CsrView& X, double input_scale,
-                                               std::ptrdiff_t max_outputs);
+                                               std::ptrdiff_t max_outputs, int n_threads);
 
 }  // namespace fastsoftmax

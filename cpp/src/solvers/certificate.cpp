@@ -61,15 +61,20 @@ void Certificate::set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product
   gram_[static_cast<std::size_t>(j * n_places_ + i)] = product;
 }
 
-// With the solver's points from first_age on: product is that with the one before, and the pairs
-// lead from one to the next.
+// With the solver's points: product is that with the newest, and the pairs lead from one to the one
+// before.
 void Certificate::put_products(std::ptrdiff_t at, const double* G, const Lbfgs& solver,
-                               std::ptrdiff_t first_age, double product) {
-  for (std::ptrdiff_t age = first_age; age < n_points_; ++age) {
-    if (age > 0) {
-      product -= dot(G, solver.y(age - 1), size_, n_threads_) -
-                 penalty_ * dot(G, solver.s(age - 1), size_, n_threads_);
-    }
+                               double product) {
+  const std::ptrdiff_t n_pairs = n_points_ - 1;
+  std::vector<double> with_y(static_cast<std::size_t>(n_pairs)), with_s(with_y);
+  dots([&](std::ptrdiff_t age) { return solver.y(age); }, n_pairs, &G, 1, size_, n_threads_,
+       with_y.data());
+  dots([&](std::ptrdiff_t age) { return solver.s(age); }, n_pairs, &G, 1, size_, n_threads_,
+       with_s.data());
+  set_product(at, place(0), product);
+  for (std::ptrdiff_t age = 1; age <= n_pairs; ++age) {
+    const auto pair = static_cast<std::size_t>(age - 1);
+    product -= with_y[pair] - penalty_ * with_s[pair];
     set_product(at, place(age), product);
   }
 }
@@ -91,6 +96,7 @@ void Certificate::describe(std::ptrdiff_t at, const double* G, const double* x, 
 
 void Certificate::add(const Lbfgs& solver, double loss) {
   const double *x = solver.x(), *g = solver.gradient();
+  target_.clear();
   // Products with older points come from the pairs that lead back to them.
   n_points_ = std::min({n_points_, solver.n_pairs(), max_points_ - 1}) + 1;
   newest_ = (newest_ + 1) % max_points_;
@@ -101,7 +107,7 @@ void Certificate::add(const Lbfgs& solver, double loss) {
                       }
                     });
   const double* G = G_.data();
-  put_products(newest_, G, solver, 0, dot(G, G, size_, n_threads_));
+  put_products(newest_, G, solver, dot(G, G, size_, n_threads_));
   for (std::ptrdiff_t i = 0; i < n_extra_; ++i) {
     set_product(newest_, max_points_ + i, dot(G, extra_G_.data() + i * size_, size_, n_threads_));
   }
@@ -119,12 +125,13 @@ void Certificate::add_extra(const Lbfgs& solver, const double* parameters, doubl
   n_extra_ = std::max(n_extra_, i_extra + 1);
   double* G = extra_G_.data() + i_extra * size_;
   std::copy_n(gradient, size_, G);
-  put_products(at, G, solver, 0, dot(G, G_.data(), size_, n_threads_));
+  put_products(at, G, solver, dot(G, G_.data(), size_, n_threads_));
   for (std::ptrdiff_t i = 0; i < n_extra_; ++i) {
     set_product(at, max_points_ + i, dot(G, extra_G_.data() + i * size_, size_, n_threads_));
   }
   describe(at, G, parameters, gradient + size_, loss);
   share_[static_cast<std::size_t>(at)] = 0.0;
+  if (!target_.empty() && target_[static_cast<std::size_t>(at)] > 0.0) target_.clear();
 }
 
 double Certificate::smooth(const Lbfgs& solver, double* parameters) const {
@@ -138,10 +145,13 @@ double Certificate::smooth(const Lbfgs& solver, double* parameters) const {
     return dot(u, v, size_, n_threads_) + weight * dot(u + size_, v + size_, k, 1);
   };
   std::vector<double> normal(m * m), right(m), scale(m);
+  const auto y_at = [&](std::ptrdiff_t age) { return solver.y(age); };
   for (std::size_t i = 0; i < m; ++i) {
     const double* y = solver.y(static_cast<std::ptrdiff_t>(i));
+    dots(y_at, static_cast<std::ptrdiff_t>(i) + 1, &y, 1, size_, n_threads_, &normal[i * m]);
     for (std::size_t j = 0; j <= i; ++j) {
-      normal[i * m + j] = product(y, solver.y(static_cast<std::ptrdiff_t>(j)));
+      normal[i * m + j] +=
+          weight * dot(y + size_, solver.y(static_cast<std::ptrdiff_t>(j)) + size_, k, 1);
     }
     scale[i] = normal[i * m + i] > 0.0 ? 1.0 / std::sqrt(normal[i * m + i]) : 0.0;
     right[i] = scale[i] * product(y, g);
@@ -276,23 +286,59 @@ double Certificate::own_gap(const Lbfgs& solver) const {
              (2.0 * penalty_);
 }
 
+// The bound of the shares as they are; the best ones of a call are the target, whose residual the
+// next extra point is to cancel.
+void Certificate::consider(const Mixture& mixture, const double* b, double f, double* best) {
+  const double bound = bound_of(mixture);
+  if (!std::isfinite(bound)) return;
+  bound_ = std::max(bound_, bound);
+  if (!(bound > *best)) return;
+  *best = bound;
+  target_ = share_;
+  residual_of_mixture_ = mixture.residual;
+  double free_bound = -mixture.entropy - mixture.squared / (2.0 * penalty_);
+  for (std::size_t r = 0; sums_ && r < mixture.residual.size(); ++r) {
+    free_bound += mixture.residual[r] * b[r];
+  }
+  free_gap_ = f - free_bound;
+}
+
+// With as much of each of the extra points as brings the residual, in parts of the classes'
+// weights, nearest to zero. Near rounding the program cannot see what that is worth.
+Certificate::Mixture Certificate::cancelled_by_extra() {
+  Mixture mixture = mix();
+  const auto k = static_cast<std::size_t>(n_outputs_);
+  for (std::ptrdiff_t e = 0; e < n_extra_; ++e) {
+    const auto extra = static_cast<std::size_t>(max_points_ + e);
+    double drop = 0.0, squared = 0.0;
+    for (std::size_t r = 0; r < k; ++r) {
+      const double step = (residual_[extra * k + r] - mixture.residual[r]) / sums_->weight[r];
+      drop -= step * mixture.residual[r] / sums_->weight[r];
+      squared += step * step;
+    }
+    const double share = drop / squared;
+    if (!(share > 0.0 && share < 0.5)) continue;
+    for (double& other : share_) other *= 1.0 - share;
+    share_[extra] += share;
+    mixture = mix();
+  }
+  return mixture;
+}
+
 double Certificate::gap(const Lbfgs& solver, bool thorough) {
   const double f = solver.f(), *b = solver.x() + size_;
   const double own = own_gap(solver);
   if (std::isfinite(own)) bound_ = std::max(bound_, f - own);
+  double best = -HUGE_VAL;
+  if (thorough && sums_ && !target_.empty()) {
+    share_ = target_;
+    consider(cancelled_by_extra(), b, f, &best);
+  }
   for (const double times : {1.0, 1e2, 1e4, 1e6}) {
     combine(b, times * residual_price_, thorough ? 400 : 40);
-    const Mixture mixture = mix();
-    const double bound = bound_of(mixture);
-    if (std::isfinite(bound)) bound_ = std::max(bound_, bound);
-    if (times > 1.0) continue;
-    residual_of_mixture_ = mixture.residual;
-    double free_bound = -mixture.entropy - mixture.squared / (2.0 * penalty_);
-    for (std::size_t r = 0; sums_ && r < mixture.residual.size(); ++r) {
-      free_bound += mixture.residual[r] * b[r];
-    }
-    free_gap_ = f - free_bound;
+    consider(mix(), b, f, &best);
     if (!sums_ || !thorough) break;
+    consider(cancelled_by_extra(), b, f, &best);
   }
   return std::max(0.0, f - bound_);
 }

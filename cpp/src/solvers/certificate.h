@@ -56,7 +56,7 @@ class Certificate {
   const std::vector<double>& residual() const { return residual_of_mixture_; }
 
  private:
-  static constexpr std::ptrdiff_t kExtra = 3;
+  static constexpr std::ptrdiff_t kExtra = 4;
 
   struct Mixture {
     double entropy = 0.0, squared = 0.0, sum_xy = 0.0;  // E, |G|^2, <G, class_sums>
@@ -69,8 +69,7 @@ class Certificate {
   }
   std::vector<std::size_t> points() const;
   void describe(std::ptrdiff_t at, const double* G, const double* x, const double* r, double loss);
-  void put_products(std::ptrdiff_t at, const double* G, const Lbfgs& solver,
-                    std::ptrdiff_t first_age, double product);
+  void put_products(std::ptrdiff_t at, const double* G, const Lbfgs& solver, double product);
   void set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product);
   void combine(const double* b, double residual_price, int steps_per_point);
   Mixture mix() const;
@@ -80,6 +79,8 @@ class Certificate {
   };
   Constant cancel(const Mixture& mixture) const;
   double bound_of(const Mixture& mixture) const;
+  void consider(const Mixture& mixture, const double* b, double f, double* best);
+  Mixture cancelled_by_extra();
   // The gap of the newest point alone, without the cancellation between f and the bound.
   double own_gap(const Lbfgs& solver) const;
 
@@ -93,7 +94,7 @@ class Certificate {
   // Of each place: the products of their G, E, r, the products with the sums over X, the share.
   std::vector<double> gram_, entropy_, residual_, on_sum_, sum_xy_, share_;
   std::ptrdiff_t n_points_ = 0, newest_ = 0, n_extra_ = 0, next_extra_ = 0;
-  std::vector<double> residual_of_mixture_;
+  std::vector<double> target_, residual_of_mixture_;
   double bound_ = -1e300, free_gap_ = 1e300;
 };
 

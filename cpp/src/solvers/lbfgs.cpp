@@ -128,15 +128,50 @@ void Lbfgs::take_trial() {
   n_pairs_ = std::min(n_pairs_ + 1, memory_);
 }
 
+// v += factors[i - 1] added(i - 1), then factors[i] = factor(i, dotted(i) . v), one pair after the
+// other, and at last v += what belongs to the last. The threads meet once for each pair, in one
+// region. A thread that was away finds the parts of each product where they were.
+template <class Added, class Dotted, class Factor>
+void Lbfgs::along_pairs(double* v, const Added& added, const Dotted& dotted, const Factor& factor,
+                        double* factors) const {
+  const std::ptrdiff_t n_blocks = (size_ + kVectorBlock - 1) / kVectorBlock;
+  const int n_threads = n_blocks < 4 ? 1 : n_threads_;
+  std::vector<double> parts(static_cast<std::size_t>(n_pairs_ * n_blocks));
+  Team team(n_threads);
+  parallel_region(n_threads, [&](int thread, int n_pieces) {
+    Team::Member member(team, thread, n_pieces);
+    double last = 0.0;
+    for (std::ptrdiff_t i = 0; i <= n_pairs_; ++i) {
+      double* part = parts.data() + i * n_blocks;
+      member.run([&](int piece) {
+        const Range mine = share(n_blocks, 1, piece, n_pieces);
+        for (std::ptrdiff_t block = mine.begin; block < mine.end; ++block) {
+          const std::ptrdiff_t begin = block * kVectorBlock,
+                               end = std::min(size_, begin + kVectorBlock);
+          if (i > 0) {
+            const double* x = added(i - 1);
+            for (std::ptrdiff_t j = begin; j < end; ++j) v[j] += last * x[j];
+          }
+          if (i < n_pairs_) part[block] = dot_block(dotted(i) + begin, v + begin, end - begin);
+        }
+      });
+      if (i == n_pairs_) return;
+      double sum = 0.0;
+      for (std::ptrdiff_t block = 0; block < n_blocks; ++block) sum += part[block];
+      last = factor(i, sum);
+      if (thread == 0) factors[i] = last;
+    }
+  });
+}
+
 void Lbfgs::direction(const Precondition& precondition) {
+  std::vector<double> alpha(static_cast<std::size_t>(n_pairs_)), beta(alpha);
   double* q = scratch_.data();
   std::copy_n(g_.data(), size_, q);
-  std::vector<double> alpha(static_cast<std::size_t>(n_pairs_));
-  for (std::ptrdiff_t age = 0; age < n_pairs_; ++age) {
-    const double a = rho_[place(age)] * dot(s(age), q, size_, n_threads_);
-    alpha[static_cast<std::size_t>(age)] = a;
-    add_scaled(-a, y(age), q, size_, n_threads_);
-  }
+  along_pairs(
+      q, [&](std::ptrdiff_t age) { return y(age); }, [&](std::ptrdiff_t age) { return s(age); },
+      [&](std::ptrdiff_t age, double product) { return -rho_[place(age)] * product; },
+      alpha.data());
   double scale = 1.0;
   if (precondition) {
     if (n_pairs_ > 0) {
@@ -149,12 +184,19 @@ void Lbfgs::direction(const Precondition& precondition) {
     if (n_pairs_ > 0) scale = 1.0 / (rho_[place(0)] * dot(y(0), y(0), size_, n_threads_));
     std::copy_n(q, size_, p_.data());
   }
-  for (std::ptrdiff_t i = 0; i < size_; ++i) p_[i] *= scale;
-  for (std::ptrdiff_t age = n_pairs_ - 1; age >= 0; --age) {
-    const double b = rho_[place(age)] * dot(y(age), p_.data(), size_, n_threads_);
-    add_scaled(alpha[static_cast<std::size_t>(age)] - b, s(age), p_.data(), size_, n_threads_);
-  }
-  for (std::ptrdiff_t i = 0; i < size_; ++i) p_[i] = -p_[i];
+  for_vector_blocks(size_, n_threads_,
+                    [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
+                      for (std::ptrdiff_t i = begin; i < end; ++i) p_[i] *= -scale;
+                    });
+  // The oldest first.
+  const auto age_of = [&](std::ptrdiff_t i) { return n_pairs_ - 1 - i; };
+  along_pairs(
+      p_.data(), [&](std::ptrdiff_t i) { return s(age_of(i)); },
+      [&](std::ptrdiff_t i) { return y(age_of(i)); },
+      [&](std::ptrdiff_t i, double product) {
+        return alpha[static_cast<std::size_t>(age_of(i))] - rho_[place(age_of(i))] * product;
+      },
+      beta.data());
 }
 
 void Lbfgs::advance(const Precondition& precondition) {

@@ -52,6 +52,9 @@ class Lbfgs {
   void take_trial();
   void try_step(double t);
   void direction(const Precondition& precondition);
+  template <class Added, class Dotted, class Factor>
+  void along_pairs(double* v, const Added& added, const Dotted& dotted, const Factor& factor,
+                   double* factors) const;
   Outcome give_up();
 
   const std::ptrdiff_t size_, memory_;

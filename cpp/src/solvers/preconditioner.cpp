@@ -95,52 +95,67 @@ void Preconditioner::build_block(double* gram, Range features, double penalty) {
   }
 }
 
+// f(r) for all outputs, shared among threads where that pays.
+template <class F>
+void Preconditioner::for_outputs(std::ptrdiff_t n_outputs, int n_threads, const F& f) const {
+  parallel_region(n_outputs * n_features_ > 100000 ? n_threads : 1, [&](int thread, int n) {
+    const Range mine = share(n_outputs, 1, thread, n);
+    for (std::ptrdiff_t r = mine.begin; r < mine.end; ++r) f(r);
+  });
+}
+
 void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* out,
                            int n_threads) const {
   const std::ptrdiff_t d = n_features_;
   const double* gb = g + n_outputs * d;
   double* b = out + n_outputs * d;
-  AlignedBuffer<double> centred(n_outputs * d);
-  for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
+  if (block_ == 1) {
+    for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+      const double intercept = fit_intercept_ ? gb[r] : 0.0;
+      double shift = 0.0;
+      for (std::ptrdiff_t f = 0; f < d; ++f) {
+        const double at = inverse_[f] * (g[r * d + f] - means_[f] * intercept);
+        out[r * d + f] = at;
+        shift += means_[f] * at;
+      }
+      b[r] = fit_intercept_ ? gb[r] / total_ - shift : 0.0;
+    });
+    return;
+  }
+  AlignedBuffer<double> centred(n_outputs * d), product(n_outputs * block_);
+  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
     const double intercept = fit_intercept_ ? gb[r] : 0.0;
     for (std::ptrdiff_t f = 0; f < d; ++f) {
       centred[r * d + f] = scale_[f] * (g[r * d + f] - means_[f] * intercept);
     }
-  }
-  if (block_ == 1) {
-    for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
-      for (std::ptrdiff_t f = 0; f < d; ++f) out[r * d + f] = inverse_[f] * centred[r * d + f];
+  });
+  for (std::ptrdiff_t begin = 0; begin < d; begin += block_) {
+    const std::ptrdiff_t n = std::min(block_, d - begin);
+    const double* P = inverse_.data() + begin * block_;
+    const int threads = plan_threads(
+        n_threads, static_cast<double>(n * n) * static_cast<double>(n_outputs) / kProductsPerNs);
+    // Few outputs: P read as X is, one row after the other.
+    if (n_outputs <= 16) {
+      matmul<double>({Storage::kFloat64, P, n, n, n, 1},
+                     {centred.data() + begin, n, n_outputs, 1, d}, product.data(), threads);
+    } else {
+      matmul<double>({Storage::kFloat64, centred.data() + begin, n_outputs, n, d, 1},
+                     {P, n, n, n, 1}, product.data(), threads);
     }
-  } else {
-    AlignedBuffer<double> product(n_outputs * block_);
-    for (std::ptrdiff_t begin = 0; begin < d; begin += block_) {
-      const std::ptrdiff_t n = std::min(block_, d - begin);
-      const double* P = inverse_.data() + begin * block_;
-      const int threads = plan_threads(
-          n_threads, static_cast<double>(n * n) * static_cast<double>(n_outputs) / kProductsPerNs);
-      // Few outputs: P read as X is, one row after the other.
-      if (n_outputs <= 16) {
-        matmul<double>({Storage::kFloat64, P, n, n, n, 1},
-                       {centred.data() + begin, n, n_outputs, 1, d}, product.data(), threads);
-      } else {
-        matmul<double>({Storage::kFloat64, centred.data() + begin, n_outputs, n, d, 1},
-                       {P, n, n, n, 1}, product.data(), threads);
+    for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+      for (std::ptrdiff_t f = 0; f < n; ++f) {
+        out[r * d + begin + f] = product[n_outputs <= 16 ? f * n_outputs + r : r * n + f];
       }
-      for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
-        for (std::ptrdiff_t f = 0; f < n; ++f) {
-          out[r * d + begin + f] = product[n_outputs <= 16 ? f * n_outputs + r : r * n + f];
-        }
-      }
-    }
+    });
   }
-  for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
+  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
     double shift = 0.0;
     for (std::ptrdiff_t f = 0; f < d; ++f) {
       out[r * d + f] *= scale_[f];
       shift += means_[f] * out[r * d + f];
     }
     b[r] = fit_intercept_ ? gb[r] / total_ - shift : 0.0;
-  }
+  });
 }
 
 }  // namespace fastsoftmax

@@ -29,6 +29,8 @@ class Preconditioner {
   double total() const { return total_; }
 
  private:
+  template <class F>
+  void for_outputs(std::ptrdiff_t n_outputs, int n_threads, const F& f) const;
   void build_block(double* gram, Range features, double penalty);
   Range block(std::ptrdiff_t i) const {
     return {i * block_, std::min(n_features_, (i + 1) * block_)};

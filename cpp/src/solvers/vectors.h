@@ -52,6 +52,28 @@ inline double dot(const double* a, const double* b, std::ptrdiff_t n, int n_thre
   return sum;
 }
 
+// sums (n_vectors, n_rows): the products of each of a few vectors x with each row, row(i) being a
+// pointer. All in one visit to the rows, and one meeting of the threads.
+template <class Row>
+void dots(const Row& row, std::ptrdiff_t n_rows, const double* const* x, std::ptrdiff_t n_vectors,
+          std::ptrdiff_t n, int n_threads, double* sums) {
+  const std::ptrdiff_t n_blocks = (n + kVectorBlock - 1) / kVectorBlock, size = n_vectors * n_rows;
+  std::vector<double> parts(static_cast<std::size_t>(n_blocks * size));
+  for_vector_blocks(n, n_threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t i) {
+    double* part = parts.data() + i * size;
+    for (std::ptrdiff_t r = 0; r < n_rows; ++r) {
+      for (std::ptrdiff_t v = 0; v < n_vectors; ++v) {
+        part[v * n_rows + r] = dot_block(row(r) + begin, x[v] + begin, end - begin);
+      }
+    }
+  });
+  std::fill_n(sums, size, 0.0);
+  for (std::ptrdiff_t i = 0; i < n_blocks; ++i) {
+    for (std::ptrdiff_t j = 0; j < size; ++j)
+      sums[j] += parts[static_cast<std::size_t>(i * size + j)];
+  }
+}
+
 // y += a x
 inline void add_scaled(double a, const double* x, double* y, std::ptrdiff_t n, int n_threads) {
   for_vector_blocks(n, n_threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {

@@ -1,0 +1,72 @@
+// The preconditioners of a fit of logistic regressions: from which rows, and for which models.
+#include <algorithm>
+
+#include "solvers/logistic_fit.h"
+
+namespace fastsoftmax {
+
+// Blocks of features that are dense in the preconditioner.
+std::ptrdiff_t LogisticFit::block() const {
+  if (problem_.csr) return d_ <= 1024 ? d_ : 1;
+  return d_ <= 2048 ? d_ : 1024;
+}
+
+// Rows for the curvature: more than 24 for each feature change little.
+Rows LogisticFit::curvature_rows() const {
+  const std::ptrdiff_t least = 8192;
+  const std::ptrdiff_t wanted = std::min(std::max(n_ / 4, least), std::max(24 * d_, least));
+  return {n_, std::max<std::ptrdiff_t>(1, n_ / wanted), options_.seed + 1};
+}
+
+// A preconditioner for each penalty, or for neighbours among them if these are many.
+void LogisticFit::precondition() {
+  constexpr double kBytes = 64 << 20;
+  std::vector<std::size_t> order;
+  for (std::size_t m = 0; m < models_.size(); ++m) {
+    if (models_[m].status == LogisticStatus::kMaxIter) order.push_back(m);  // not finished
+  }
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return models_[a].penalty < models_[b].penalty;
+  });
+  std::size_t n_penalties = 1;
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    n_penalties += models_[order[i]].penalty > models_[order[i - 1]].penalty;
+  }
+  const double bytes = 8.0 * static_cast<double>(d_) * static_cast<double>(block());
+  const auto most = static_cast<std::size_t>(std::max(1.0, kBytes / bytes));
+  const std::size_t per_group = (n_penalties + most - 1) / most;
+  const Rows rows = curvature_rows();
+  AlignedBuffer<float> c(rows.size());
+  std::size_t begin = 0;
+  while (begin < order.size()) {
+    std::size_t end = begin, distinct = 0;
+    double last = -1.0;
+    for (; end < order.size(); ++end) {
+      const double penalty = models_[order[end]].penalty;
+      if (penalty != last && ++distinct > per_group) break;
+      last = penalty;
+    }
+    build(rows, c.data(), models_[order[begin + (end - begin) / 2]]);
+    if (stop_.stopped()) return;
+    for (std::size_t i = begin; i < end; ++i) {
+      Model& model = models_[order[i]];
+      model.preconditioner = preconditioners_.back().get();
+      if (model.certificate) model.certificate->set_curvature(model.preconditioner->total());
+    }
+    begin = end;
+  }
+}
+
+void LogisticFit::build(const Rows& rows, float* c, const Model& model) {
+  const LossPoint point{model.solver->x(), nullptr, 0.0, model.held_out, 1.0};
+  loss_->curvature(rows, point, c);
+  if (stop_.stopped()) return;
+  const double part = total_weight(rows, model.held_out);
+  const double total = total_weight(Rows{n_, 1, 0}, model.held_out) * weights_.unit();
+  preconditioners_.push_back(
+      std::make_unique<Preconditioner>(d_, block(), problem_.fit_intercept, options_.n_threads));
+  preconditioners_.back()->build(*loss_, rows, c, part > 0.0 ? total / part : 0.0, model.penalty);
+  out_.n_curvature_rows += rows.size();
+}
+
+}  // namespace fastsoftmax

@@ -1,0 +1,127 @@
+// The fit of logistic regressions as a whole: what its parts share. logistic.cpp drives.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "fastsoftmax/logistic.h"
+#include "logistic/loss.h"
+#include "logistic/weights.h"
+#include "solvers/certificate.h"
+#include "solvers/lbfgs.h"
+#include "solvers/preconditioner.h"
+#include "tasks.h"
+
+namespace fastsoftmax {
+
+class LogisticFit {
+ public:
+  LogisticFit(const LogisticProblem& problem, const LogisticOptions& options,
+              LogisticModels& models, const FitProgress& progress, const StopRequested& stop)
+      : problem_(problem),
+        options_(options),
+        out_(models),
+        progress_(progress),
+        stop_(stop),
+        weights_(problem),
+        n_(problem.n_rows()),
+        d_(problem.n_cols()),
+        n_outputs_(problem.n_outputs()),
+        size_(n_outputs_ * (d_ + 1)),
+        wide_(needs_wide()),
+        points_(static_cast<std::size_t>(models.n_models)) {}
+
+  // False if it was stopped; nothing is written then.
+  bool run();
+
+ private:
+  using Fold = std::int32_t;
+
+  struct Model {
+    std::unique_ptr<Lbfgs> solver;
+    std::unique_ptr<Certificate> certificate;
+    const Preconditioner* preconditioner = nullptr;
+    double penalty = 0.0, objective = 0.0, gap = HUGE_VAL, n_passes = 0.0;
+    double best_gap = HUGE_VAL, best_objective = HUGE_VAL;
+    std::int32_t held_out = -1;
+    std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0;
+    bool active = true, stuck = false;
+    LogisticStatus status = LogisticStatus::kMaxIter;
+  };
+
+  // The start: logistic_start.cpp.
+  std::unique_ptr<LogisticLoss> make(bool wide);
+  bool needs_wide() const;
+  void make_models();
+  void set_noise();
+  bool is_worth_a_stage(std::ptrdiff_t n_rows) const;
+  void run_stages();
+  void run_stage(const Rows& rows, int n_iter);
+
+  // Passes over X for all active models.
+  double total_weight(const Rows& rows, Fold held_out) const;
+  double sample_scale(const Rows& rows, Fold held_out);
+  void evaluate(const Rows& rows);
+  Lbfgs::Outcome tell(Model& model, double* loss);
+  void advance(Model& model);
+  template <class F>
+  void for_models(const F& body) {
+    const auto n = static_cast<std::ptrdiff_t>(models_.size());
+    if (n < 2) return body(models_[0], 0);
+    Tasks tasks;
+    parallel_region(options_.n_threads, [&](int, int) {
+      tasks.run(n, [&](std::ptrdiff_t m) { body(models_[static_cast<std::size_t>(m)], m); });
+    });
+  }
+  bool any_active() const {
+    return std::any_of(models_.begin(), models_.end(), [](const Model& m) { return m.active; });
+  }
+
+  // The curvature: logistic_curvature.cpp.
+  std::ptrdiff_t block() const;
+  Rows curvature_rows() const;
+  void precondition();
+  void build(const Rows& rows, float* c, const Model& model);
+
+  // The iterations: logistic.cpp.
+  void run_to_end(const Rows& all);
+  void step(Model& model);
+  double zero_objective(const Model& model);
+  void widen_if_stuck();
+  void finish(Model& model, LogisticStatus status) {
+    model.active = false;
+    model.status = status;
+  }
+  void report();
+
+  // The proof: logistic_proof.cpp.
+  void sum_classes();
+  ClassSums sums_of(Fold held_out);
+  bool update_gap(Model& model, bool thorough);
+  void prove(const Rows& all);
+  void evaluate_extra(Model& model, const Rows& all, LossPoint& point);
+  std::vector<double> inverse_intercept_hessian(const Rows& all, const LossPoint& point);
+
+  const LogisticProblem problem_;
+  const LogisticOptions options_;
+  LogisticModels& out_;
+  const FitProgress& progress_;
+  StopPoll stop_;
+  const RowWeights weights_;
+  const std::ptrdiff_t n_, d_, n_outputs_, size_;
+  bool wide_, rounds_in_double_ = false;
+  std::ptrdiff_t memory_ = 0;
+  std::int64_t last_reported_ = 0;
+  std::unique_ptr<LogisticLoss> loss_;
+  std::vector<Model> models_;
+  std::vector<LossPoint> points_;
+  std::vector<std::unique_ptr<Preconditioner>> preconditioners_;
+  std::map<Fold, ClassSums> class_sums_;
+  std::map<std::pair<std::ptrdiff_t, Fold>, double> scales_;
+};
+
+}  // namespace fastsoftmax
