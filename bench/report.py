@@ -52,6 +52,7 @@ def main() -> int:
                     merge = optimum.merged if section == "optimum" else _merged
                     found = merge(results.get(section, {}), found)
                 results[section] = found
+                results = {name: results[name] for name in SECTIONS if name in results}
                 print(f"{section}: {time.perf_counter() - started:.0f} s", flush=True)
                 path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     written = [(folder / f"{name}.md", render.markdown(name, results))]
@@ -116,10 +117,8 @@ def _run(
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """New results, and the old ones of the problems that did not run again."""
-    order = [contest["problem"] for contest in old.get("contests", [])]
     found = {c["problem"]: c for c in [*old.get("contests", []), *new.get("contests", [])]}
-    known = [*order, *(name for name in found if name not in order)]
-    return new | {"contests": [found[name] for name in known]} if found else new
+    return new | {"contests": list(found.values())} if found else new
 
 
 def _shown(result: dict[str, Any]) -> dict[str, Any]:
