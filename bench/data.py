@@ -115,6 +115,7 @@ def _synthetic(n: int, d: int, k: int) -> tuple[Array, Array]:
     rng = np.random.default_rng(5)
     n_own = min(n, 5000)  # then they repeat
     y = rng.integers(k, size=n_own)
+    y[:k] = np.arange(k)[:n_own]  # every class at least once
     threshold = rng.choice(np.array([8, 120], np.uint8), size=(k, d), p=[0.63, 0.37])[y]
     lit = rng.integers(256, size=(n_own, d), dtype=np.uint8) < threshold
     X = rng.integers(1, 256, size=(n_own, d), dtype=np.uint8) * lit

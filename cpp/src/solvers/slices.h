@@ -23,9 +23,12 @@ class Slices {
     constexpr std::ptrdiff_t kSliceBytes = 16 << 10, kClassesTogether = 16, kMaxSlices = 32;
     const std::ptrdiff_t bytes =
         n_features * std::min(n_classes, kClassesTogether) * static_cast<std::ptrdiff_t>(sizeof(T));
-    n_slices_ =
-        std::clamp<std::ptrdiff_t>((bytes + kSliceBytes / 2) / kSliceBytes, 1,
-                                   std::min(kMaxSlices, (n_features + kGrain - 1) / kGrain));
+    n_slices_ = (bytes + kSliceBytes / 2) / kSliceBytes;
+    // Equal shares for two threads and for four: MNIST with 16 to 100 classes had three slices, and
+    // takes 0.75 of the time on two threads with four.
+    if (n_slices_ > 2) n_slices_ = (n_slices_ + 3) / 4 * 4;
+    n_slices_ = std::clamp<std::ptrdiff_t>(
+        n_slices_, 1, std::min(kMaxSlices, (n_features + kGrain - 1) / kGrain));
     for (std::ptrdiff_t s = 0; s < n_slices_; ++s) {
       const Range slice = features(s);
       stride_ = std::max(stride_, (slice.end - slice.begin + kGrain - 1) / kGrain * kGrain);
