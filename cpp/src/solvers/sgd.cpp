@@ -136,9 +136,7 @@ class SgdRun {
   Range slices_of(int piece, int n_pieces) const {
     return share(step_.slices().count(), 1, piece, n_pieces);
   }
-  Range all_rows(std::ptrdiff_t index) const {
-    return {0, batches_.rows_of_chunk(index)};
-  }
+  Range all_rows(std::ptrdiff_t index) const { return {0, batches_.rows_of_chunk(index)}; }
 
   void finish(std::ptrdiff_t index, std::int64_t step) {
     if (stop_asked_) last_step_ = step;
