@@ -57,12 +57,13 @@ def measure(pool: Pool, course: Course, quick: bool, wanted: str) -> dict[str, A
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """New results, and the old ones of the problems and the contenders that did not run again."""
     for kind, order in (("races", optima.FULL), ("paths", optima.PATHS)):
-        found = {result["problem"]: result for result in old.get(kind, [])}
+        found = {result["problem"]: {"date": old["date"]} | result for result in old.get(kind, [])}
         for result in new[kind]:
+            result["date"] = new["date"]
             before = found.get(result["problem"])
             if before and all(row["library"] == OWN for row in result["rows"]):
                 result["rows"] += [row for row in before["rows"] if row["library"] != OWN]
-                result["others"] = before.get("others", old["date"])
+                result["others"] = before.get("others", before["date"])
                 if kind == "races":
                     result["minimum"] = min(result["minimum"], before["minimum"])
             found[result["problem"]] = result
