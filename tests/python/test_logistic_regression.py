@@ -124,7 +124,9 @@ def test_csr_equals_dense(dtype, index, n_classes):
         assert_array_equal(getattr(csr, part), getattr(before, part), strict=True)
 
 
-@pytest.mark.parametrize("form", ["csc", "coo", "lil", "matrix", "integers", "unsorted"])
+@pytest.mark.parametrize(
+    "form", ["csc", "coo", "lil", "matrix", "integers", "descending", "repeated"]
+)
 def test_other_sparse_forms(form):
     X, y = blobs(80, 10, 3, np.uint8)
     X = (X > 120).astype(np.float64) * (np.arange(10) % 3)
@@ -136,7 +138,10 @@ def test_other_sparse_forms(form):
         "lil": csr.tolil(),
         "matrix": scipy.sparse.csr_matrix(X),
         "integers": csr.astype(np.int64),
-        "unsorted": scipy.sparse.csr_array(
+        "descending": scipy.sparse.csr_array(
+            (csr.data[::-1], csr.indices[::-1], csr.nnz - csr.indptr[::-1]), shape=X.shape
+        )[::-1],
+        "repeated": scipy.sparse.csr_array(
             (np.repeat(csr.data, 2) / 2, np.repeat(csr.indices, 2), 2 * csr.indptr), shape=X.shape
         ),
     }[form]
