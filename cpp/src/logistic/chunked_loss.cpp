@@ -56,7 +56,7 @@ class ChunkedLoss final : public LogisticLoss {
                      : chunk_rows_ * (row_weights_.by_model() ? group_points_ : 1)),
         losses_(group_points_ * chunk_rows_) {}
 
-  double entries_per_row() const override { return products_->products_per_row(); }
+  double entries_per_row() const override { return products_->entries_per_row(); }
 
   void evaluate(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) override {
     for (std::ptrdiff_t i = 0; i < n_points; i += group_points_) {
@@ -155,7 +155,7 @@ class ChunkedLoss final : public LogisticLoss {
   template <class F>
   void for_chunks(const Rows& rows, std::ptrdiff_t n_points, const F& body) {
     const double products =
-        products_->products_per_row() * static_cast<double>(chunk_rows_ * n_points * n_outputs_);
+        products_->entries_per_row() * static_cast<double>(chunk_rows_ * n_points * n_outputs_);
     const int n_threads = std::min(n_threads_, plan_threads(n_threads_, products / kProductsPerNs));
     Team team(n_threads);
     parallel_region(n_threads, [&](int thread, int n_pieces) {

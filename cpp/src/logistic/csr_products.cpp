@@ -43,7 +43,7 @@ class CsrProducts final : public Products<T> {
     look_at_entries();
   }
 
-  double products_per_row() const override {
+  double entries_per_row() const override {
     return static_cast<double>(entries_before_[n_features_]) / static_cast<double>(X_.n_rows);
   }
 

@@ -1,5 +1,6 @@
 // Which products serve a dense X.
 #include "logistic/many_outputs.h"
+#include "zero_blocks.h"
 
 namespace fastsoftmax {
 
@@ -13,11 +14,11 @@ std::unique_ptr<Products<T>> make_dense_products(const InputView& X, double inpu
   return with_storage<T>(X, [&](const auto* data) -> std::unique_ptr<Products<T>> {
     using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
     // Tiles do not skip blocks of zeros.
-    const auto& kernels = storage_kernels(data, T());
-    if (max_outputs >= kManyOutputs && !has_zero_blocks(kernels, data, X)) {
+    const bool sparse = has_zero_blocks(storage_kernels(data, T()), data, X);
+    if (max_outputs >= kManyOutputs && !sparse) {
       return std::make_unique<ManyOutputs<In, T>>(data, X, scale, max_outputs, n_threads);
     }
-    return std::make_unique<FewOutputs<In, T>>(data, X, scale, max_outputs, n_threads);
+    return std::make_unique<FewOutputs<In, T>>(data, X, scale, sparse, max_outputs, n_threads);
   });
 }
 

@@ -9,7 +9,6 @@
 #include "logistic/products.h"
 #include "storage.h"
 #include "tasks.h"
-#include "zero_blocks.h"
 
 namespace fastsoftmax {
 
@@ -72,13 +71,14 @@ class FewOutputs final : public DenseProducts<In, T> {
       Base::W_, Base::X_;
 
  public:
-  FewOutputs(const In* data, const InputView& X, T input_scale, std::ptrdiff_t max_outputs,
-             int n_threads)
+  // sparse: blocks of zeros are worth being skipped.
+  FewOutputs(const In* data, const InputView& X, T input_scale, bool sparse,
+             std::ptrdiff_t max_outputs, int n_threads)
       : Base(data, X, input_scale, few_outputs_chunk<In, T>(X.n_rows, X.n_cols, max_outputs)),
         kernels_(storage_kernels(data, T())),
         flush_chunks_(std::max<std::ptrdiff_t>(1, kFlushRows / chunk_rows_)),
         mask_words_((X.n_cols / kernels_.block_features + 63) / 64),
-        sparse_(X.n_rows * mask_words_ <= kMaxMaskWords && has_zero_blocks(kernels_, data, X)),
+        sparse_(sparse && X.n_rows * mask_words_ <= kMaxMaskWords),
         masks_(sparse_ ? X.n_rows * mask_words_ : 0),
         chunk_(chunk_rows_),
         next_(chunk_rows_),

@@ -33,8 +33,8 @@ class Products {
   virtual ~Products() = default;
 
   std::ptrdiff_t chunk_rows() const { return chunk_rows_; }
-  // Of one output.
-  virtual double products_per_row() const { return static_cast<double>(n_features_); }
+  // That each output meets.
+  virtual double entries_per_row() const { return static_cast<double>(n_features_); }
 
   // W (n_outputs, n_features), b (n_outputs): kept by the caller until the pass is over.
   virtual void set_weights(const T* W, const T* b, std::ptrdiff_t n_outputs) {

@@ -66,15 +66,15 @@ void Certificate::set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product
 void Certificate::put_products(std::ptrdiff_t at, const double* G, const Lbfgs& solver,
                                double product) {
   const std::ptrdiff_t n_pairs = n_points_ - 1;
-  std::vector<double> with_y(static_cast<std::size_t>(n_pairs)), with_s(with_y);
-  dots([&](std::ptrdiff_t age) { return solver.y(age); }, n_pairs, &G, 1, size_, n_threads_,
-       with_y.data());
-  dots([&](std::ptrdiff_t age) { return solver.s(age); }, n_pairs, &G, 1, size_, n_threads_,
-       with_s.data());
+  const auto y_then_s = [&](std::ptrdiff_t i) {
+    return i < n_pairs ? solver.y(i) : solver.s(i - n_pairs);
+  };
+  std::vector<double> with_pairs(static_cast<std::size_t>(2 * n_pairs));
+  dots(y_then_s, 2 * n_pairs, &G, 1, size_, n_threads_, with_pairs.data());
   set_product(at, place(0), product);
   for (std::ptrdiff_t age = 1; age <= n_pairs; ++age) {
-    const auto pair = static_cast<std::size_t>(age - 1);
-    product -= with_y[pair] - penalty_ * with_s[pair];
+    const auto y = static_cast<std::size_t>(age - 1), s = static_cast<std::size_t>(n_pairs) + y;
+    product -= with_pairs[y] - penalty_ * with_pairs[s];
     set_product(at, place(age), product);
   }
 }
