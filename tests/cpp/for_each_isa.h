@@ -19,7 +19,8 @@ bool differs(const fastsoftmax::ArithmeticKernels<Acc>& a,
          a.log_softmax_streamed != b.log_softmax_streamed && a.cross_entropy != b.cross_entropy &&
          a.cross_entropy_columns != b.cross_entropy_columns &&
          a.add_column_sums != b.add_column_sums && a.gemm != b.gemm && a.argmax != b.argmax &&
-         a.scale_and_shift != b.scale_and_shift && a.transpose != b.transpose;
+         a.scale_and_shift != b.scale_and_shift && a.transpose != b.transpose &&
+         a.packed_logits != b.packed_logits && a.packed_update != b.packed_update;
 }
 template <class In, class Acc>
 bool differs(const fastsoftmax::StorageKernels<In, Acc>& a,
@@ -28,8 +29,9 @@ bool differs(const fastsoftmax::StorageKernels<In, Acc>& a,
          a.panel_logits_blocks != b.panel_logits_blocks &&
          a.panel_update_blocks != b.panel_update_blocks && a.sgd_update != b.sgd_update &&
          a.panel_logits != b.panel_logits && a.panel_update != b.panel_update &&
-         a.sparse_logits != b.sparse_logits && a.add_sparse_row != b.add_sparse_row &&
-         a.gemm_pack_a != b.gemm_pack_a && a.gemm_pack_b != b.gemm_pack_b;
+         a.widen_rows != b.widen_rows && a.sparse_logits != b.sparse_logits &&
+         a.add_sparse_row != b.add_sparse_row && a.gemm_pack_a != b.gemm_pack_a &&
+         a.gemm_pack_b != b.gemm_pack_b;
 }
 
 // No slot of a has the function of b.

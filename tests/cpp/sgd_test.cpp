@@ -114,6 +114,8 @@ void test_shapes() {
 template <class In, class T>
 void test_chunks() {
   for (const int variant : {0, 1, 3, test::kVariants - 1}) check<In, T>(75, 17000, 2, 70, variant);
+  // With many classes chunks have 96 rows at least: 96, 54 and 8.
+  for (const int variant : {1, 3, 4}) check<In, T>(158, 1500, 40, 150, variant);
 }
 
 }  // namespace

@@ -29,6 +29,8 @@ void test_threads() {
   check_threads<In, T>(60, 130, 100, 40);
   check_threads<In, T>(30, 300, 26, 1000);  // one batch of all
   check_threads<In, T>(75, 17000, 2, 70);   // chunks, see sgd_test.cpp
+  check_threads<In, T>(60, 20, 300, 40);    // panels of classes for each thread
+  check_threads<In, T>(158, 1500, 40, 150);
 }
 
 // Two calls of one epoch are one call of two.

@@ -6,6 +6,7 @@
 #include "kernels/gemm-inl.h"
 #include "kernels/kernel_table.h"
 #include "kernels/logits-inl.h"
+#include "kernels/packed_step-inl.h"
 #include "kernels/panel_logits-inl.h"
 #include "kernels/panel_update-inl.h"
 #include "kernels/sgd_step-inl.h"
@@ -33,6 +34,8 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.gemm = gemm<Acc>;
   table.gemm_rows = kGemmRows;
   table.gemm_columns = kGemmColumns<Acc>;
+  table.packed_logits = packed_logits<Acc>;
+  table.packed_update = packed_update<Acc>;
 }
 
 // What must agree on the size of a vector, that skipping a block changes no bit.
@@ -51,6 +54,7 @@ void fill_block_kernels(StorageKernels<In, Acc>& table) {
 template <class In, class Acc>
 void fill(StorageKernels<In, Acc>& table) {
   fill_block_kernels(table);
+  table.widen_rows = widen_rows<In, Acc>;
   table.sparse_logits = sparse_logits<In, Acc>;
   table.add_sparse_row = add_sparse_row<In>;
   table.gemm_pack_a = gemm_pack_a<In, Acc>;

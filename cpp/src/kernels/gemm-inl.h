@@ -71,6 +71,24 @@ void gemm_pack_b(const In* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stri
   }
 }
 
+// sum[r][v] += the products along k of A, with number p of row r at A[r * a_row + p * a_step], and
+// of kVecs vectors at B + p * b_step.
+template <int kRows, int kVecs, class Acc>
+[[gnu::always_inline]] inline void add_products(const Acc* A, std::ptrdiff_t a_row,
+                                                std::ptrdiff_t a_step, const Acc* B,
+                                                std::ptrdiff_t b_step, std::ptrdiff_t k,
+                                                Vec<Acc> (&sum)[kRows][kVecs]) {
+  using V = Vec<Acc>;
+  for (std::ptrdiff_t p = 0; p < k; ++p, A += a_step, B += b_step) {
+    V b[kVecs];
+    for (int v = 0; v < kVecs; ++v) b[v] = V::load(B + v * V::kLanes);
+    for (int r = 0; r < kRows; ++r) {
+      const V a = V::splat(A[r * a_row]);
+      for (int v = 0; v < kVecs; ++v) sum[r][v] = fma(a, b[v], sum[r][v]);
+    }
+  }
+}
+
 // width <= kVecs * kLanes columns of C.
 template <int kRows, int kVecs, class Acc>
 void gemm_tile(const Acc* A, const Acc* B, std::ptrdiff_t k, std::ptrdiff_t width, Acc* C,
@@ -83,14 +101,7 @@ void gemm_tile(const Acc* A, const Acc* B, std::ptrdiff_t k, std::ptrdiff_t widt
   if (accumulate) {
     for (int r = 0; r < kRows; ++r) __builtin_prefetch(C + r * c_row_stride, 1);
   }
-  for (std::ptrdiff_t p = 0; p < k; ++p, A += kGemmRows, B += kGemmColumns<Acc>) {
-    V b[kVecs];
-    for (int v = 0; v < kVecs; ++v) b[v] = V::load(B + v * V::kLanes);
-    for (int r = 0; r < kRows; ++r) {
-      const V a = V::splat(A[r]);
-      for (int v = 0; v < kVecs; ++v) sum[r][v] = fma(a, b[v], sum[r][v]);
-    }
-  }
+  add_products(A, 1, kGemmRows, B, kGemmColumns<Acc>, k, sum);
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVecs; ++v) {
       Acc* out = C + r * c_row_stride + v * V::kLanes;

@@ -13,7 +13,7 @@ namespace fastsoftmax {
 // whole block have no bit; they always count.
 using BlockMask = std::uint64_t*;
 
-// The most rows that a call of sgd_update takes with masks, which it transposes on its stack.
+// The most rows that a call of an update takes: it has their masks, or their dlogits, on its stack.
 constexpr std::ptrdiff_t kMaxMaskedRows = 512;
 
 // Logits of some rows (kernels/logits-inl.h).
@@ -81,19 +81,52 @@ struct PanelLogits : SliceOfRows<In, Acc> {
   std::ptrdiff_t row_stride;
 };
 
-// A step of gradient descent for some features of a slice (kernels/panel_update-inl.h).
+// What a step of gradient descent does to weights, in whatever order they lie
+// (kernels/weight_step-inl.h).
+template <class Acc>
+struct WeightStep {
+  Acc* W;
+  Acc* velocity;     // like W, or null without momentum
+  Acc* gradient;     // like W: the sum over earlier row chunks of the batch, or null
+  bool first_chunk;  // the gradient holds nothing yet
+  bool last_chunk;   // apply the step, rather than store the gradient
+  Acc learning_rate, alpha, momentum, input_scale;
+  bool nesterov;
+};
+
+// A step of gradient descent for some features of a slice, all in panels
+// (kernels/panel_update-inl.h).
 template <class In, class Acc>
-struct PanelUpdate : SliceOfRows<In, Acc> {
+struct PanelUpdate : SliceOfRows<In, Acc>, WeightStep<Acc> {
   const Acc* dlogits;  // (n_rows, n_classes), row_stride apart, already divided by the batch's size
   std::ptrdiff_t row_stride;
   std::ptrdiff_t begin, end;  // the features: multiples of kGrain, or the end of the slice
-  Acc* W;                     // panels
-  Acc* velocity;              // panels, or null without momentum
-  Acc* gradient;              // panels: the sum over earlier row chunks of the batch, or null
-  bool first_chunk;           // the gradient holds nothing yet
-  bool last_chunk;            // apply the step, rather than store the gradient
-  Acc learning_rate, alpha, momentum, input_scale;
-  bool nesterov;
+};
+
+// Training for many classes keeps the weights as gemm wants its B: for each gemm_columns classes
+// (n_features, gemm_columns). Beyond the last class there are zeros.
+template <class Acc>
+struct PackedRows {
+  const Acc* X;  // (n_rows, n_features), x_stride apart
+  std::ptrdiff_t x_stride;
+  std::ptrdiff_t n_rows, n_features, n_classes;
+  std::ptrdiff_t first_panel, last_panel;  // the panels of W [first, last)
+};
+
+// X W' (kernels/packed_step-inl.h).
+template <class Acc>
+struct PackedLogits : PackedRows<Acc> {
+  const Acc* W;
+  Acc* logits;  // (n_rows, n_classes), row_stride apart, rows padded to whole panels
+  std::ptrdiff_t row_stride;
+};
+
+// A step of gradient descent (kernels/packed_step-inl.h).
+template <class Acc>
+struct PackedUpdate : PackedRows<Acc>, WeightStep<Acc> {
+  const Acc* dlogits;  // likewise, already divided by the batch's size, with zeros as padding
+  std::ptrdiff_t row_stride;
+  std::ptrdiff_t begin, end;  // the features
 };
 
 // The cross-entropy of rows whose logits are scale * (the sum over n_parts of parts) + b, with its
@@ -172,6 +205,8 @@ struct ArithmeticKernels {
   void (*gemm)(const Acc* A, const Acc* B, std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n,
                Acc* C, std::ptrdiff_t c_row_stride, bool accumulate);
   std::ptrdiff_t gemm_rows, gemm_columns;  // of a panel of packed A and of packed B
+  void (*packed_logits)(const PackedLogits<Acc>&);
+  void (*packed_update)(const PackedUpdate<Acc>&);
 };
 
 // Kernels that read X (or the left matrix of a product) in the type it is stored in.
@@ -187,6 +222,9 @@ struct StorageKernels {
   void (*panel_logits_blocks)(const PanelLogits<In, Acc>&);  // blocks not zero; fills the masks
   void (*panel_update)(const PanelUpdate<In, Acc>&);
   void (*panel_update_blocks)(const PanelUpdate<In, Acc>&);
+  // out (n_rows, n_features), out_stride apart, = the rows.
+  void (*widen_rows)(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
+                     std::ptrdiff_t out_stride, Acc* out);
   // logits (n_outputs) += row . W, W (n_features, n_outputs).
   void (*sparse_logits)(const SparseRow<In>& row, const Acc* W, std::ptrdiff_t n_outputs,
                         Acc* logits);

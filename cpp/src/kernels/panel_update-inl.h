@@ -7,6 +7,7 @@
 
 #include "kernels/panel_logits-inl.h"
 #include "kernels/sgd_step-inl.h"
+#include "kernels/weight_step-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
@@ -27,9 +28,7 @@ void panel_update_tile(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rul
       for (int c = 0; c < kClasses; ++c) body(g[c][k], at + c * kGrain);
     }
   };
-  for_each_vec([&](V& sum, std::ptrdiff_t at) {
-    sum = a.gradient && !a.first_chunk ? V::load(a.gradient + at) : V::zero();
-  });
+  for_each_vec([&](V& sum, std::ptrdiff_t at) { sum = sum_before(a, at); });
   const In* const* rows = a.rows;
   const Acc* dlogits = a.dlogits + c0;
   const std::ptrdiff_t first = a.first_feature + f, row_stride = a.row_stride;
@@ -48,22 +47,7 @@ void panel_update_tile(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rul
       for (int k = 0; k < kVecs; ++k) g[c][k] = fma(d, x[k], g[c][k]);
     }
   });
-  if (!a.velocity && !a.gradient) {  // the usual case, without questions: 8 % of the pass
-    for_each_vec([&](V sum, std::ptrdiff_t at) {
-      V w = V::load(a.W + at);
-      rule.apply_plain(sum, w);
-      w.store(a.W + at);
-    });
-    return;
-  }
-  for_each_vec([&](V sum, std::ptrdiff_t at) {
-    if (!a.last_chunk) return sum.store(a.gradient + at);
-    V w = V::load(a.W + at);
-    V v = a.velocity ? V::load(a.velocity + at) : V::zero();
-    rule.apply(sum, w, v);
-    w.store(a.W + at);
-    if (a.velocity) v.store(a.velocity + at);
-  });
+  take_step(a, rule, for_each_vec);
 }
 
 template <class In, class Acc>

@@ -18,14 +18,19 @@ struct Chunk {
   bool first, last;  // of its batch
 };
 
+// As many rows as take max_bytes, but not less than min_rows.
+struct ChunkLimits {
+  std::ptrdiff_t row_bytes, max_bytes, min_rows;
+};
+
 class Batches {
  public:
-  // row_bytes of X and of the logits.
-  Batches(std::ptrdiff_t n_rows, std::ptrdiff_t row_bytes, const SgdOptions& options)
+  Batches(std::ptrdiff_t n_rows, const ChunkLimits& limits, const SgdOptions& options)
       : n_rows_(n_rows),
         batch_size_(std::min<std::ptrdiff_t>(options.batch_size, n_rows)),
-        chunk_rows_(std::min(
-            {batch_size_, std::max(kMinChunkRows, kChunkBytes / row_bytes), kMaxMaskedRows})),
+        chunk_rows_(
+            std::min({batch_size_, std::max(limits.min_rows, limits.max_bytes / limits.row_bytes),
+                      kMaxMaskedRows})),
         chunks_per_batch_((batch_size_ + chunk_rows_ - 1) / chunk_rows_),
         n_chunks_(n_rows / batch_size_ * chunks_per_batch_ +
                   (n_rows % batch_size_ + chunk_rows_ - 1) / chunk_rows_),
@@ -54,10 +59,6 @@ class Batches {
   std::ptrdiff_t row(std::ptrdiff_t at) const { return order_.size() > 0 ? order_[at] : at; }
 
  private:
-  // The rows of a chunk and their logits stay in a second-level cache of 1 MB between the two
-  // passes: the tutorial's batch, 100 x (784 + 10) float32, is 318 KB and one chunk.
-  static constexpr std::ptrdiff_t kChunkBytes = 384 << 10, kMinChunkRows = 32;
-
   const std::ptrdiff_t n_rows_, batch_size_, chunk_rows_, chunks_per_batch_, n_chunks_;
   AlignedBuffer<std::int64_t> order_;
 };

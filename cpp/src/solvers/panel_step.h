@@ -1,0 +1,257 @@
+// A mini-batch step for few classes, or for X with zeros: weights in panels, cut into slices of
+// features that threads own (slices.h).
+//
+// In a phase a thread takes the logits' parts, which all threads have left, to dlogits, for itself;
+// moves its slices of W one step; and leaves its parts of the next batch's logits. Where there are
+// more threads than slices, the three are phases of their own, over pieces of slices and rows. No
+// sum depends on who does what, so the bits do not either.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "solvers/sgd_step.h"
+#include "solvers/slices.h"
+
+namespace fastsoftmax {
+
+// Which blocks of a chunk's rows are not zero.
+struct Masks {
+  AlignedBuffer<std::uint64_t> words;
+  AlignedBuffer<std::uint64_t*> of_row;
+
+  Masks(std::ptrdiff_t n_rows, std::ptrdiff_t n_words) : words(n_rows * n_words), of_row(n_rows) {
+    for (std::ptrdiff_t i = 0; i < n_rows; ++i) of_row[i] = words.data() + i * n_words;
+  }
+};
+
+// What a thread's piece of the work needs for itself: lists of the rows of the chunk that is worked
+// on and of the two after it, and the results for its rows.
+template <class In, class T>
+struct Workspace {
+  std::array<RowList<In, T>, 3> lists;
+  AlignedBuffer<T> dlogits, losses;
+
+  Workspace(std::ptrdiff_t n_rows, std::ptrdiff_t row_stride, bool weighted)
+      : lists{RowList<In, T>(n_rows, weighted), RowList<In, T>(n_rows, weighted),
+              RowList<In, T>(n_rows, weighted)},
+        dlogits(n_rows * row_stride),
+        losses(n_rows) {}
+};
+
+// Chunks are given by their index in the epoch and by the step, which counts through all epochs.
+template <class In, class T>
+class PanelStep {
+ public:
+  // The rows of a chunk and their logits stay in a second-level cache of 1 MB between the two
+  // passes: the tutorial's batch, 100 x (784 + 10) float32, is 318 KB and one chunk.
+  static ChunkLimits chunk_limits(const SgdProblem<In, T>& problem) {
+    return {problem.X.n_cols * static_cast<std::ptrdiff_t>(sizeof(In)) +
+                problem.state.n_classes * static_cast<std::ptrdiff_t>(sizeof(T)),
+            384 << 10, 32};
+  }
+
+  PanelStep(const SgdProblem<In, T>& problem, const Batches& batches)
+      : kernels_(storage_kernels(problem.data, T())),
+        arithmetic_(arithmetic_kernels<T>()),
+        problem_(problem),
+        batches_(batches),
+        chunk_rows_(batches.chunk_rows()),
+        n_classes_(problem.state.n_classes),
+        row_stride_(padded(n_classes_)),
+        slices_(n_classes_, problem.X.n_cols),
+        words_per_slice_((slices_.panel_stride() / kernels_.block_features + 63) / 64),
+        masks_{Masks(chunk_rows_, slices_.count() * words_per_slice_),
+               Masks(chunk_rows_, slices_.count() * words_per_slice_)},
+        parts_(2 * slices_.count() * chunk_rows_ * row_stride_),
+        intercepts_(problem, row_stride_),
+        W_(slices_.size()),
+        velocity_(problem.state.velocity_W ? slices_.size() : 0),
+        gradient_(batches.has_several_chunks() ? slices_.size() : 0) {
+    for (int piece = 0; piece < problem.options.n_threads; ++piece) {
+      workspaces_.push_back(std::make_unique<Workspace<In, T>>(chunk_rows_, row_stride_,
+                                                               problem.sample_weight != nullptr));
+    }
+    std::fill_n(parts_.data(), parts_.size(), T(0));
+    slices_.cut(problem.state.W, W_);
+    if (problem.state.velocity_W) slices_.cut(problem.state.velocity_W, velocity_);
+  }
+
+  void begin_epoch(Team::Member& member, std::int64_t step, int n_pieces) {
+    member.run([&](int piece) {
+      list_rows(piece, 0, step);
+      list_rows(piece, 1, step + 1);
+      if (is_fused(n_pieces)) forward(piece, 0, step, slices_of(piece, n_pieces), all_rows(0));
+    });
+  }
+
+  // finish(losses, n): once, by some thread.
+  template <class Finish>
+  void run(Team::Member& member, std::ptrdiff_t index, std::int64_t step, int n_pieces,
+           const Finish& finish) {
+    if (is_fused(n_pieces)) {
+      run_fused(member, index, step, n_pieces, finish);
+    } else {
+      run_wide(member, index, step, n_pieces, finish);
+    }
+  }
+
+  void store_intercepts(std::int64_t step) { intercepts_.store(step); }
+  void store_weights() const {
+    slices_.join(W_, problem_.state.W);
+    if (problem_.state.velocity_W) slices_.join(velocity_, problem_.state.velocity_W);
+  }
+  bool is_finite() const { return all_finite(W_); }
+
+ private:
+  // Rows of logits and of b take whole vectors of the widest instruction set.
+  static std::ptrdiff_t padded(std::ptrdiff_t n_classes) {
+    constexpr std::ptrdiff_t kLanes = 64 / sizeof(T);
+    return (n_classes + kLanes - 1) / kLanes * kLanes;
+  }
+  bool is_fused(int n_pieces) const { return n_pieces <= slices_.count(); }
+  Range slices_of(int piece, int n_pieces) const {
+    return share(slices_.count(), 1, piece, n_pieces);
+  }
+  Range all_rows(std::ptrdiff_t index) const { return {0, batches_.rows_of_chunk(index)}; }
+
+  template <class Finish>
+  void run_fused(Team::Member& member, std::ptrdiff_t index, std::int64_t step, int n_pieces,
+                 const Finish& finish) {
+    member.run([&](int piece) {
+      const Range mine = slices_of(piece, n_pieces);
+      list_rows(piece, index + 2, step + 2);
+      residual(piece, piece, index, step, all_rows(index));
+      if (piece == 0) end_step(index, step, finish);
+      for (std::ptrdiff_t s = mine.begin; s < mine.end; ++s) {
+        const Range features = slices_.features(s);
+        backward(piece, index, step, s, {0, features.end - features.begin});
+      }
+      forward(piece, index + 1, step + 1, mine, all_rows(index + 1));
+    });
+  }
+
+  // More threads than slices: forward over slices and rows, softmax over rows, backward over
+  // features. The results for the rows are in the first workspace.
+  template <class Finish>
+  void run_wide(Team::Member& member, std::ptrdiff_t index, std::int64_t step, int n_pieces,
+                const Finish& finish) {
+    const std::ptrdiff_t n_rows = all_rows(index).end;
+    member.run([&](int piece) {
+      list_rows(piece, index + 1, step + 1);
+      const Part part = part_of(slices_.count(), piece, n_pieces);
+      forward(piece, index, step, part.items, share(n_rows, 2, part.index, part.count));
+    });
+    member.run(
+        [&](int piece) { residual(piece, 0, index, step, share(n_rows, 2, piece, n_pieces)); });
+    member.run([&](int piece) {
+      if (piece == 0) end_step(index, step, finish);
+      const Part part = part_of(slices_.count(), piece, n_pieces);
+      const Range features = slices_.features(part.items.begin);
+      backward(0, index, step, part.items.begin,
+               share(features.end - features.begin, 16, part.index, part.count));
+    });
+  }
+
+  // Where the rows of a chunk are, for a piece of the work: two chunks ahead of forward.
+  void list_rows(int piece, std::ptrdiff_t index, std::int64_t step) {
+    if (index >= batches_.count()) return;
+    list_of(piece, step).fill(problem_, batches_, batches_.chunk(index), all_rows(index));
+  }
+
+  // Some rows of a chunk to their parts of the logits; the same ones of the next chunk are fetched.
+  void forward(int piece, std::ptrdiff_t index, std::int64_t step, Range slices, Range mine) {
+    const std::ptrdiff_t n_rows = mine.end - mine.begin;
+    const std::ptrdiff_t n_later = batches_.rows_of_chunk(index + 1) - mine.begin;
+    for (std::ptrdiff_t s = slices.begin; s < slices.end; ++s) {
+      PanelLogits<In, T> a{};
+      static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(piece, step, mine, s);
+      a.later = list_of(piece, step + 1).rows.data() + mine.begin;
+      a.n_later = std::clamp<std::ptrdiff_t>(n_later, 0, n_rows);
+      a.W = slices_.at(W_, s);
+      a.sums = parts_of(step, s) + mine.begin * row_stride_;
+      a.row_stride = row_stride_;
+      problem_.sparse ? kernels_.panel_logits_blocks(a) : kernels_.panel_logits(a);
+    }
+  }
+
+  // Some rows of a chunk to their losses and dlogits, which go to the workspace of a piece.
+  void residual(int piece, int owner, std::ptrdiff_t index, std::int64_t step, Range mine) {
+    Workspace<In, T>& to = *workspaces_[static_cast<std::size_t>(owner)];
+    CrossEntropyArgs<T> a = cross_entropy_args(problem_, list_of(piece, step),
+                                               batches_.chunk(index), mine, intercepts_.of(step));
+    a.parts = parts_of(step, 0) + mine.begin * row_stride_;
+    a.n_parts = slices_.count();
+    a.part_stride = chunk_rows_ * row_stride_;
+    a.row_stride = row_stride_;
+    a.dlogits = to.dlogits.data() + mine.begin * row_stride_;
+    a.losses = to.losses.data() + mine.begin;
+    arithmetic_.cross_entropy_of_parts(a);
+  }
+
+  // Some features of a slice one step on, or of the gradient one chunk on.
+  void backward(int owner, std::ptrdiff_t index, std::int64_t step, std::ptrdiff_t slice,
+                Range mine) {
+    const Chunk chunk = batches_.chunk(index);
+    PanelUpdate<In, T> update{};
+    static_cast<SliceOfRows<In, T>&>(update) = slice_of_rows(owner, step, {0, chunk.n_rows}, slice);
+    set_rule<T>(problem_.options, chunk, update);
+    update.dlogits = workspaces_[static_cast<std::size_t>(owner)]->dlogits.data();
+    update.row_stride = row_stride_;
+    update.begin = mine.begin;
+    update.end = mine.end;
+    update.W = slices_.at(W_, slice);
+    update.velocity = velocity_.size() ? slices_.at(velocity_, slice) : nullptr;
+    update.gradient = gradient_.size() ? slices_.at(gradient_, slice) : nullptr;
+    problem_.sparse ? kernels_.panel_update_blocks(update) : kernels_.panel_update(update);
+  }
+
+  // Intercepts and losses, from the first workspace.
+  template <class Finish>
+  void end_step(std::ptrdiff_t index, std::int64_t step, const Finish& finish) {
+    const Chunk chunk = batches_.chunk(index);
+    const Workspace<In, T>& from = *workspaces_[0];
+    intercepts_.update(chunk, step, from.dlogits.data());
+    finish(from.losses.data(), chunk.n_rows);
+  }
+
+  RowList<In, T>& list_of(int piece, std::int64_t step) {
+    return workspaces_[static_cast<std::size_t>(piece)]->lists[static_cast<std::size_t>(step % 3)];
+  }
+  T* parts_of(std::int64_t step, std::ptrdiff_t slice) {
+    return parts_.data() + (step % 2 * slices_.count() + slice) * chunk_rows_ * row_stride_;
+  }
+
+  SliceOfRows<In, T> slice_of_rows(int piece, std::int64_t step, Range mine, std::ptrdiff_t slice) {
+    const Range features = slices_.features(slice);
+    return {list_of(piece, step).rows.data() + mine.begin,
+            masks_[static_cast<std::size_t>(step % 2)].of_row.data() + mine.begin,
+            mine.end - mine.begin,
+            features.begin,
+            slice * words_per_slice_,
+            features.end - features.begin,
+            n_classes_,
+            slices_.panel_stride()};
+  }
+
+  // Of one instruction set throughout: another thread may choose another one meanwhile.
+  const StorageKernels<In, T> kernels_;
+  const ArithmeticKernels<T> arithmetic_;
+
+  const SgdProblem<In, T> problem_;
+  const Batches& batches_;
+  const std::ptrdiff_t chunk_rows_, n_classes_;
+  const std::ptrdiff_t row_stride_;  // of parts_, dlogits and b
+  const Slices<T> slices_;
+  const std::ptrdiff_t words_per_slice_;
+
+  std::array<Masks, 2> masks_;  // of two steps in turn
+  AlignedBuffer<T> parts_;      // (2, slices, chunk_rows, row_stride), of two steps in turn
+  Intercepts<In, T> intercepts_;
+  AlignedBuffer<T> W_, velocity_, gradient_;
+  std::vector<std::unique_ptr<Workspace<In, T>>> workspaces_;  // of each piece
+};
+
+}  // namespace fastsoftmax

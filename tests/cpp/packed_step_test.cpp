@@ -1,0 +1,270 @@
+// The kernels of training for many classes, with the weights packed: against naive sums in float64;
+// however panels, rows and features are shared out, the very same bits. Rows are widened as a naive
+// loop widens them.
+//
+// Tolerances: a sum of n terms is off by at most n roundings of the sum of their sizes; the step
+// takes five more (the scale, the penalty, the rate, momentum, the sum).
+#include <algorithm>
+#include <array>
+
+#include "data.h"
+#include "for_each_isa.h"
+#include "guarded.h"
+#include "reference.h"
+
+namespace {
+
+using test::Guarded;
+using test::kEps;
+using test::Side;
+
+// W (K, d) as the kernels want it, and back.
+template <class T>
+std::vector<T> pack(const std::vector<T>& W, std::ptrdiff_t K, std::ptrdiff_t d) {
+  const std::ptrdiff_t columns = fastsoftmax::arithmetic_kernels<T>().gemm_columns;
+  std::vector<T> packed(static_cast<std::size_t>((K + columns - 1) / columns * columns * d), T(0));
+  for (std::ptrdiff_t c = 0; c < K; ++c) {
+    for (std::ptrdiff_t f = 0; f < d; ++f) {
+      packed[static_cast<std::size_t>((c / columns * d + f) * columns + c % columns)] =
+          W[static_cast<std::size_t>(c * d + f)];
+    }
+  }
+  return packed;
+}
+template <class T>
+std::vector<T> unpack(const std::vector<T>& packed, std::ptrdiff_t K, std::ptrdiff_t d) {
+  const std::ptrdiff_t columns = fastsoftmax::arithmetic_kernels<T>().gemm_columns;
+  std::vector<T> W(static_cast<std::size_t>(K * d));
+  for (std::ptrdiff_t c = 0; c < K; ++c) {
+    for (std::ptrdiff_t f = 0; f < d; ++f) {
+      W[static_cast<std::size_t>(c * d + f)] =
+          packed[static_cast<std::size_t>((c / columns * d + f) * columns + c % columns)];
+    }
+  }
+  return W;
+}
+
+template <class T>
+struct Case {
+  std::ptrdiff_t n_rows, d, K, n_panels, stride;  // stride of logits and dlogits
+  std::vector<T> X, W, velocity, dlogits;
+
+  Case(std::ptrdiff_t rows, std::ptrdiff_t features, std::ptrdiff_t classes)
+      : n_rows(rows), d(features), K(classes) {
+    const auto& kernels = fastsoftmax::arithmetic_kernels<T>();
+    n_panels = (K + kernels.gemm_columns - 1) / kernels.gemm_columns;
+    stride = n_panels * kernels.gemm_columns;
+    const auto seed = static_cast<std::uint64_t>(rows * 10000 + features * 100 + classes);
+    X = test::uniform<T>(rows * d, seed);
+    W = test::uniform<T>(K * d, seed + 2);
+    velocity = test::uniform<T>(K * d, seed + 3);
+    dlogits = test::uniform<T>(rows * stride, seed + 4);
+    for (std::ptrdiff_t i = 0; i < rows; ++i) {
+      for (std::ptrdiff_t c = K; c < stride; ++c) at(dlogits, i * stride + c) = 0;
+    }
+  }
+  static T& at(std::vector<T>& values, std::ptrdiff_t i) {
+    return values[static_cast<std::size_t>(i)];
+  }
+  static double at(const std::vector<T>& values, std::ptrdiff_t i) {
+    return static_cast<double>(values[static_cast<std::size_t>(i)]);
+  }
+};
+
+// Some panels at a time, and of these some rows.
+template <class T>
+std::vector<T> run_logits(const Case<T>& c, Side side, std::ptrdiff_t panels, std::ptrdiff_t turn) {
+  Guarded<T> X(c.X, side), W(pack(c.W, c.K, c.d), side);
+  Guarded<T> logits(c.n_rows * c.stride, side);
+  for (std::ptrdiff_t panel = 0; panel < c.n_panels; panel += panels) {
+    for (std::ptrdiff_t i = 0; i < c.n_rows; i += turn) {
+      fastsoftmax::PackedLogits<T> a{};
+      a.X = X.data() + i * c.d;
+      a.x_stride = c.d;
+      a.n_rows = std::min(turn, c.n_rows - i);
+      a.n_features = c.d;
+      a.n_classes = c.K;
+      a.first_panel = panel;
+      a.last_panel = std::min(c.n_panels, panel + panels);
+      a.W = W.data();
+      a.logits = logits.data() + i * c.stride;
+      a.row_stride = c.stride;
+      fastsoftmax::arithmetic_kernels<T>().packed_logits(a);
+    }
+  }
+  return logits.copy();
+}
+
+// Of the classes: what the padding holds then is nobody's.
+template <class T>
+std::vector<T> of_classes(const Case<T>& c, const std::vector<T>& rows) {
+  std::vector<T> kept;
+  for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+    kept.insert(kept.end(), rows.begin() + i * c.stride, rows.begin() + i * c.stride + c.K);
+  }
+  return kept;
+}
+
+template <class T>
+void check_logits(const Case<T>& c, Side side) {
+  const auto logits = of_classes(c, run_logits(c, side, c.n_panels, c.n_rows));
+  for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+    for (std::ptrdiff_t k = 0; k < c.K; ++k) {
+      double sum = 0, size = 0;
+      for (std::ptrdiff_t f = 0; f < c.d; ++f) {
+        const double product = c.at(c.X, i * c.d + f) * c.at(c.W, k * c.d + f);
+        sum += product;
+        size += std::abs(product);
+      }
+      const auto n = static_cast<double>(c.d);
+      CHECK_NEAR(c.at(logits, i * c.K + k), sum, kEps<T> * n * size);
+    }
+  }
+  CHECK(test::same_bits(of_classes(c, run_logits(c, side, 1, c.n_rows)), logits));
+  CHECK(test::same_bits(of_classes(c, run_logits(c, side, c.n_panels, 1)), logits));
+  CHECK(test::same_bits(of_classes(c, run_logits(c, side, 2, 7)), logits));
+}
+
+struct Rule {
+  double alpha, momentum;
+  bool nesterov, in_chunks;
+};
+constexpr std::array<Rule, 5> kRules{{{0, 0, false, false},
+                                      {0.3, 0, false, false},
+                                      {0, 0.9, false, true},
+                                      {0.3, 0.9, true, false},
+                                      {0.3, 0, false, true}}};
+
+template <class T>
+struct Result {
+  std::vector<T> W, velocity;
+};
+
+template <class T>
+Result<T> run_update(const Case<T>& c, const Rule& rule, Side side, std::ptrdiff_t panels,
+                     std::ptrdiff_t turn) {
+  Guarded<T> X(c.X, side), dlogits(c.dlogits, side), W(pack(c.W, c.K, c.d), side);
+  Guarded<T> velocity(pack(c.velocity, c.K, c.d), side);
+  Guarded<T> gradient(static_cast<std::ptrdiff_t>(c.stride * c.d), side);
+  const std::ptrdiff_t chunk = rule.in_chunks ? (c.n_rows + 1) / 2 : c.n_rows;
+  for (std::ptrdiff_t begin = 0; begin < c.n_rows; begin += chunk) {
+    const std::ptrdiff_t end = std::min(c.n_rows, begin + chunk);
+    for (std::ptrdiff_t panel = 0; panel < c.n_panels; panel += panels) {
+      for (std::ptrdiff_t f = 0; f < c.d; f += turn) {
+        fastsoftmax::PackedUpdate<T> a{};
+        a.X = X.data() + begin * c.d;
+        a.x_stride = c.d;
+        a.n_rows = end - begin;
+        a.n_features = c.d;
+        a.n_classes = c.K;
+        a.first_panel = panel;
+        a.last_panel = std::min(c.n_panels, panel + panels);
+        a.dlogits = dlogits.data() + begin * c.stride;
+        a.row_stride = c.stride;
+        a.begin = f;
+        a.end = std::min(c.d, f + turn);
+        a.W = W.data();
+        a.velocity = rule.momentum > 0 ? velocity.data() : nullptr;
+        a.gradient = rule.in_chunks ? gradient.data() : nullptr;
+        a.first_chunk = begin == 0;
+        a.last_chunk = end == c.n_rows;
+        a.learning_rate = T(0.125);
+        a.alpha = static_cast<T>(rule.alpha);
+        a.momentum = static_cast<T>(rule.momentum);
+        a.input_scale = T(0.7);
+        a.nesterov = rule.nesterov;
+        fastsoftmax::arithmetic_kernels<T>().packed_update(a);
+      }
+    }
+  }
+  const Result<T> result{unpack(W.copy(), c.K, c.d), unpack(velocity.copy(), c.K, c.d)};
+  // Behind the last class there are zeros still.
+  CHECK(test::same_bits(pack(result.W, c.K, c.d), W.copy()));
+  return result;
+}
+
+template <class T>
+void check_update(const Case<T>& c, const Rule& rule, Side side) {
+  const auto whole = run_update(c, rule, side, c.n_panels, c.d);
+  const double scale = static_cast<double>(T(0.7)), rate = 0.125;
+  const double alpha = static_cast<double>(static_cast<T>(rule.alpha));
+  const double momentum = static_cast<double>(static_cast<T>(rule.momentum));
+  for (std::ptrdiff_t k = 0; k < c.K; ++k) {
+    for (std::ptrdiff_t f = 0; f < c.d; ++f) {
+      double g = 0, size = 0;
+      for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+        const double product = c.at(c.dlogits, i * c.stride + k) * c.at(c.X, i * c.d + f);
+        g += product;
+        size += std::abs(product);
+      }
+      const std::ptrdiff_t at = k * c.d + f;
+      const double old_w = c.at(c.W, at), old_v = c.at(c.velocity, at);
+      double w = old_w, v = old_v;
+      reference::sgd_step(scale * g + alpha * old_w, rate, momentum, rule.nesterov, w, v);
+      const double n = static_cast<double>(c.n_rows);
+      const double step = rate * ((n + 8) * scale * size + 8 * alpha * std::abs(old_w));
+      const double moved = (1 + momentum) * (step + 4 * momentum * std::abs(old_v));
+      CHECK_NEAR(c.at(whole.W, at), w, kEps<T> * (moved + 4 * std::abs(old_w)));
+      CHECK_NEAR(c.at(whole.velocity, at), momentum > 0 ? v : old_v, kEps<T> * moved);
+    }
+  }
+  for (const std::ptrdiff_t turn : {c.d, std::ptrdiff_t{1}, std::ptrdiff_t{48}}) {
+    const auto parts = run_update(c, rule, side, 1 + turn % 2, turn);
+    CHECK(test::same_bits(parts.W, whole.W));
+    CHECK(test::same_bits(parts.velocity, whole.velocity));
+  }
+}
+
+template <class T>
+void check(std::ptrdiff_t n_rows, std::ptrdiff_t d, std::ptrdiff_t K) {
+  test::set_context(test::name_of(T()), test::name_of(T()), n_rows, d, K);
+  const Case<T> c(n_rows, d, K);
+  for (const Side side : {Side::kEnd, Side::kBegin}) {
+    check_logits(c, side);
+    check_update(c, kRules[static_cast<std::size_t>(n_rows + d + K) % kRules.size()], side);
+  }
+}
+
+template <class T>
+void test_ragged_sizes() {
+  for (std::ptrdiff_t K = 1; K <= 70; ++K) check<T>(4, 10, K);
+  for (std::ptrdiff_t n_rows = 1; n_rows <= 26; ++n_rows) check<T>(n_rows, 9, 40);
+  for (std::ptrdiff_t d = 1; d <= 26; ++d) check<T>(3, d, 33);
+  // Slices of the features, groups of panels, the most rows of a chunk.
+  for (const std::ptrdiff_t d : {784, 1100, 2100}) check<T>(7, d, 35);
+  check<T>(14, 500, 500);
+  check<T>(512, 20, 50);
+}
+
+template <class In, class Acc>
+void test_widening() {
+  for (const std::ptrdiff_t n : {1, 7, 8, 9, 31, 64, 100}) {
+    test::set_context(test::name_of(In()), test::name_of(Acc()), n);
+    const auto X = test::uniform<In>(3 * n, static_cast<std::uint64_t>(n));
+    for (const Side side : {Side::kEnd, Side::kBegin}) {
+      Guarded<In> placed(X, side);
+      Guarded<Acc> out(2 * (n + 2) + n, side);
+      const auto before = out.copy();
+      const In* rows[] = {placed.data() + 2 * n, placed.data(), placed.data() + n};
+      fastsoftmax::storage_kernels(placed.data(), Acc()).widen_rows(rows, 3, n, n + 2, out.data());
+      auto expected = before;
+      for (std::ptrdiff_t i = 0; i < 3; ++i) {
+        for (std::ptrdiff_t f = 0; f < n; ++f) {
+          expected[static_cast<std::size_t>(i * (n + 2) + f)] = static_cast<Acc>(rows[i][f]);
+        }
+      }
+      CHECK(test::same_bits(out.copy(), expected));
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  test::for_each_isa([] {
+    test_ragged_sizes<float>();
+    test_ragged_sizes<double>();
+    test::for_each_column([](auto in, auto acc) { test_widening<decltype(in), decltype(acc)>(); });
+  });
+  return test::report();
+}
