@@ -1,4 +1,4 @@
-// Whether it pays to skip the blocks of zeros in X.
+// Whether it pays to skip the zeros in X.
 #pragma once
 
 #include <algorithm>
@@ -28,6 +28,20 @@ bool has_zero_blocks(const StorageKernels<In, T>& kernels, const In* data, const
     for (std::ptrdiff_t w = 0; w < mask_words; ++w) n_nonzero += std::popcount(mask[w]);
   }
   return static_cast<double>(n_nonzero) < kSparseBelow * static_cast<double>(n_sampled * n_blocks);
+}
+
+// Whether single numbers are worth being skipped: by the figures of packed_nonzero-inl.h up to a
+// third that are not zero.
+template <class In>
+bool has_few_nonzero(const In* data, const InputView& X) {
+  constexpr double kFewBelow = 1.0 / 3.0;
+  const std::ptrdiff_t n_sampled = std::min(X.n_rows, kSampleRows);
+  std::ptrdiff_t n_nonzero = 0;
+  for (std::ptrdiff_t i = 0; i < n_sampled; ++i) {
+    const In* row = data + i * X.n_rows / n_sampled * X.row_stride;
+    n_nonzero += X.n_cols - std::count(row, row + X.n_cols, In(0));
+  }
+  return static_cast<double>(n_nonzero) < kFewBelow * static_cast<double>(n_sampled * X.n_cols);
 }
 
 }  // namespace fastsoftmax

@@ -20,7 +20,9 @@ bool differs(const fastsoftmax::ArithmeticKernels<Acc>& a,
          a.cross_entropy_columns != b.cross_entropy_columns &&
          a.add_column_sums != b.add_column_sums && a.gemm != b.gemm && a.argmax != b.argmax &&
          a.scale_and_shift != b.scale_and_shift && a.transpose != b.transpose &&
-         a.packed_logits != b.packed_logits && a.packed_update != b.packed_update;
+         a.packed_logits != b.packed_logits && a.packed_update != b.packed_update &&
+         a.packed_logits_nonzero != b.packed_logits_nonzero &&
+         a.packed_update_nonzero != b.packed_update_nonzero;
 }
 template <class In, class Acc>
 bool differs(const fastsoftmax::StorageKernels<In, Acc>& a,

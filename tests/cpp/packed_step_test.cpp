@@ -1,6 +1,6 @@
 // The kernels of training for many classes, with the weights packed: against naive sums in float64;
-// however panels, rows and features are shared out, the very same bits. Rows are widened as a naive
-// loop widens them.
+// however panels, rows and features are shared out, and where zeros are skipped, the very same
+// bits. Rows are widened and masks found as naive loops do it.
 //
 // Tolerances: a sum of n terms is off by at most n roundings of the sum of their sizes; the step
 // takes five more (the scale, the penalty, the rate, momentum, the sum).
@@ -44,6 +44,21 @@ std::vector<T> unpack(const std::vector<T>& packed, std::ptrdiff_t K, std::ptrdi
   return W;
 }
 
+// Of rows of X (n_rows, d).
+template <class In>
+std::vector<std::uint64_t> masks_of(const std::vector<In>& X, std::ptrdiff_t n_rows,
+                                    std::ptrdiff_t d) {
+  const std::ptrdiff_t n_words = (d + 63) / 64;
+  std::vector<std::uint64_t> masks(static_cast<std::size_t>(n_rows * n_words));
+  for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
+    for (std::ptrdiff_t f = 0; f < d; ++f) {
+      const bool is_nonzero = X[static_cast<std::size_t>(i * d + f)] != In(0);
+      masks[static_cast<std::size_t>(i * n_words + f / 64)] |= std::uint64_t{is_nonzero} << f % 64;
+    }
+  }
+  return masks;
+}
+
 template <class T>
 struct Case {
   std::ptrdiff_t n_rows, d, K, n_panels, stride;  // stride of logits and dlogits
@@ -55,7 +70,7 @@ struct Case {
     n_panels = (K + kernels.gemm_columns - 1) / kernels.gemm_columns;
     stride = n_panels * kernels.gemm_columns;
     const auto seed = static_cast<std::uint64_t>(rows * 10000 + features * 100 + classes);
-    X = test::uniform<T>(rows * d, seed);
+    X = test::with_gaps<T>(rows * d, seed);
     W = test::uniform<T>(K * d, seed + 2);
     velocity = test::uniform<T>(K * d, seed + 3);
     dlogits = test::uniform<T>(rows * stride, seed + 4);
@@ -73,8 +88,10 @@ struct Case {
 
 // Some panels at a time, and of these some rows.
 template <class T>
-std::vector<T> run_logits(const Case<T>& c, Side side, std::ptrdiff_t panels, std::ptrdiff_t turn) {
+std::vector<T> run_logits(const Case<T>& c, Side side, std::ptrdiff_t panels, std::ptrdiff_t turn,
+                          bool nonzero) {
   Guarded<T> X(c.X, side), W(pack(c.W, c.K, c.d), side);
+  Guarded<std::uint64_t> masks(masks_of(c.X, c.n_rows, c.d), side);
   Guarded<T> logits(c.n_rows * c.stride, side);
   for (std::ptrdiff_t panel = 0; panel < c.n_panels; panel += panels) {
     for (std::ptrdiff_t i = 0; i < c.n_rows; i += turn) {
@@ -89,7 +106,9 @@ std::vector<T> run_logits(const Case<T>& c, Side side, std::ptrdiff_t panels, st
       a.W = W.data();
       a.logits = logits.data() + i * c.stride;
       a.row_stride = c.stride;
-      fastsoftmax::arithmetic_kernels<T>().packed_logits(a);
+      a.masks = nonzero ? masks.data() + i * ((c.d + 63) / 64) : nullptr;
+      const auto& kernels = fastsoftmax::arithmetic_kernels<T>();
+      (nonzero ? kernels.packed_logits_nonzero : kernels.packed_logits)(a);
     }
   }
   return logits.copy();
@@ -107,7 +126,7 @@ std::vector<T> of_classes(const Case<T>& c, const std::vector<T>& rows) {
 
 template <class T>
 void check_logits(const Case<T>& c, Side side) {
-  const auto logits = of_classes(c, run_logits(c, side, c.n_panels, c.n_rows));
+  const auto logits = of_classes(c, run_logits(c, side, c.n_panels, c.n_rows, false));
   for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
     for (std::ptrdiff_t k = 0; k < c.K; ++k) {
       double sum = 0, size = 0;
@@ -120,9 +139,11 @@ void check_logits(const Case<T>& c, Side side) {
       CHECK_NEAR(c.at(logits, i * c.K + k), sum, kEps<T> * n * size);
     }
   }
-  CHECK(test::same_bits(of_classes(c, run_logits(c, side, 1, c.n_rows)), logits));
-  CHECK(test::same_bits(of_classes(c, run_logits(c, side, c.n_panels, 1)), logits));
-  CHECK(test::same_bits(of_classes(c, run_logits(c, side, 2, 7)), logits));
+  for (const bool nonzero : {false, true}) {
+    CHECK(test::same_bits(of_classes(c, run_logits(c, side, 1, c.n_rows, nonzero)), logits));
+    CHECK(test::same_bits(of_classes(c, run_logits(c, side, c.n_panels, 1, nonzero)), logits));
+    CHECK(test::same_bits(of_classes(c, run_logits(c, side, 2, 7, nonzero)), logits));
+  }
 }
 
 struct Rule {
@@ -142,7 +163,8 @@ struct Result {
 
 template <class T>
 Result<T> run_update(const Case<T>& c, const Rule& rule, Side side, std::ptrdiff_t panels,
-                     std::ptrdiff_t turn) {
+                     std::ptrdiff_t turn, bool nonzero) {
+  Guarded<std::uint64_t> masks(masks_of(c.X, c.n_rows, c.d), side);
   Guarded<T> X(c.X, side), dlogits(c.dlogits, side), W(pack(c.W, c.K, c.d), side);
   Guarded<T> velocity(pack(c.velocity, c.K, c.d), side);
   Guarded<T> gradient(static_cast<std::ptrdiff_t>(c.stride * c.d), side);
@@ -173,7 +195,9 @@ Result<T> run_update(const Case<T>& c, const Rule& rule, Side side, std::ptrdiff
         a.momentum = static_cast<T>(rule.momentum);
         a.input_scale = T(0.7);
         a.nesterov = rule.nesterov;
-        fastsoftmax::arithmetic_kernels<T>().packed_update(a);
+        a.masks = nonzero ? masks.data() + begin * ((c.d + 63) / 64) : nullptr;
+        const auto& kernels = fastsoftmax::arithmetic_kernels<T>();
+        (nonzero ? kernels.packed_update_nonzero : kernels.packed_update)(a);
       }
     }
   }
@@ -185,7 +209,7 @@ Result<T> run_update(const Case<T>& c, const Rule& rule, Side side, std::ptrdiff
 
 template <class T>
 void check_update(const Case<T>& c, const Rule& rule, Side side) {
-  const auto whole = run_update(c, rule, side, c.n_panels, c.d);
+  const auto whole = run_update(c, rule, side, c.n_panels, c.d, false);
   const double scale = static_cast<double>(T(0.7)), rate = 0.125;
   const double alpha = static_cast<double>(static_cast<T>(rule.alpha));
   const double momentum = static_cast<double>(static_cast<T>(rule.momentum));
@@ -208,10 +232,12 @@ void check_update(const Case<T>& c, const Rule& rule, Side side) {
       CHECK_NEAR(c.at(whole.velocity, at), momentum > 0 ? v : old_v, kEps<T> * moved);
     }
   }
-  for (const std::ptrdiff_t turn : {c.d, std::ptrdiff_t{1}, std::ptrdiff_t{48}}) {
-    const auto parts = run_update(c, rule, side, 1 + turn % 2, turn);
-    CHECK(test::same_bits(parts.W, whole.W));
-    CHECK(test::same_bits(parts.velocity, whole.velocity));
+  for (const bool nonzero : {false, true}) {
+    for (const std::ptrdiff_t turn : {c.d, std::ptrdiff_t{1}, std::ptrdiff_t{48}}) {
+      const auto parts = run_update(c, rule, side, 1 + turn % 2, turn, nonzero);
+      CHECK(test::same_bits(parts.W, whole.W));
+      CHECK(test::same_bits(parts.velocity, whole.velocity));
+    }
   }
 }
 
@@ -238,15 +264,17 @@ void test_ragged_sizes() {
 
 template <class In, class Acc>
 void test_widening() {
-  for (const std::ptrdiff_t n : {1, 7, 8, 9, 31, 64, 100}) {
+  for (const std::ptrdiff_t n : {1, 7, 8, 9, 31, 64, 100, 128}) {
     test::set_context(test::name_of(In()), test::name_of(Acc()), n);
-    const auto X = test::uniform<In>(3 * n, static_cast<std::uint64_t>(n));
+    const auto X = test::with_gaps<In>(3 * n, static_cast<std::uint64_t>(n));
     for (const Side side : {Side::kEnd, Side::kBegin}) {
       Guarded<In> placed(X, side);
       Guarded<Acc> out(2 * (n + 2) + n, side);
+      Guarded<std::uint64_t> masks(3 * ((n + 63) / 64), side);
       const auto before = out.copy();
       const In* rows[] = {placed.data() + 2 * n, placed.data(), placed.data() + n};
-      fastsoftmax::storage_kernels(placed.data(), Acc()).widen_rows(rows, 3, n, n + 2, out.data());
+      fastsoftmax::storage_kernels(placed.data(), Acc())
+          .widen_rows(rows, 3, n, n + 2, out.data(), masks.data());
       auto expected = before;
       for (std::ptrdiff_t i = 0; i < 3; ++i) {
         for (std::ptrdiff_t f = 0; f < n; ++f) {
@@ -254,6 +282,9 @@ void test_widening() {
         }
       }
       CHECK(test::same_bits(out.copy(), expected));
+      std::vector<In> in_order(X.begin() + 2 * n, X.end());
+      in_order.insert(in_order.end(), X.begin(), X.begin() + 2 * n);
+      CHECK(masks.copy() == masks_of(in_order, 3, n));
     }
   }
 }

@@ -6,6 +6,7 @@
 #include "kernels/gemm-inl.h"
 #include "kernels/kernel_table.h"
 #include "kernels/logits-inl.h"
+#include "kernels/packed_nonzero-inl.h"
 #include "kernels/packed_step-inl.h"
 #include "kernels/panel_logits-inl.h"
 #include "kernels/panel_update-inl.h"
@@ -36,6 +37,8 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.gemm_columns = kGemmColumns<Acc>;
   table.packed_logits = packed_logits<Acc>;
   table.packed_update = packed_update<Acc>;
+  table.packed_logits_nonzero = packed_logits_nonzero<Acc>;
+  table.packed_update_nonzero = packed_update_nonzero<Acc>;
 }
 
 // What must agree on the size of a vector, that skipping a block changes no bit.

@@ -111,6 +111,8 @@ struct PackedRows {
   std::ptrdiff_t x_stride;
   std::ptrdiff_t n_rows, n_features, n_classes;
   std::ptrdiff_t first_panel, last_panel;  // the panels of W [first, last)
+  // Bit f % 64 of word f / 64 of each row: feature f is not zero. For the kernels of these alone.
+  const std::uint64_t* masks;
 };
 
 // X W' (kernels/packed_step-inl.h).
@@ -207,6 +209,8 @@ struct ArithmeticKernels {
   std::ptrdiff_t gemm_rows, gemm_columns;  // of a panel of packed A and of packed B
   void (*packed_logits)(const PackedLogits<Acc>&);
   void (*packed_update)(const PackedUpdate<Acc>&);
+  void (*packed_logits_nonzero)(const PackedLogits<Acc>&);  // the features in the masks alone
+  void (*packed_update_nonzero)(const PackedUpdate<Acc>&);
 };
 
 // Kernels that read X (or the left matrix of a product) in the type it is stored in.
@@ -222,9 +226,10 @@ struct StorageKernels {
   void (*panel_logits_blocks)(const PanelLogits<In, Acc>&);  // blocks not zero; fills the masks
   void (*panel_update)(const PanelUpdate<In, Acc>&);
   void (*panel_update_blocks)(const PanelUpdate<In, Acc>&);
-  // out (n_rows, n_features), out_stride apart, = the rows.
+  // out (n_rows, n_features), out_stride apart, = the rows; masks, if not null, as PackedRows has
+  // them.
   void (*widen_rows)(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
-                     std::ptrdiff_t out_stride, Acc* out);
+                     std::ptrdiff_t out_stride, Acc* out, std::uint64_t* masks);
   // logits (n_outputs) += row . W, W (n_features, n_outputs).
   void (*sparse_logits)(const SparseRow<In>& row, const Acc* W, std::ptrdiff_t n_outputs,
                         Acc* logits);

@@ -116,7 +116,7 @@ void packed_update(const PackedUpdate<Acc>& a) {
 // The next row is fetched meanwhile: rows of a shuffled batch are on pages of their own.
 template <class In, class Acc>
 void widen_rows(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
-                std::ptrdiff_t out_stride, Acc* out) {
+                std::ptrdiff_t out_stride, Acc* out, std::uint64_t* masks) {
   using V = Vec<Acc>;
   constexpr std::ptrdiff_t kPerLine = 64 / sizeof(In);
   for (std::ptrdiff_t i = 0; i < n_rows; ++i, out += out_stride) {
@@ -124,9 +124,18 @@ void widen_rows(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_f
     if (i + 1 < n_rows) {
       for (std::ptrdiff_t f = 0; f < n_features; f += kPerLine) __builtin_prefetch(rows[i + 1] + f);
     }
-    std::ptrdiff_t f = 0;
-    for (; f + V::kLanes <= n_features; f += V::kLanes) load<Acc>(x + f).store(out + f);
-    if (f < n_features) load_n<Acc>(x + f, n_features - f).store_n(out + f, n_features - f);
+    std::uint64_t bits = 0;
+    for (std::ptrdiff_t f = 0; f < n_features; f += V::kLanes) {
+      const std::ptrdiff_t n = n_features - f;
+      const V v = n < V::kLanes ? load_n<Acc>(x + f, n) : load<Acc>(x + f);
+      n < V::kLanes ? v.store_n(out + f, n) : v.store(out + f);
+      if (!masks) continue;
+      bits |= nonzero_lanes(v) << f % 64;
+      if ((f + V::kLanes) % 64 == 0 || n <= V::kLanes) {
+        *masks++ = bits;
+        bits = 0;
+      }
+    }
   }
 }
 

@@ -5,8 +5,8 @@
 // whether blocks of zeros are skipped. Threads may share the features in any way.
 #pragma once
 
+#include "kernels/mask_columns-inl.h"
 #include "kernels/panel_logits-inl.h"
-#include "kernels/sgd_step-inl.h"
 #include "kernels/weight_step-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
@@ -82,26 +82,14 @@ template <class In, class Acc>
 void panel_update_blocks(const PanelUpdate<In, Acc>& a) {
   constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
   const UpdateRule<Acc> rule(a);
-  std::uint64_t rows_of_block[kMaxMaskedRows / 64][64];
-  const std::ptrdiff_t n_groups = (a.n_rows + 63) / 64;
+  MaskColumns columns;
   std::ptrdiff_t word = -1;
   for (std::ptrdiff_t block = a.begin / kLanes; block < a.end / kLanes; ++block) {
     if (block / 64 != word) {
       word = block / 64;
-      for (std::ptrdiff_t group = 0; group < n_groups; ++group) {
-        for (std::ptrdiff_t i = 0, row = 64 * group; i < 64; ++i, ++row) {
-          rows_of_block[group][i] = row < a.n_rows ? a.masks[row][a.first_word + word] : 0;
-        }
-        transpose_bits(rows_of_block[group]);
-      }
+      columns.load(a.n_rows, [&](std::ptrdiff_t row) { return a.masks[row][a.first_word + word]; });
     }
-    const auto for_rows = [&](const auto& body) {
-      for (std::ptrdiff_t group = 0; group < n_groups; ++group) {
-        for (std::uint64_t bits = rows_of_block[group][block % 64]; bits; bits &= bits - 1) {
-          body(64 * group + __builtin_ctzll(bits));
-        }
-      }
-    };
+    const auto for_rows = [&](const auto& body) { columns.for_rows(block % 64, body); };
     for_each_class_tile<kSparseClasses>(
         a.W, a.n_classes, a.panel_stride,
         [&](std::ptrdiff_t c0, const Panel<Acc>& panel, auto n_tile_classes) {

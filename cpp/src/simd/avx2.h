@@ -138,6 +138,14 @@ inline std::uint64_t nonzero_words(const unsigned char* p) {
   return (zero_words(p) | zero_words(p + 32) << 4) ^ 0xffu;
 #endif
 }
+inline std::uint64_t nonzero_lanes(Vec<float> a) {
+  return static_cast<unsigned>(
+      _mm256_movemask_ps(_mm256_cmp_ps(a.v, _mm256_setzero_ps(), _CMP_NEQ_UQ)));
+}
+inline std::uint64_t nonzero_lanes(Vec<double> a) {
+  return static_cast<unsigned>(
+      _mm256_movemask_pd(_mm256_cmp_pd(a.v, _mm256_setzero_pd(), _CMP_NEQ_UQ)));
+}
 template <class T>
 constexpr int kSumGroup = 16 / sizeof(T);
 inline void store_sums(const Vec<float>* v, float* p) {

@@ -128,6 +128,12 @@ inline std::uint64_t nonzero_words(const unsigned char* p) {
   const __m512i words = _mm512_loadu_si512(p);
   return _mm512_test_epi64_mask(words, words);
 }
+inline std::uint64_t nonzero_lanes(Vec<float> a) {
+  return _mm512_cmp_ps_mask(a.v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+}
+inline std::uint64_t nonzero_lanes(Vec<double> a) {
+  return _mm512_cmp_pd_mask(a.v, _mm512_setzero_pd(), _CMP_NEQ_UQ);
+}
 template <class T>
 constexpr int kSumGroup = 16 / sizeof(T);
 inline void store_sums(const Vec<float>* v, float* p) {

@@ -125,6 +125,14 @@ inline std::uint64_t nonzero_words(const unsigned char* p) {
   return bits;
 }
 template <class T>
+std::uint64_t nonzero_lanes(Vec<T> a) {
+  T lanes[Vec<T>::kLanes];
+  a.store(lanes);
+  std::uint64_t bits = 0;
+  for (std::ptrdiff_t i = 0; i < Vec<T>::kLanes; ++i) bits |= std::uint64_t{lanes[i] != T(0)} << i;
+  return bits;
+}
+template <class T>
 constexpr int kSumGroup = 16 / sizeof(T);
 inline void store_sums(const Vec<float>* v, float* p) {
   vst1q_f32(p, vpaddq_f32(vpaddq_f32(v[0].v, v[1].v), vpaddq_f32(v[2].v, v[3].v)));

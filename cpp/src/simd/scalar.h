@@ -25,6 +25,7 @@ namespace {
 //   reduce_add(x), reduce_max(x)
 //   store_sums(v, p)           p[i] = reduce_add(v[i]), with the same bits, for kSumGroup vectors
 //   nonzero_words(p)           bit i: the i-th of eight 64-bit words at p is not zero
+//   nonzero_lanes(x)           bit i: lane i is not zero
 //   split_exponent(x, low, e)  m with x = m * 2^e for normal x > 0, m in [c, 2 c), c given by its
 //                              bits, low
 //   transpose(v)               of a square of kLanes vectors: lane i of v[j] becomes lane j of v[i]
@@ -101,6 +102,10 @@ inline std::uint64_t nonzero_words(const unsigned char* p) {
   __builtin_memcpy(words, p, sizeof words);
   for (int i = 0; i < 8; ++i) bits |= std::uint64_t{words[i] != 0} << i;
   return bits;
+}
+template <class T>
+std::uint64_t nonzero_lanes(Vec<T> a) {
+  return a.v != T(0);
 }
 template <class T>
 constexpr int kSumGroup = 1;

@@ -42,7 +42,8 @@ class PackedStep {
         intercepts_(problem, row_stride_),
         W_(size()),
         velocity_(problem.state.velocity_W ? size() : 0),
-        gradient_(batches.has_several_chunks() ? size() : 0) {
+        gradient_(batches.has_several_chunks() ? size() : 0),
+        masks_(problem.few_nonzero ? 2 * batches.chunk_rows() * ceil_div(d_, 64) : 0) {
     pack(problem.state.W, W_);
     if (problem.state.velocity_W) pack(problem.state.velocity_W, velocity_);
   }
@@ -86,6 +87,10 @@ class PackedStep {
   }
   std::ptrdiff_t size() const { return n_panels_ * arithmetic_.gemm_columns * d_; }
   T* x_of(std::int64_t step) { return X_.data() + step % 2 * batches_.chunk_rows() * x_stride_; }
+  std::uint64_t* masks_of(std::int64_t step, std::ptrdiff_t row) {
+    if (masks_.size() == 0) return nullptr;
+    return masks_.data() + (step % 2 * batches_.chunk_rows() + row) * ceil_div(d_, 64);
+  }
   RowList<In, T>& list_of(std::int64_t step) { return lists_[static_cast<std::size_t>(step % 2)]; }
 
   // A piece owns panels where there are enough for equal shares; else it has some of one's rows and
@@ -104,7 +109,7 @@ class PackedStep {
     const Range mine = share(chunk.n_rows, 1, piece, n_pieces);
     list_of(step).fill(problem_, batches_, chunk, mine);
     kernels_.widen_rows(list_of(step).rows.data() + mine.begin, mine.end - mine.begin, d_,
-                        x_stride_, x_of(step) + mine.begin * x_stride_);
+                        x_stride_, x_of(step) + mine.begin * x_stride_, masks_of(step, mine.begin));
   }
 
   PackedRows<T> packed_rows(std::int64_t step, Range rows, Range panels) {
@@ -114,7 +119,8 @@ class PackedStep {
             d_,
             n_classes_,
             panels.begin,
-            panels.end};
+            panels.end,
+            masks_of(step, rows.begin)};
   }
 
   void forward(const Chunk& chunk, std::int64_t step, const Part& part) {
@@ -125,7 +131,7 @@ class PackedStep {
     a.W = W_.data();
     a.logits = dlogits_.data() + mine.begin * row_stride_;
     a.row_stride = row_stride_;
-    arithmetic_.packed_logits(a);
+    problem_.few_nonzero ? arithmetic_.packed_logits_nonzero(a) : arithmetic_.packed_logits(a);
   }
 
   // In place: logits to dlogits, with zeros behind the last class, so that none get into W.
@@ -156,7 +162,7 @@ class PackedStep {
     a.row_stride = row_stride_;
     a.begin = mine.begin;
     a.end = mine.end;
-    arithmetic_.packed_update(a);
+    problem_.few_nonzero ? arithmetic_.packed_update_nonzero(a) : arithmetic_.packed_update(a);
   }
 
   // Between W (n_classes, n_features) and the panels.
@@ -186,6 +192,7 @@ class PackedStep {
   AlignedBuffer<T> losses_;
   Intercepts<In, T> intercepts_;
   AlignedBuffer<T> W_, velocity_, gradient_;
+  AlignedBuffer<std::uint64_t> masks_;  // (2, chunk_rows, words), like X_: what is not zero in it
 };
 
 }  // namespace fastsoftmax

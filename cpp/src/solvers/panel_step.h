@@ -173,7 +173,7 @@ class PanelStep {
       a.W = slices_.at(W_, s);
       a.sums = parts_of(step, s) + mine.begin * row_stride_;
       a.row_stride = row_stride_;
-      problem_.sparse ? kernels_.panel_logits_blocks(a) : kernels_.panel_logits(a);
+      problem_.zero_blocks ? kernels_.panel_logits_blocks(a) : kernels_.panel_logits(a);
     }
   }
 
@@ -205,7 +205,7 @@ class PanelStep {
     update.W = slices_.at(W_, slice);
     update.velocity = velocity_.size() ? slices_.at(velocity_, slice) : nullptr;
     update.gradient = gradient_.size() ? slices_.at(gradient_, slice) : nullptr;
-    problem_.sparse ? kernels_.panel_update_blocks(update) : kernels_.panel_update(update);
+    problem_.zero_blocks ? kernels_.panel_update_blocks(update) : kernels_.panel_update(update);
   }
 
   // Intercepts and losses, from the first workspace.

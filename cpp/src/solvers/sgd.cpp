@@ -20,11 +20,16 @@
 namespace fastsoftmax {
 namespace {
 
-// From so many classes on packed weights are faster: of a dense X, and of one with blocks of zeros,
-// which tiles do not skip. 784 features, batches of 100, one core of a Zen 3, GFLOP/s in panels and
-// packed: 43 and 56 for 32 classes, 46 and 65 for 316; of images (as many as if dense) 40 and 36
-// for 100, 35 and 54 for 316.
-constexpr std::ptrdiff_t kManyClasses = 32, kManyClassesOfZeros = 256;
+// From so many classes on packed weights are faster: where numbers of X are skipped one by one; of
+// a dense X; of one with blocks of zeros only, which these tiles do not skip.
+constexpr std::ptrdiff_t kClassesIfFewNonzero = 17, kClassesIfDense = 32, kClassesIfBlocks = 256;
+
+template <class In, class T>
+bool is_packed(const SgdProblem<In, T>& problem) {
+  return problem.state.n_classes >= (problem.few_nonzero   ? kClassesIfFewNonzero
+                                     : problem.zero_blocks ? kClassesIfBlocks
+                                                           : kClassesIfDense);
+}
 
 template <class Step, class In, class T>
 class SgdRun {
@@ -149,15 +154,18 @@ SgdResult fit_sgd(const InputView& X, const std::int64_t* labels, const T* sampl
   check_labels(labels, X.n_rows, state.n_classes);
   return with_storage<T>(X, [&](const auto* data) {
     using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
-    const bool sparse = has_zero_blocks(storage_kernels(data, T()), data, X);
-    const SgdProblem<In, T> problem{data, X, labels, sample_weight, options, state, sparse};
-    const auto run = [&]<class Step>() {
-      return SgdRun<Step, In, T>(problem, loss_curve, stop_requested).run();
-    };
-    if (state.n_classes >= (sparse ? kManyClassesOfZeros : kManyClasses)) {
-      return run.template operator()<PackedStep<In, T>>();
+    const SgdProblem<In, T> problem{data,
+                                    X,
+                                    labels,
+                                    sample_weight,
+                                    options,
+                                    state,
+                                    has_zero_blocks(storage_kernels(data, T()), data, X),
+                                    has_few_nonzero(data, X)};
+    if (is_packed(problem)) {
+      return SgdRun<PackedStep<In, T>, In, T>(problem, loss_curve, stop_requested).run();
     }
-    return run.template operator()<PanelStep<In, T>>();
+    return SgdRun<PanelStep<In, T>, In, T>(problem, loss_curve, stop_requested).run();
   });
 }
 

@@ -22,7 +22,8 @@ struct SgdProblem {
   const T* sample_weight;  // or null
   SgdOptions options;
   SgdState<T> state;
-  bool sparse;  // blocks of zeros are worth being skipped
+  bool zero_blocks;  // are worth being skipped
+  bool few_nonzero;  // the others are worth being skipped one by one
 };
 
 // Where the rows of a chunk are in X, and what belongs to them.
