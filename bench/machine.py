@@ -35,9 +35,10 @@ def describe() -> dict[str, str]:
 
 
 def slug(facts: dict[str, str]) -> str:
-    """A name for files: the CPU and the number of threads."""
+    """A name for files: the CPU (virtual ones hide their model), its instruction set, threads."""
     cpu = re.sub(r"\(.*?\)|CPU|Processor|@.*", " ", facts["cpu"]).lower()
-    return "-".join(re.findall(r"[a-z0-9.]+", f"{cpu} {facts['threads']}t"))
+    words = f"{cpu} {facts['instruction set']} {facts['threads']}t"
+    return "-".join(re.findall(r"[a-z0-9.]+", words))
 
 
 def limits(n_threads: int) -> dict[str, float]:
