@@ -6,7 +6,7 @@
 #pragma once
 
 #include "kernels/panel_logits-inl.h"
-#include "kernels/sgd_step-inl.h"
+#include "kernels/update_rule-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {

@@ -11,19 +11,12 @@
 #include "aligned_buffer.h"
 #include "fastsoftmax/solvers.h"
 #include "parallel.h"
+#include "slices.h"
 #include "solvers/sgd_batches.h"
-#include "solvers/slices.h"
 #include "storage.h"
 #include "zero_blocks.h"
 
 namespace fastsoftmax {
-
-// Rows of logits and of b take whole vectors of the widest instruction set.
-template <class T>
-std::ptrdiff_t padded(std::ptrdiff_t n_classes) {
-  constexpr std::ptrdiff_t kLanes = 64 / sizeof(T);
-  return (n_classes + kLanes - 1) / kLanes * kLanes;
-}
 
 // Where the rows of a chunk are in X, and what belongs to them.
 template <class In, class T>
@@ -77,11 +70,10 @@ class SgdStep {
         batches_(batches),
         chunk_rows_(batches.chunk_rows()),
         row_stride_(padded<T>(state.n_classes)),
-        slices_(state.n_classes, X.n_cols),
-        words_per_slice_((slices_.panel_stride() / kernels_.block_features + 63) / 64),
+        slices_(state.n_classes, X.n_cols, kSliceBytes),
         sparse_(has_zero_blocks(kernels_, data, X)),
-        masks_{Masks(chunk_rows_, slices_.count() * words_per_slice_),
-               Masks(chunk_rows_, slices_.count() * words_per_slice_)},
+        masks_{Masks(chunk_rows_, slices_.mask_words(kernels_.block_features)),
+               Masks(chunk_rows_, slices_.mask_words(kernels_.block_features))},
         parts_(2 * slices_.count() * chunk_rows_ * row_stride_),
         b_(2 * row_stride_),
         db_(row_stride_),
@@ -201,6 +193,9 @@ class SgdStep {
   }
 
  private:
+  // Half of a first-level cache of 32 KB; other sizes were not measured.
+  static constexpr std::ptrdiff_t kSliceBytes = 16 << 10;
+
   RowList<In, T>& list_of(int piece, std::int64_t step) {
     return workspaces_[static_cast<std::size_t>(piece)]->lists[static_cast<std::size_t>(step % 3)];
   }
@@ -210,15 +205,10 @@ class SgdStep {
   T* b_of(std::int64_t step) { return b_.data() + step % 2 * row_stride_; }
 
   SliceOfRows<In, T> slice_of_rows(int piece, std::int64_t step, Range mine, std::ptrdiff_t slice) {
-    const Range features = slices_.features(slice);
-    return {list_of(piece, step).rows.data() + mine.begin,
-            masks_[static_cast<std::size_t>(step % 2)].of_row.data() + mine.begin,
-            mine.end - mine.begin,
-            features.begin,
-            slice * words_per_slice_,
-            features.end - features.begin,
-            state_.n_classes,
-            slices_.panel_stride()};
+    return slices_.of_rows(slice, kernels_.block_features,
+                           list_of(piece, step).rows.data() + mine.begin,
+                           masks_[static_cast<std::size_t>(step % 2)].of_row.data() + mine.begin,
+                           mine.end - mine.begin);
   }
 
   void update_intercepts(const Chunk& chunk, const T* dlogits, T* b) {
@@ -253,7 +243,6 @@ class SgdStep {
   const std::ptrdiff_t chunk_rows_;
   const std::ptrdiff_t row_stride_;  // of parts_, dlogits and b_
   const Slices<T> slices_;
-  const std::ptrdiff_t words_per_slice_;
   const bool sparse_;
 
   std::array<Masks, 2> masks_;  // of two steps in turn
