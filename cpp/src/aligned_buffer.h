@@ -35,4 +35,11 @@ class AlignedBuffer {
   std::ptrdiff_t size_;
 };
 
+// So many numbers and what fills their last cache line, which is the widest vector.
+template <class T>
+constexpr std::ptrdiff_t padded(std::ptrdiff_t n) {
+  constexpr std::ptrdiff_t kLanes = 64 / sizeof(T);
+  return (n + kLanes - 1) / kLanes * kLanes;
+}
+
 }  // namespace fastsoftmax

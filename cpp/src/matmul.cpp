@@ -26,8 +26,8 @@ void multiply_skinny(const In* A, const StridedInputView& shape, const StridedVi
   const AlignedWeights<T> columns(is_class_major ? B.data : transposed.data(), n * k, shape.n_rows);
   const auto& kernels = storage_kernels(A, T());
   for_row_blocks(A, shape.row_stride, shape.n_rows, n_threads, [&](const auto& block, int) {
-    kernels.logits({block.rows, nullptr, block.next, nullptr, block.n_rows, block.n_next, k, n,
-                    columns.data(), nullptr, T(1), C + block.first * n, n, 1});
+    kernels.logits({block.rows, block.next, block.n_rows, block.n_next, k, n, columns.data(),
+                    C + block.first * n});
   });
 }
 

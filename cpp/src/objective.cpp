@@ -34,8 +34,8 @@ void for_few_logits(const In* data, const InputView& X, const Model<T>& model, i
   const AlignedWeights<T> W(model.W, n_classes * X.n_cols, X.n_rows);
   for_row_blocks(data, X.row_stride, X.n_rows, n_threads, [&](const auto& block, int thread) {
     T* logits = place(thread, block.first);
-    kernels.logits({block.rows, nullptr, block.next, nullptr, block.n_rows, block.n_next, X.n_cols,
-                    n_classes, W.data(), nullptr, T(1), logits, n_classes, 1});
+    kernels.logits({block.rows, block.next, block.n_rows, block.n_next, X.n_cols, n_classes,
+                    W.data(), logits});
     arithmetic_kernels<T>().scale_and_shift(logits, n_classes, block.n_rows, n_classes,
                                             model.input_scale, model.b);
     finish(logits, block.first, block.n_rows);

@@ -1,8 +1,9 @@
 // The loss of logistic regressions and its gradient against loops in long double, for every
-// instruction set, storage type and kind of product.
+// instruction set, storage type and kind of product; of several models at once; its curvature.
 #include <algorithm>
 
 #include "for_each_isa.h"
+#include "logistic/loss.h"
 #include "logistic_problem.h"
 
 namespace {
@@ -13,6 +14,20 @@ struct Found {
   double loss;
   std::vector<double> W_gradient, b_gradient;
 };
+
+// Each product of a logit rounds once, as does each step of its sum: |logit| errors of (d + 4) eps
+// times the sum of |w x| + |b|, at most 2 d max|w| max|x|; a loss has that error twice, a
+// gradient's entry that of a probability and n roundings more.
+template <class In>
+double tolerance_of(const LogisticCase<In>& c, bool wide) {
+  // The arithmetic rounds the parameters first.
+  const double eps = wide || sizeof(In) == 8 ? test::kEps<double> : test::kEps<float>;
+  double weight = 0.0;
+  for (std::ptrdiff_t i = 0; i < c.n; ++i) weight += c.weights.empty() ? 1.0 : c.weights[c.at(i)];
+  const double logit_error =
+      eps * static_cast<double>(c.d + 8) * (0.5 * static_cast<double>(c.d) + 2.0) * 0.5;
+  return weight * (2.0 * logit_error + 8.0 * eps);
+}
 
 template <class In>
 Found evaluate(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& problem,
@@ -26,22 +41,12 @@ Found evaluate(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& pr
   return found;
 }
 
-// Each product of a logit rounds once, as does each step of its sum: |logit| errors of (d + 4) eps
-// times the sum of |w x| + |b|, at most 2 d max|w| max|x|; a loss has that error twice, a
-// gradient's entry that of a probability and n roundings more.
 template <class In>
 void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& problem, bool wide) {
   const auto W = test::uniform<double>(c.R * c.d, 11, -0.5, 0.5),
              b = test::uniform<double>(c.R, 12);
-  // The arithmetic rounds the parameters first.
-  const bool is_double = wide || sizeof(In) == 8;
-  const double eps = is_double ? test::kEps<double> : test::kEps<float>;
   const auto expected = c.reference(W, b);
-  double weight = 0.0;
-  for (std::ptrdiff_t i = 0; i < c.n; ++i) weight += c.weights.empty() ? 1.0 : c.weights[c.at(i)];
-  const double logit_error =
-      eps * static_cast<double>(c.d + 8) * (0.5 * static_cast<double>(c.d) + 2.0) * 0.5;
-  const double tolerance = weight * (2.0 * logit_error + 8.0 * eps);
+  const double tolerance = tolerance_of(c, wide);
   const Found one = evaluate(c, problem, W, b, wide, 1);
   CHECK_NEAR(one.loss, expected.loss, tolerance);
   for (std::ptrdiff_t i = 0; i < c.R * c.d; ++i) {
@@ -61,8 +66,8 @@ template <class In>
 void test_shapes(bool wide) {
   // Rows, features, classes: ragged, with few outputs and with many, in one chunk and in several.
   constexpr std::ptrdiff_t kShapes[][3] = {
-      {1, 1, 2},    {7, 3, 3},    {37, 17, 2},   {600, 33, 10},  {50, 200, 5},
-      {45, 20, 63}, {45, 20, 64}, {300, 19, 70}, {130, 600, 66}, {1100, 5, 101}};
+      {1, 1, 2},    {7, 3, 3},    {37, 17, 2},  {600, 33, 10}, {50, 200, 5},   {45, 20, 31},
+      {45, 20, 32}, {45, 20, 63}, {45, 20, 64}, {300, 19, 70}, {130, 600, 66}, {1100, 5, 101}};
   for (const auto& shape : kShapes) {
     for (int variant = 0; variant < 3; ++variant) {
       test::set_context(test::name_of(In()), wide ? "wide" : "own", shape[0], shape[1], shape[2],
@@ -84,6 +89,139 @@ void test_shapes(bool wide) {
   }
 }
 
+struct Losses {
+  std::vector<double> loss;
+  std::vector<std::vector<double>> gradient;
+};
+
+// Model m has the parameters at[m] and leaves out fold m - 1, the first none.
+Losses evaluate_all(const fastsoftmax::LogisticProblem& problem,
+                    const std::vector<std::vector<double>>& at, bool wide, int n_threads) {
+  const fastsoftmax::StopRequested never;
+  fastsoftmax::StopPoll stop(never);
+  const auto n = static_cast<std::ptrdiff_t>(at.size());
+  // Models that leave, as they do in a fit, change nothing for the others.
+  const auto loss = make_loss(problem, wide, n + 1, n_threads, stop);
+  Losses found;
+  std::vector<fastsoftmax::LossPoint> points;
+  for (const auto& parameters : at) {
+    found.gradient.emplace_back(parameters.size(), 7.0);
+    points.push_back({parameters.data(), found.gradient.back().data(), 7.0,
+                      static_cast<std::int32_t>(points.size()) - 1, 2.0});
+  }
+  loss->evaluate({problem.n_rows(), 1, 0}, points.data(), n);
+  for (const auto& point : points) found.loss.push_back(point.loss);
+  return found;
+}
+
+// Several models in one pass, each with its fold.
+template <class In>
+void check_models(LogisticCase<In>& c, const fastsoftmax::LogisticProblem& problem, bool wide,
+                  std::size_t n_models) {
+  std::vector<std::vector<double>> at;
+  for (std::size_t m = 0; m < n_models; ++m) {
+    at.push_back(test::uniform<double>(c.R * c.d, 20 + m, -0.5, 0.5));
+    const auto b = test::uniform<double>(c.R, 40 + m);
+    at.back().insert(at.back().end(), b.begin(), b.end());
+  }
+  const Losses one = evaluate_all(problem, at, wide, 1);
+  const double tolerance = 2.0 * tolerance_of(c, wide);
+  for (std::size_t m = 0; m < n_models; ++m) {
+    const std::vector<double> W(at[m].begin(), at[m].end() - c.R),
+        b(at[m].end() - c.R, at[m].end());
+    const auto expected = c.reference(W, b, static_cast<std::int32_t>(m) - 1);
+    CHECK_NEAR(one.loss[m], 2.0L * expected.loss, tolerance);
+    for (std::size_t i = 0; i < at[m].size(); ++i) {
+      CHECK_NEAR(one.gradient[m][i], 2.0L * expected.gradient[i], tolerance);
+    }
+  }
+  for (const int n_threads : {2, 3, 7}) {
+    const Losses many = evaluate_all(problem, at, wide, n_threads);
+    CHECK(test::same_bits(many.loss, one.loss));
+    for (std::size_t m = 0; m < n_models; ++m) {
+      CHECK(test::same_bits(many.gradient[m], one.gradient[m]));
+    }
+  }
+}
+
+template <class In>
+void test_models(bool wide) {
+  for (const std::ptrdiff_t K : {2, 3, 9, 17, 33}) {
+    for (const std::size_t n_models : {2, 5}) {
+      for (const bool weighted : {false, true}) {
+        test::set_context(test::name_of(In()), "models", K, n_models, weighted);
+        LogisticCase<In> c(170, 21, K);
+        if (weighted) c.use_weights();
+        if (weighted) c.use_zeros();
+        for (std::ptrdiff_t i = 0; i < c.n; ++i) {
+          c.fold_of_row.push_back(static_cast<std::int32_t>(i % 4));
+        }
+        const auto view = c.view();
+        auto problem = c.problem(view);
+        check_models(c, problem, wide, n_models);
+        if constexpr (sizeof(In) > 1) {
+          const test::Csr<In> sparse(c);
+          const auto csr = sparse.view();
+          problem.dense = nullptr;
+          problem.csr = &csr;
+          check_models(c, problem, wide, n_models);
+        }
+      }
+    }
+  }
+}
+
+// The Hessian in the intercepts and the mean curvature, from the probabilities of the rows.
+template <class In>
+void test_curvature(bool wide) {
+  for (const std::ptrdiff_t K : {2, 3, 20, 70}) {
+    test::set_context(test::name_of(In()), "curvature", K);
+    LogisticCase<In> c(300, 15, K);
+    c.use_weights();
+    auto parameters = test::uniform<double>(c.R * (c.d + 1), 31, -0.5, 0.5);
+    const auto view = c.view();
+    const fastsoftmax::StopRequested never;
+    fastsoftmax::StopPoll stop(never);
+    const auto loss = make_loss(c.problem(view), wide, 2, 3, stop);
+    const fastsoftmax::Rows rows{c.n, 1, 0};
+    const fastsoftmax::LossPoint point{parameters.data(), nullptr, 0.0, -1, 1.0};
+    std::vector<float> curvature(c.at(c.n));
+    std::vector<double> hessian(c.at(c.R * c.R)), expected(hessian.size());
+    loss->curvature(rows, point, curvature.data());
+    loss->intercept_hessian(rows, point, hessian.data());
+    const double largest = *std::max_element(c.weights.begin(), c.weights.end());
+    const double tolerance = tolerance_of(c, wide) + 1e-6;
+    for (std::ptrdiff_t i = 0; i < c.n; ++i) {
+      std::vector<double> p;
+      double sum = c.R == 1 ? 1.0 : 0.0, squares = 0.0;
+      for (std::ptrdiff_t r = 0; r < c.R; ++r) {
+        double z = parameters[c.at(c.R * c.d + r)];
+        for (std::ptrdiff_t f = 0; f < c.d; ++f) {
+          z += parameters[c.at(r * c.d + f)] * c.input_scale *
+               static_cast<double>(c.X[c.at(i * c.d + f)]);
+        }
+        p.push_back(std::exp(z));
+        sum += p.back();
+      }
+      if (c.R == 1) squares = 1.0 / (sum * sum);
+      for (double& v : p) v /= sum, squares += v * v;
+      const double weight = c.weights[c.at(i)];
+      // p (1 - p) of two classes is half of what the squares leave.
+      const double mean = (1.0 - squares) / static_cast<double>(c.R == 1 ? 2 : K - 1);
+      CHECK_NEAR(curvature[c.at(i)], weight / largest * mean, tolerance);
+      for (std::ptrdiff_t r = 0; r < c.R; ++r) {
+        for (std::ptrdiff_t q = 0; q < c.R; ++q) {
+          expected[c.at(r * c.R + q)] +=
+              weight * ((r == q ? p[c.at(r)] : 0.0) - p[c.at(r)] * p[c.at(q)]);
+        }
+      }
+    }
+    for (std::size_t i = 0; i < hessian.size(); ++i) {
+      CHECK_NEAR(hessian[i], expected[i], tolerance);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -93,6 +231,12 @@ int main() {
     test_shapes<std::uint8_t>(false);
     test_shapes<std::uint8_t>(true);
     test_shapes<double>(true);
+    test_models<float>(false);
+    test_models<float>(true);
+    test_models<std::uint8_t>(false);
+    test_models<double>(true);
+    test_curvature<float>(false);
+    test_curvature<std::uint8_t>(true);
   });
   return test::report();
 }

@@ -11,7 +11,7 @@
 #include "for_each_isa.h"
 #include "guarded.h"
 #include "reference.h"
-#include "solvers/slices.h"
+#include "slices.h"
 
 namespace {
 
@@ -60,31 +60,24 @@ struct Placed {
   Placed(const Case<In, Acc>& of, Side side)
       : c(of),
         kernels(fastsoftmax::storage_kernels(of.X.data(), Acc())),
-        slices(of.K, of.d),
-        words((slices.panel_stride() / kernels.block_features + 63) / 64),
+        slices(of.K, of.d, 16 << 10),
+        words(slices.mask_words(kernels.block_features)),
         X(of.X, side),
         W(slices.size()),
         velocity(slices.size()),
         gradient(slices.size()),
-        masks(of.n_rows * slices.count() * words, side) {
+        masks(of.n_rows * words, side) {
     slices.cut(c.W.data(), W);
     slices.cut(c.velocity.data(), velocity);
     for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
       rows.push_back(X.data() + i * c.d);
-      mask_of_row.push_back(masks.data() + i * slices.count() * words);
+      mask_of_row.push_back(masks.data() + i * words);
     }
   }
 
   fastsoftmax::SliceOfRows<In, Acc> slice(std::ptrdiff_t s, Range mine) {
-    const Range f = slices.features(s);
-    return {rows.data() + mine.begin,
-            mask_of_row.data() + mine.begin,
-            mine.end - mine.begin,
-            f.begin,
-            s * words,
-            f.end - f.begin,
-            c.K,
-            slices.panel_stride()};
+    return slices.of_rows(s, kernels.block_features, rows.data() + mine.begin,
+                          mask_of_row.data() + mine.begin, mine.end - mine.begin);
   }
 };
 
@@ -100,9 +93,44 @@ void check_cut_and_join(const Slices<T>& slices, const std::vector<T>& W) {
   CHECK_EQ(n_zero - n_before, buffer.size() - static_cast<std::ptrdiff_t>(W.size()));
 }
 
+// The features in any pieces, over numbers that were there before: the grains are the same.
+template <class T>
+void check_cut_in_pieces(const Slices<T>& slices, const std::vector<T>& W, std::ptrdiff_t d,
+                         std::ptrdiff_t K) {
+  AlignedBuffer<T> whole(slices.size()), pieces(slices.size());
+  slices.cut(W.data(), whole);
+  std::fill_n(pieces.data(), pieces.size(), T(7));
+  for (const std::ptrdiff_t n_pieces : {1, 3}) {
+    for (int i = 0; i < n_pieces; ++i) {
+      slices.cut(W.data(), fastsoftmax::share(d, 16, i, static_cast<int>(n_pieces)), pieces);
+    }
+    std::ptrdiff_t n_grains = 0;
+    slices.for_each_grain(
+        {0, d}, [&](std::ptrdiff_t at, std::ptrdiff_t c, std::ptrdiff_t f, std::ptrdiff_t n) {
+          ++n_grains;
+          CHECK(std::equal(&whole[at], &whole[at] + 16, &pieces[at]));
+          CHECK(std::equal(&whole[at], &whole[at] + n, W.begin() + c * d + f));
+        });
+    CHECK_EQ(n_grains, K * ((d + 15) / 16));
+  }
+}
+
+// Fewer classes keep the cut of the features, and fit.
+template <class T>
+void check_fewer_classes(const Slices<T>& slices, const std::vector<T>& W, std::ptrdiff_t d,
+                         std::ptrdiff_t K) {
+  const Slices<T> fewer = slices.of_classes((K + 1) / 2);
+  CHECK_EQ(fewer.count(), slices.count());
+  CHECK(fewer.size() <= slices.size());
+  for (std::ptrdiff_t s = 0; s < slices.count(); ++s) {
+    CHECK_EQ(fewer.features(s).begin, slices.features(s).begin);
+  }
+  check_cut_and_join(fewer, std::vector<T>(W.begin(), W.begin() + (K + 1) / 2 * d));
+}
+
 template <class In, class Acc>
-std::vector<Acc> run_logits(Placed<In, Acc>& p, std::ptrdiff_t s, bool blocks,
-                            std::ptrdiff_t turn) {
+std::vector<Acc> run_logits(Placed<In, Acc>& p, std::ptrdiff_t s, bool blocks, std::ptrdiff_t turn,
+                            bool masks_known = false) {
   const auto& c = p.c;
   std::vector<Acc> sums(static_cast<std::size_t>(c.n_rows * c.stride), Acc(0));
   for (std::ptrdiff_t i = 0; i < c.n_rows; i += turn) {
@@ -114,6 +142,7 @@ std::vector<Acc> run_logits(Placed<In, Acc>& p, std::ptrdiff_t s, bool blocks,
     a.W = p.slices.at(p.W, s);
     a.sums = sums.data() + i * c.stride;
     a.row_stride = c.stride;
+    a.later_masks = masks_known ? p.mask_of_row.data() : nullptr;
     (blocks ? p.kernels.panel_logits_blocks : p.kernels.panel_logits)(a);
   }
   return sums;
@@ -131,7 +160,7 @@ void check_masks(Placed<In, Acc>& p) {
       for (std::ptrdiff_t j = 0; f.begin + (j + 1) * block <= f.end; ++j) {
         const In* begin = c.X.data() + i * c.d + f.begin + j * block;
         const bool any = std::any_of(begin, begin + block, [](In x) { return x != In(0); });
-        const std::uint64_t word = p.masks[(i * p.slices.count() + s) * p.words + j / 64];
+        const std::uint64_t word = p.masks[i * p.words + p.slices.first_word(s, block) + j / 64];
         CHECK_EQ((word >> (j % 64)) & 1, std::uint64_t{any});
       }
     }
@@ -156,6 +185,7 @@ void check_logits(Placed<In, Acc>& p) {
       }
     }
     CHECK(test::same_bits(run_logits(p, s, true, c.n_rows), sums));
+    CHECK(test::same_bits(run_logits(p, s, true, c.n_rows, true), sums));
     CHECK(test::same_bits(run_logits(p, s, false, 1), sums));
     CHECK(test::same_bits(run_logits(p, s, true, 3), sums));
   }
@@ -248,6 +278,60 @@ void check_update(Placed<In, Acc>& p, const Rule& rule) {
   }
 }
 
+// Masks that are given are believed: with none, all that is left are the features beyond whole
+// blocks.
+template <class In, class Acc>
+void check_given_masks(Placed<In, Acc>& p) {
+  const std::ptrdiff_t n_words = p.c.n_rows * p.words;
+  std::fill_n(p.masks.data(), n_words, 0);
+  for (std::ptrdiff_t s = 0; s < p.slices.count(); ++s) {
+    const Range f = p.slices.features(s);
+    if ((f.end - f.begin) % p.kernels.block_features != 0) continue;
+    const auto sums = run_logits(p, s, true, p.c.n_rows, true);
+    CHECK(std::all_of(sums.begin(), sums.end(), [](Acc v) { return v == Acc(0); }));
+  }
+}
+
+// The gradient alone, over chunks, for those who never step.
+template <class In, class Acc>
+void check_gradient(Placed<In, Acc>& p) {
+  const auto& c = p.c;
+  const std::ptrdiff_t half = c.n_rows / 2;
+  for (const bool blocks : {false, true}) {
+    p.slices.cut(c.W.data(), p.W);
+    std::fill_n(p.gradient.data(), p.gradient.size(), Acc(7));
+    for (const Range mine : {Range{0, half}, Range{half, c.n_rows}}) {
+      for (std::ptrdiff_t s = 0; s < p.slices.count(); ++s) {
+        fastsoftmax::PanelUpdate<In, Acc> a{};
+        static_cast<fastsoftmax::SliceOfRows<In, Acc>&>(a) = p.slice(s, mine);
+        a.dlogits = c.dlogits.data() + mine.begin * c.stride;
+        a.row_stride = c.stride;
+        a.W = p.slices.at(p.W, s);
+        a.gradient = p.slices.at(p.gradient, s);
+        a.first_chunk = mine.begin == 0;
+        a.end = a.n_features;
+        (blocks ? p.kernels.panel_update_blocks : p.kernels.panel_update)(a);
+      }
+    }
+    std::vector<Acc> W(c.W.size()), gradient(c.W.size());
+    p.slices.join(p.W, W.data());
+    CHECK(test::same_bits(W, c.W));
+    p.slices.join(p.gradient, gradient.data());
+    for (std::ptrdiff_t k = 0; k < c.K; ++k) {
+      for (std::ptrdiff_t f = 0; f < c.d; ++f) {
+        double g = 0, size = 0;
+        for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+          const auto d = static_cast<double>(c.dlogits[static_cast<std::size_t>(i * c.stride + k)]);
+          g += d * c.x(i, f);
+          size += std::abs(d * c.x(i, f));
+        }
+        CHECK_NEAR(gradient[static_cast<std::size_t>(k * c.d + f)], g,
+                   kEps<Acc> * static_cast<double>(c.n_rows) * size);
+      }
+    }
+  }
+}
+
 template <class In, class Acc>
 void check(std::ptrdiff_t n_rows, std::ptrdiff_t d, std::ptrdiff_t K) {
   test::set_context(test::name_of(In()), test::name_of(Acc()), n_rows, d, K);
@@ -257,7 +341,13 @@ void check(std::ptrdiff_t n_rows, std::ptrdiff_t d, std::ptrdiff_t K) {
     check_masks(p);
     check_logits(p);
     check_update(p, kRules[static_cast<std::size_t>(n_rows + d + K) % kRules.size()]);
-    if (side == Side::kEnd) check_cut_and_join(p.slices, c.W);
+    check_gradient(p);
+    check_given_masks(p);
+    if (side == Side::kEnd) {
+      check_cut_and_join(p.slices, c.W);
+      check_cut_in_pieces(p.slices, c.W, d, K);
+      check_fewer_classes(p.slices, c.W, d, K);
+    }
   }
 }
 

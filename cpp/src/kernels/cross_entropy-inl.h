@@ -143,65 +143,34 @@ void add_rows(const T* x, std::ptrdiff_t row_stride, std::ptrdiff_t n_rows, std:
   }
 }
 
-// The same for few classes, in place, on logits that lie class-major, stride apart: vectors run
-// along the samples, so ten classes fill their lanes and a row costs a quarter of what it costs
-// above.
+// Vectors run along the rows, whose logits are brought together first.
 template <class T>
-void cross_entropy_columns(T* logits, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
-                           std::ptrdiff_t n, const std::int64_t* labels, const T* weights,
-                           T gradient_scale, T* losses) {
+void logistic_of_parts(const CrossEntropyArgs<T>& a) {
   using V = Vec<T>;
-  T shift[V::kLanes], z[V::kLanes], sum[V::kLanes], scale[V::kLanes];
-  for (std::ptrdiff_t i = 0; i < n_rows; i += V::kLanes, logits += V::kLanes) {
-    const std::ptrdiff_t lanes = n_rows - i < V::kLanes ? n_rows - i : V::kLanes;
-    const auto read = [&](const T* p) {
-      return lanes < V::kLanes ? V::load_n(p, lanes) : V::load(p);
-    };
-    const auto write = [&](V v, T* p) { lanes < V::kLanes ? v.store_n(p, lanes) : v.store(p); };
-    V m = read(logits);
-    for (std::ptrdiff_t c = 1; c < n; ++c) m = max(read(logits + c * stride), m);
-    m.store(shift);
-    for (std::ptrdiff_t k = 0; k < lanes; ++k) {
-      if (!is_finite(shift[k])) shift[k] = 0;
-      z[k] = logits[labels[i + k] * stride + k] - shift[k];
+  constexpr std::ptrdiff_t kBlock = 64;
+  const V scale = V::splat(a.scale), b = V::splat(a.b[0]), zero = V::zero(), one = V::splat(1);
+  T z[kBlock], sign[kBlock], d[kBlock], losses[kBlock];
+  for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += kBlock) {
+    const std::ptrdiff_t n_rows = a.n_rows - begin < kBlock ? a.n_rows - begin : kBlock;
+    for (std::ptrdiff_t k = 0; k < n_rows; ++k) {
+      const T* part = a.parts + (begin + k) * a.row_stride;
+      z[k] = part[0];
+      for (std::ptrdiff_t p = 1; p < a.n_parts; ++p) z[k] += part[p * a.part_stride];
+      sign[k] = a.labels[begin + k] ? T(-1) : T(1);
     }
-    m = V::load(shift);
-    V sums = V::zero();
-    for (std::ptrdiff_t c = 0; c < n; ++c) {
-      const V e = exp(read(logits + c * stride) - m);
-      write(e, logits + c * stride);
-      sums = sums + e;
+    for (std::ptrdiff_t k = n_rows; k % V::kLanes; ++k) z[k] = sign[k] = 0;
+    for (std::ptrdiff_t k = 0; k < n_rows; k += V::kLanes) {
+      // The logit of the class that is not the label, where the label's is zero.
+      const V wrong = V::load(sign + k) * fma(scale, V::load(z + k), b);
+      const V excess = max(zero - wrong, wrong), e = exp(zero - excess), sum = one + e;
+      (max(zero, wrong) + log(sum)).store(losses + k);
+      (V::load(sign + k) * select_less(wrong, zero, e, one) / sum).store(d + k);
     }
-    sums.store(sum);
-    for (std::ptrdiff_t k = 0; k < lanes; ++k) {
-      const T weight = weights ? weights[i + k] : T(1);
-      losses[i + k] = weight * (log(sum[k]) - z[k]);
-      scale[k] = gradient_scale * weight;
+    for (std::ptrdiff_t k = 0; k < n_rows; ++k) {
+      const T weight = a.weights ? a.weights[begin + k] : T(1);
+      a.losses[begin + k] = weight * losses[k];
+      a.dlogits[(begin + k) * a.row_stride] = a.gradient_scale * weight * d[k];
     }
-    for (std::ptrdiff_t k = lanes; k < V::kLanes; ++k) scale[k] = 0;
-    const V factor = V::load(scale) / sums;
-    for (std::ptrdiff_t c = 0; c < n; ++c) {
-      write(read(logits + c * stride) * factor, logits + c * stride);
-    }
-    for (std::ptrdiff_t k = 0; k < lanes; ++k) {
-      T* d = logits + k;
-      const std::int64_t y = labels[i + k];
-      d[y * stride] = n == 2 ? -d[(1 - y) * stride] : d[y * stride] - scale[k];
-    }
-  }
-}
-
-// sums[c] += the sum of column c of a class-major matrix: the gradient in the intercepts.
-template <class T>
-void add_column_sums(const T* dlogits, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
-                     std::ptrdiff_t n, T* sums) {
-  using V = Vec<T>;
-  for (std::ptrdiff_t c = 0; c < n; ++c, dlogits += stride) {
-    V sum = V::zero();
-    std::ptrdiff_t i = 0;
-    for (; i + V::kLanes <= n_rows; i += V::kLanes) sum = sum + V::load(dlogits + i);
-    if (i < n_rows) sum = sum + V::load_n(dlogits + i, n_rows - i);
-    sums[c] += reduce_add(sum);
   }
 }
 

@@ -6,11 +6,11 @@
 #include "kernels/gemm-inl.h"
 #include "kernels/kernel_table.h"
 #include "kernels/logits-inl.h"
+#include "kernels/masks-inl.h"
 #include "kernels/packed_nonzero-inl.h"
 #include "kernels/packed_step-inl.h"
 #include "kernels/panel_logits-inl.h"
 #include "kernels/panel_update-inl.h"
-#include "kernels/sgd_step-inl.h"
 #include "kernels/softmax_columns-inl.h"
 #include "kernels/sparse_rows-inl.h"
 
@@ -26,9 +26,8 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.logsumexp = logsumexp<Acc>;
   table.cross_entropy = cross_entropy_rows<Acc>;
   table.cross_entropy_of_parts = cross_entropy_of_parts<Acc>;
+  table.logistic_of_parts = logistic_of_parts<Acc>;
   table.add_rows = add_rows<Acc>;
-  table.cross_entropy_columns = cross_entropy_columns<Acc>;
-  table.add_column_sums = add_column_sums<Acc>;
   table.argmax = argmax<Acc>;
   table.scale_and_shift = scale_and_shift<Acc>;
   table.transpose = transpose_matrix<Acc>;
@@ -47,7 +46,6 @@ void fill_block_kernels(StorageKernels<In, Acc>& table) {
   table.find_nonzero = find_nonzero<In, Acc>;
   table.block_features = Vec<Acc>::kLanes;
   table.logits = logits<In, Acc>;
-  table.sgd_update = sgd_update<In, Acc>;
   table.panel_logits = panel_logits<In, Acc>;
   table.panel_logits_blocks = panel_logits_blocks<In, Acc>;
   table.panel_update = panel_update<In, Acc>;

@@ -19,38 +19,12 @@ constexpr std::ptrdiff_t kMaxMaskedRows = 512;
 // Logits of some rows (kernels/logits-inl.h).
 template <class In, class Acc>
 struct LogitsArgs {
-  const In* const* rows;        // (n_rows) rows of X
-  const BlockMask* masks;       // (n_rows), or null: nothing is known about zeros
-  const In* const* next;        // (n_next) rows to fetch into the cache meanwhile
-  const BlockMask* next_masks;  // (n_next), if there are masks
+  const In* const* rows;  // (n_rows) rows of X
+  const In* const* next;  // (n_next) rows to fetch into the cache meanwhile
   std::ptrdiff_t n_rows, n_next;
   std::ptrdiff_t n_features, n_classes;
   const Acc* W;  // (n_classes, n_features), class-major
-  const Acc* b;  // (n_classes), or null
-  Acc scale;
-  Acc* logits;                              // (n_rows, n_classes) = scale * rows . W' + b
-  std::ptrdiff_t row_stride, class_stride;  // of logits
-};
-
-// One mini-batch step of gradient descent for the weights of some features
-// (kernels/sgd_step-inl.h).
-template <class In, class Acc>
-struct SgdUpdate {
-  const In* const* rows;   // (n_rows) rows of X
-  const BlockMask* masks;  // as in LogitsArgs
-  std::ptrdiff_t n_rows;
-  const Acc* dlogits;  // (n_rows, n_classes), already divided by the size of the batch
-  std::ptrdiff_t row_stride, class_stride;  // of dlogits
-  std::ptrdiff_t n_classes;
-  std::ptrdiff_t n_features;
-  std::ptrdiff_t feature_begin, feature_end;
-  Acc* W;            // (n_classes, n_features), class-major
-  Acc* velocity;     // like W, or null without momentum
-  Acc* gradient;     // like W: the sum over earlier row chunks of the batch, or null
-  bool first_chunk;  // the gradient buffer holds nothing yet
-  bool last_chunk;   // apply the step, rather than store the gradient
-  Acc learning_rate, alpha, momentum, input_scale;
-  bool nesterov;
+  Acc* logits;   // (n_rows, n_classes) = rows . W', contiguous
 };
 
 // Training keeps the weights of a slice of features in panels: classes in groups of at most 16
@@ -74,7 +48,8 @@ struct SliceOfRows {
 // The sums over the features of a slice of X W': parts of the logits (kernels/panel_logits-inl.h).
 template <class In, class Acc>
 struct PanelLogits : SliceOfRows<In, Acc> {
-  const In* const* later;  // (n_later) rows to fetch into the cache meanwhile
+  const In* const* later;        // (n_later) rows to fetch into the cache meanwhile
+  const BlockMask* later_masks;  // theirs, or null: no masks are known, and those of rows are found
   std::ptrdiff_t n_later;
   const Acc* W;  // panels
   Acc* sums;     // (n_rows, n_classes), row_stride apart
@@ -132,15 +107,16 @@ struct PackedUpdate : PackedRows<Acc>, WeightStep<Acc> {
 };
 
 // The cross-entropy of rows whose logits are scale * (the sum over n_parts of parts) + b, with its
-// gradient in them (kernels/cross_entropy-inl.h). Rows of parts and of dlogits are row_stride apart
-// and padded to whole vectors.
+// gradient in them (kernels/cross_entropy-inl.h). Rows of parts and of dlogits are row_stride
+// apart; of a row and of b whole vectors are read and written, whatever is in the last one. So
+// models whose classes lie side by side are worked on from left to right, and not in place.
 template <class Acc>
 struct CrossEntropyArgs {
   const Acc* parts;  // (n_parts, n_rows, n_classes)
   std::ptrdiff_t n_parts, part_stride, row_stride;
   std::ptrdiff_t n_rows, n_classes;
   Acc scale;
-  const Acc* b;                // (n_classes), padded as rows are
+  const Acc* b;                // (n_classes)
   const std::int64_t* labels;  // (n_rows) in 0..n_classes-1
   const Acc* weights;          // (n_rows), or null: ones
   Acc gradient_scale;
@@ -181,16 +157,12 @@ struct ArithmeticKernels {
                         const std::int64_t* labels, const Acc* weights, Acc gradient_scale,
                         Acc* dlogits, Acc* losses);
   void (*cross_entropy_of_parts)(const CrossEntropyArgs<Acc>&);
+  // The same of two classes, the logit of the first being zero: all is of the second alone, and
+  // nothing else is touched.
+  void (*logistic_of_parts)(const CrossEntropyArgs<Acc>&);
   // sums (n) += the sum of the rows of x, which are row_stride apart; both padded to whole vectors.
   void (*add_rows)(const Acc* x, std::ptrdiff_t row_stride, std::ptrdiff_t n_rows, std::ptrdiff_t n,
                    Acc* sums);
-  // In place of logits that lie class-major: logit c of row i at logits[c * stride + i].
-  void (*cross_entropy_columns)(Acc* logits, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
-                                std::ptrdiff_t n, const std::int64_t* labels, const Acc* weights,
-                                Acc gradient_scale, Acc* losses);
-  // sums (n) += the sums over the rows of what lies like that.
-  void (*add_column_sums)(const Acc* dlogits, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
-                          std::ptrdiff_t n, Acc* sums);
   // out (n_rows), where first_class is 0 or best < the largest of the logits (n_rows, n), rows
   // row_stride apart: first_class + the index of that, the first of equals; best = that logit. True
   // if all logits are finite.
@@ -221,16 +193,15 @@ struct StorageKernels {
                        std::uint64_t* const* masks);
   std::ptrdiff_t block_features;
   void (*logits)(const LogitsArgs<In, Acc>&);
-  void (*sgd_update)(const SgdUpdate<In, Acc>&);
   void (*panel_logits)(const PanelLogits<In, Acc>&);         // every feature; no masks
-  void (*panel_logits_blocks)(const PanelLogits<In, Acc>&);  // blocks not zero; fills the masks
+  void (*panel_logits_blocks)(const PanelLogits<In, Acc>&);  // the blocks that are not zero
   void (*panel_update)(const PanelUpdate<In, Acc>&);
   void (*panel_update_blocks)(const PanelUpdate<In, Acc>&);
   // out (n_rows, n_features), out_stride apart, = the rows; masks, if not null, as PackedRows has
   // them.
   void (*widen_rows)(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
                      std::ptrdiff_t out_stride, Acc* out, std::uint64_t* masks);
-  // logits (n_outputs) += row . W, W (n_features, n_outputs).
+  // logits (n_outputs) = row . W, W (n_features, n_outputs).
   void (*sparse_logits)(const SparseRow<In>& row, const Acc* W, std::ptrdiff_t n_outputs,
                         Acc* logits);
   // gradient (n_features, n_outputs) += row' dlogits.

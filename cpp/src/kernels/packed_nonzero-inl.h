@@ -5,7 +5,7 @@
 // As x + 0 * w is x, the bits are those of the dense kernels.
 #pragma once
 
-#include "kernels/mask_columns-inl.h"
+#include "kernels/masks-inl.h"
 #include "kernels/packed_step-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {

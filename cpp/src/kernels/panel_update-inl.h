@@ -5,7 +5,7 @@
 // whether blocks of zeros are skipped. Threads may share the features in any way.
 #pragma once
 
-#include "kernels/mask_columns-inl.h"
+#include "kernels/masks-inl.h"
 #include "kernels/panel_logits-inl.h"
 #include "kernels/weight_step-inl.h"
 

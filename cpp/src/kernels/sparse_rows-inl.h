@@ -38,8 +38,7 @@ void sparse_logits(const SparseRow<In>& row, const Acc* W, std::ptrdiff_t n_outp
     constexpr int kFull = decltype(count)::value - 1;
     constexpr std::ptrdiff_t kTail = kFull * V::kLanes;
     V sum[kFull + 1];
-    for (int j = 0; j < kFull; ++j) sum[j] = V::load(logits + r + j * V::kLanes);
-    sum[kFull] = V::load_n(logits + r + kTail, last);
+    for (V& s : sum) s = V::zero();
     for_entries(row, [&](std::ptrdiff_t e, std::ptrdiff_t feature) {
       const V x = splat<Acc>(row.values + e);
       const Acc* w = W + feature * n_outputs + r;

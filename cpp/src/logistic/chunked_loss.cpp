@@ -25,9 +25,8 @@ template <class T>
 std::unique_ptr<Products<T>> make_products(const LogisticProblem& problem,
                                            std::ptrdiff_t max_points, int n_threads) {
   const std::ptrdiff_t outputs = points_at_once(problem, max_points) * problem.n_outputs();
-  if (problem.csr)
-    return make_csr_products<T>(*problem.csr, problem.input_scale, outputs, n_threads);
-  return make_dense_products<T>(*problem.dense, problem.input_scale, outputs, n_threads);
+  if (problem.csr) return make_csr_products<T>(*problem.csr, outputs, n_threads);
+  return make_dense_products<T>(*problem.dense, outputs, n_threads);
 }
 
 template <class T>
@@ -42,19 +41,25 @@ class ChunkedLoss final : public LogisticLoss {
         n_threads_(n_threads),
         stop_(stop),
         n_outputs_(problem.n_outputs()),
-        n_columns_(n_outputs_ == 1 ? 2 : n_outputs_),
         group_points_(points_at_once(problem, max_points)),
         products_(make_products<T>(problem, max_points, n_threads)),
         chunk_rows_(products_->chunk_rows()),
-        stride_(round_up(chunk_rows_, kRowGrain) + kRowGrain),
+        stride_(padded<T>((group_points_ - 1) * n_outputs_ + padded<T>(n_outputs_))),
+        part_stride_(chunk_rows_ * stride_),
         W_(group_points_ * n_outputs_ * d_),
-        b_(group_points_ * n_outputs_),
-        logits_(group_points_ * n_columns_ * stride_),
+        b_(stride_),
+        parts_(products_->n_parts() * part_stride_),
+        dlogits_(part_stride_),
+        db_(group_points_ * n_outputs_),
         labels_(chunk_rows_),
         weights_(row_weights_.all_one()
                      ? 0
                      : chunk_rows_ * (row_weights_.by_model() ? group_points_ : 1)),
-        losses_(group_points_ * chunk_rows_) {}
+        losses_(group_points_ * chunk_rows_) {
+    // What no kernel writes is read with the rest of its vector.
+    std::fill_n(b_.data(), b_.size(), T(0));
+    std::fill_n(parts_.data(), parts_.size(), T(0));
+  }
 
   double entries_per_row() const override { return products_->entries_per_row(); }
 
@@ -103,26 +108,26 @@ class ChunkedLoss final : public LogisticLoss {
 
   void intercept_hessian(const Rows& rows, const LossPoint& point, double* hessian) override {
     set_points(&point, 1);
-    LogitsHessian<T> sum(n_columns_, chunk_rows_, stride_);
+    LogitsHessian<T> sum(n_outputs_, chunk_rows_, stride_);
     for_chunks(rows, 1, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
       member.run([&](int piece) {
         const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
         if (mine.begin == mine.end || stop_.stopped()) return;
         forward(rows, chunk, mine, piece, &point, 1, false);
         for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-          logits_[labels_[i] * stride_ + i] += T(1);
+          if (n_outputs_ > 1 || labels_[i] == 1) *derivative_at_label(i) += T(1);
           sum.set_weight(i, row_weights_(rows[chunk.begin + i], point.held_out));
         }
       });
       member.run([&](int piece) {
-        if (!stop_.stopped()) sum.add(logits_.data(), chunk.n_rows, piece, n_pieces);
+        if (!stop_.stopped()) sum.add(dlogits_.data(), chunk.n_rows, piece, n_pieces);
       });
     });
     sum.finish(row_weights_.unit(), hessian);
   }
 
  private:
-  // Whole cache lines of logits.
+  // Rows and outputs are shared out in whole cache lines of results.
   static constexpr std::ptrdiff_t kRowGrain = 16;
 
   // f(point, i) for the weights of all points.
@@ -147,7 +152,7 @@ class ChunkedLoss final : public LogisticLoss {
         b_[m * n_outputs_ + r] = static_cast<T>(points[m].parameters[size + r]);
       }
     }
-    products_->set_weights(W_.data(), b_.data(), n_points * n_outputs_);
+    products_->set_weights(W_.data(), n_points * n_outputs_);
   }
 
   // body(member, n_pieces, chunk) on every thread. After a stop the chunks still come, for all
@@ -177,9 +182,9 @@ class ChunkedLoss final : public LogisticLoss {
       points[m].loss = 0.0;
       for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
         gradient.push_back(points[m].gradient + r * d_);
-        points[m].gradient[n_outputs_ * d_ + r] = 0.0;
       }
     }
+    std::fill_n(db_.data(), db_.size(), 0.0);
     for_chunks(rows, n_points, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
       member.run([&](int piece) {
         const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
@@ -194,7 +199,12 @@ class ChunkedLoss final : public LogisticLoss {
       member.run([&](int piece) {
         if (stop_.stopped()) return;
         products_->backward(rows, chunk, dlogits(), piece, n_pieces, gradient.data());
-        for (std::ptrdiff_t m = piece; m < n_points; m += n_pieces) add_sums(chunk, m, points[m]);
+        add_rows(chunk, share(n_points * n_outputs_, kRowGrain, piece, n_pieces));
+        for (std::ptrdiff_t m = piece; m < n_points; m += n_pieces) {
+          for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
+            points[m].loss += static_cast<double>(losses_[m * chunk_rows_ + i]);
+          }
+        }
       });
     });
     const double unit = problem_.input_scale * row_weights_.unit();
@@ -204,24 +214,23 @@ class ChunkedLoss final : public LogisticLoss {
     for (std::ptrdiff_t m = 0; m < n_points; ++m) {
       const double scale = points[m].scale * row_weights_.unit();
       points[m].loss *= scale;
-      finish_intercepts(points[m].gradient + n_outputs_ * d_, scale);
+      finish_intercepts(db_.data() + m * n_outputs_, scale, points[m].gradient + n_outputs_ * d_);
     }
   }
 
   // Probabilities sum to one, so these to zero, but for rounding.
-  void finish_intercepts(double* db, double scale) const {
+  void finish_intercepts(const double* db, double scale, double* gradient) const {
     double sum = 0.0;
     for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) sum += db[r];
     const double excess = n_outputs_ > 1 ? sum / static_cast<double>(n_outputs_) : 0.0;
-    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) db[r] = scale * (db[r] - excess);
+    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) gradient[r] = scale * (db[r] - excess);
   }
 
-  // Of two classes the first has the logit 0, in the column before the output.
-  std::ptrdiff_t first_output() const { return n_columns_ - n_outputs_; }
-  ChunkLogits<T> dlogits() {
-    return {logits_.data() + first_output() * stride_, (1 + first_output()) * stride_};
+  ChunkProducts<T> dlogits() { return {dlogits_.data(), stride_, part_stride_}; }
+  // Of the first model, in the logit of the row's label or in the only one.
+  T* derivative_at_label(std::ptrdiff_t i) {
+    return dlogits_.data() + i * stride_ + (n_outputs_ > 1 ? labels_[i] : 0);
   }
-  T* logits_of(std::ptrdiff_t m) { return logits_.data() + m * n_columns_ * stride_; }
 
   // Rows of the chunk to losses and dlogits.
   void forward(const Rows& rows, const RowChunk& chunk, Range mine, int piece,
@@ -230,10 +239,9 @@ class ChunkedLoss final : public LogisticLoss {
     for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
       labels_[i] = problem_.labels[rows[chunk.begin + i]];
     }
-    products_->forward(rows, chunk, mine, piece, dlogits());
+    products_->forward(rows, chunk, mine, piece, {parts_.data(), stride_, part_stride_});
     weighted = weighted && !row_weights_.all_one();
     for (std::ptrdiff_t m = 0; m < n_points; ++m) {
-      if (first_output()) std::fill_n(logits_of(m) + first, n_rows, T(0));
       T* weights = weights_.data();
       if (row_weights_.by_model()) weights += m * chunk_rows_;
       if (weighted && (m == 0 || row_weights_.by_model())) {
@@ -241,42 +249,45 @@ class ChunkedLoss final : public LogisticLoss {
           weights[i] = static_cast<T>(row_weights_(rows[chunk.begin + i], points[m].held_out));
         }
       }
-      arithmetic_.cross_entropy_columns(
-          logits_of(m) + first, stride_, n_rows, n_columns_, labels_.data() + first,
-          weighted ? weights + first : nullptr, T(1), losses_.data() + m * chunk_rows_ + first);
+      const std::ptrdiff_t at = first * stride_ + m * n_outputs_;
+      CrossEntropyArgs<T> a{};
+      a.parts = parts_.data() + at;
+      a.n_parts = products_->n_parts();
+      a.part_stride = part_stride_;
+      a.row_stride = stride_;
+      a.n_rows = n_rows;
+      a.n_classes = n_outputs_;
+      a.scale = static_cast<T>(problem_.input_scale);
+      a.b = b_.data() + m * n_outputs_;
+      a.labels = labels_.data() + first;
+      a.weights = weighted ? weights + first : nullptr;
+      a.gradient_scale = T(1);
+      a.dlogits = dlogits_.data() + at;
+      a.losses = losses_.data() + m * chunk_rows_ + first;
+      n_outputs_ > 1 ? arithmetic_.cross_entropy_of_parts(a) : arithmetic_.logistic_of_parts(a);
     }
   }
 
-  void add_sums(const RowChunk& chunk, std::ptrdiff_t m, LossPoint& point) {
+  void add_rows(const RowChunk& chunk, Range outputs) {
     for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
-      point.loss += static_cast<double>(losses_[m * chunk_rows_ + i]);
-    }
-    double* db = point.gradient + n_outputs_ * d_;
-    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
-      const T* d = logits_of(m) + (r + first_output()) * stride_;
-      double sum[8] = {};
-      std::ptrdiff_t i = 0;
-      for (; i + 8 <= chunk.n_rows; i += 8) {
-        for (int j = 0; j < 8; ++j) sum[j] += static_cast<double>(d[i + j]);
-      }
-      for (int j = 0; i < chunk.n_rows; ++i, ++j) sum[j] += static_cast<double>(d[i]);
-      for (const double part : sum) db[r] += part;
+      const T* d = dlogits_.data() + i * stride_;
+      add_to(d + outputs.begin, outputs.end - outputs.begin, db_.data() + outputs.begin);
     }
   }
 
   // From the gradient of the unweighted loss in the logits, which is p - onehot(y).
   double curvature_of_row(std::ptrdiff_t i) const {
-    if (first_output()) {
-      const double p = std::abs(static_cast<double>(logits_[stride_ + i]));
+    const T* d = dlogits_.data() + i * stride_;
+    if (n_outputs_ == 1) {
+      const double p = std::abs(static_cast<double>(d[0]));
       return p * (1.0 - p);  // p or 1 - p
     }
     double squares = 0.0;
-    for (std::ptrdiff_t c = 0; c < n_columns_; ++c) {
-      const double p =
-          static_cast<double>(logits_[c * stride_ + i]) + (c == labels_[i] ? 1.0 : 0.0);
+    for (std::ptrdiff_t c = 0; c < n_outputs_; ++c) {
+      const double p = static_cast<double>(d[c]) + (c == labels_[i] ? 1.0 : 0.0);
       squares += p * p;
     }
-    return std::max(0.0, 1.0 - squares) / static_cast<double>(n_columns_ - 1);
+    return std::max(0.0, 1.0 - squares) / static_cast<double>(n_outputs_ - 1);
   }
 
   const ArithmeticKernels<T> arithmetic_;
@@ -285,11 +296,12 @@ class ChunkedLoss final : public LogisticLoss {
   const RowWeights row_weights_;
   const int n_threads_;
   StopPoll& stop_;
-  const std::ptrdiff_t n_outputs_, n_columns_;  // of a model: rows of W, and classes
+  const std::ptrdiff_t n_outputs_;  // of a model; the outputs of all lie side by side
   const std::ptrdiff_t group_points_;
   const std::unique_ptr<Products<T>> products_;
-  const std::ptrdiff_t chunk_rows_, stride_;
-  AlignedBuffer<T> W_, b_, logits_;
+  const std::ptrdiff_t chunk_rows_, stride_, part_stride_;
+  AlignedBuffer<T> W_, b_, parts_, dlogits_;
+  AlignedBuffer<double> db_;
   AlignedBuffer<std::int64_t> labels_;
   AlignedBuffer<T> weights_, losses_;
 };

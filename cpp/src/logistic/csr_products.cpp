@@ -25,11 +25,11 @@ std::ptrdiff_t csr_chunk(std::ptrdiff_t n_rows, std::ptrdiff_t outputs) {
 template <class In, class Index, class T>
 class CsrProducts final : public Products<T> {
   using Base = Products<T>;
-  using Base::b_, Base::chunk_rows_, Base::n_features_, Base::n_outputs_, Base::scale_;
+  using Base::chunk_rows_, Base::n_features_;
 
  public:
-  CsrProducts(const CsrView& X, T input_scale, std::ptrdiff_t max_outputs, int n_threads)
-      : Base(X.n_cols, csr_chunk<T>(X.n_rows, max_outputs), input_scale),
+  CsrProducts(const CsrView& X, std::ptrdiff_t max_outputs, int n_threads)
+      : Base(X.n_cols, csr_chunk<T>(X.n_rows, max_outputs)),
         kernels_(storage_kernels(static_cast<const In*>(nullptr), T())),
         X_(X),
         data_(static_cast<const In*>(X.data)),
@@ -38,7 +38,6 @@ class CsrProducts final : public Products<T> {
         entries_before_(X.n_cols + 1),
         weights_(X.n_cols * max_outputs),
         gradient_(X.n_cols * max_outputs),
-        logits_(chunk_rows_ * max_outputs),
         dlogits_(chunk_rows_ * max_outputs) {
     look_at_entries();
   }
@@ -47,42 +46,33 @@ class CsrProducts final : public Products<T> {
     return static_cast<double>(entries_before_[n_features_]) / static_cast<double>(X_.n_rows);
   }
 
-  void set_weights(const T* W, const T* b, std::ptrdiff_t n_outputs) override {
-    Base::set_weights(W, b, n_outputs);
+  void set_weights(const T* W, std::ptrdiff_t n_outputs) override {
+    n_outputs_ = n_outputs;
     parallel_region(n_features_ * n_outputs > 100000 ? n_threads_ : 1, [&](int thread, int n) {
       const Range mine = share(n_features_, 16, thread, n);
       for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
         for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
-          weights_[f * n_outputs + r] = scale_ * W[r * n_features_ + f];
+          weights_[f * n_outputs + r] = W[r * n_features_ + f];
         }
       }
     });
   }
 
   void forward(const Rows& rows, const RowChunk& chunk, Range mine, int,
-               const ChunkLogits<T>& out) override {
+               const ChunkProducts<T>& out) override {
     for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-      T* logits = logits_.data() + i * n_outputs_;
-      std::copy_n(b_, n_outputs_, logits);
       kernels_.sparse_logits(entries(rows[chunk.begin + i], all()), weights_.data(), n_outputs_,
-                             logits);
-    }
-    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
-      for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-        out.logits[r * out.output_stride + i] = logits_[i * n_outputs_ + r];
-      }
+                             out.data + i * out.row_stride);
     }
   }
 
   bool needs_preparation() const override { return true; }
-  void prepare(const Rows&, const RowChunk& chunk, const ChunkLogits<T>& dlogits, int piece,
+  void prepare(const Rows&, const RowChunk& chunk, const ChunkProducts<T>& dlogits, int piece,
                int n_pieces) override {
     const Range mine = share(chunk.n_rows, 16, piece, n_pieces);
-    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
-      for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-        dlogits_[i * n_outputs_ + r] =
-            static_cast<double>(dlogits.logits[r * dlogits.output_stride + i]);
-      }
+    for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+      const T* row = dlogits.data + i * dlogits.row_stride;
+      std::copy_n(row, n_outputs_, dlogits_.data() + i * n_outputs_);
     }
     const Range features = features_of(piece, n_pieces);
     if (chunk.begin == 0) {
@@ -91,7 +81,7 @@ class CsrProducts final : public Products<T> {
     }
   }
 
-  void backward(const Rows& rows, const RowChunk& chunk, const ChunkLogits<T>&, int piece,
+  void backward(const Rows& rows, const RowChunk& chunk, const ChunkProducts<T>&, int piece,
                 int n_pieces, double* const* gradient) override {
     const Range mine = features_of(piece, n_pieces);
     if (mine.begin == mine.end) return;
@@ -219,40 +209,38 @@ class CsrProducts final : public Products<T> {
   const Index* const indices_;
   const int n_threads_;
   bool is_sorted_ = true;
+  std::ptrdiff_t n_outputs_ = 0;
   AlignedBuffer<std::ptrdiff_t> entries_before_;  // those of all features before one
   AlignedBuffer<T> weights_;
   AlignedBuffer<double> gradient_;
-  AlignedBuffer<T> logits_;        // by rows
-  AlignedBuffer<double> dlogits_;  // by rows
+  AlignedBuffer<double> dlogits_;  // without gaps
 };
 
 template <class In, class T>
-std::unique_ptr<Products<T>> make_with_index(const CsrView& X, T input_scale,
-                                             std::ptrdiff_t max_outputs, int n_threads) {
+std::unique_ptr<Products<T>> make_with_index(const CsrView& X, std::ptrdiff_t max_outputs,
+                                             int n_threads) {
   if (X.wide_indices) {
-    return std::make_unique<CsrProducts<In, std::int64_t, T>>(X, input_scale, max_outputs,
-                                                              n_threads);
+    return std::make_unique<CsrProducts<In, std::int64_t, T>>(X, max_outputs, n_threads);
   }
-  return std::make_unique<CsrProducts<In, std::int32_t, T>>(X, input_scale, max_outputs, n_threads);
+  return std::make_unique<CsrProducts<In, std::int32_t, T>>(X, max_outputs, n_threads);
 }
 
 }  // namespace
 
 template <class T>
-std::unique_ptr<Products<T>> make_csr_products(const CsrView& X, double input_scale,
-                                               std::ptrdiff_t max_outputs, int n_threads) {
-  const T scale = static_cast<T>(input_scale);
+std::unique_ptr<Products<T>> make_csr_products(const CsrView& X, std::ptrdiff_t max_outputs,
+                                               int n_threads) {
   if constexpr (sizeof(T) == sizeof(double)) {
     if (X.storage == Storage::kFloat64) {
-      return make_with_index<double, T>(X, scale, max_outputs, n_threads);
+      return make_with_index<double, T>(X, max_outputs, n_threads);
     }
   }
-  return make_with_index<float, T>(X, scale, max_outputs, n_threads);
+  return make_with_index<float, T>(X, max_outputs, n_threads);
 }
 
-template std::unique_ptr<Products<float>> make_csr_products<float>(const CsrView&, double,
-                                                                   std::ptrdiff_t, int);
-template std::unique_ptr<Products<double>> make_csr_products<double>(const CsrView&, double,
-                                                                     std::ptrdiff_t, int);
+template std::unique_ptr<Products<float>> make_csr_products<float>(const CsrView&, std::ptrdiff_t,
+                                                                   int);
+template std::unique_ptr<Products<double>> make_csr_products<double>(const CsrView&, std::ptrdiff_t,
+                                                                     int);
 
 }  // namespace fastsoftmax

@@ -1,4 +1,4 @@
-// sum_i w_i (diag(p_i) - p_i p_i') over chunks of rows whose probabilities lie class-major.
+// sum_i w_i (diag(p_i) - p_i p_i') over chunks of rows of probabilities.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +12,8 @@ namespace fastsoftmax {
 template <class T>
 class LogitsHessian {
  public:
-  LogitsHessian(std::ptrdiff_t n_classes, std::ptrdiff_t chunk_rows, std::ptrdiff_t stride)
-      : n_(n_classes),
+  LogitsHessian(std::ptrdiff_t n_outputs, std::ptrdiff_t chunk_rows, std::ptrdiff_t stride)
+      : n_(n_outputs),
         chunk_rows_(chunk_rows),
         stride_(stride),
         weights_(chunk_rows),
@@ -27,14 +27,14 @@ class LogitsHessian {
 
   void set_weight(std::ptrdiff_t i, double weight) { weights_[i] = static_cast<T>(weight); }
 
-  // Its columns of this chunk; n_rows probabilities of class c from probs + c * stride on.
+  // Its columns of this chunk; the probabilities of row i from probs + i * stride on.
   void add(const T* probs, std::ptrdiff_t n_rows, int piece, int n_pieces) {
     const std::ptrdiff_t panel = arithmetic_.gemm_columns;
     const Range mine = share(n_, panel, piece, n_pieces);
     const std::ptrdiff_t width = mine.end - mine.begin;
     if (width <= 0) return;
     T* right = right_.data() + mine.begin * chunk_rows_;
-    kernels_.gemm_pack_b(probs + mine.begin * stride_, 1, stride_, n_rows, width, right);
+    kernels_.gemm_pack_b(probs + mine.begin, stride_, 1, n_rows, width, right);
     T* packed = right;
     for (std::ptrdiff_t j = 0; j < width; j += panel) {
       for (std::ptrdiff_t i = 0; i < n_rows; ++i, packed += panel) {
@@ -50,7 +50,7 @@ class LogitsHessian {
     AlignedBuffer<T> left(step * chunk_rows_);
     for (std::ptrdiff_t r = 0; r < n_; r += step) {
       const std::ptrdiff_t height = std::min(step, n_ - r);
-      kernels_.gemm_pack_a(probs + r * stride_, stride_, 1, height, n_rows, left.data());
+      kernels_.gemm_pack_a(probs + r, 1, stride_, height, n_rows, left.data());
       arithmetic_.gemm(left.data(), right, height, n_rows, width,
                        product_.data() + r * n_ + mine.begin, n_, false);
       for (std::ptrdiff_t i = r; i < r + height; ++i) {

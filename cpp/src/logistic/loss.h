@@ -65,7 +65,7 @@ class LogisticLoss {
   // it is that Hessian, of one number. The mean over the rows is returned.
   virtual double curvature(const Rows& rows, const LossPoint& point, float* curvature) = 0;
 
-  // hessian (n_classes, n_classes) = sum_i s_i (diag(p_i) - p_i p_i'), of the loss in the
+  // hessian (n_outputs, n_outputs) = sum_i s_i (diag(p_i) - p_i p_i'), of the loss in the
   // intercepts.
   virtual void intercept_hessian(const Rows& rows, const LossPoint& point, double* hessian) = 0;
 

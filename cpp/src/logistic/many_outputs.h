@@ -1,5 +1,5 @@
-// The products of a pass over a dense X for many outputs: logits' = W X' and gradient = dlogits' X
-// in packed tiles.
+// The products of a pass over a dense X for many outputs: X W' and the gradient dlogits' X in
+// packed tiles.
 #pragma once
 
 #include "logistic/few_outputs.h"
@@ -19,65 +19,61 @@ std::ptrdiff_t many_outputs_chunk(std::ptrdiff_t n_rows, std::ptrdiff_t outputs)
 template <class In, class T>
 class ManyOutputs final : public DenseProducts<In, T> {
   using Base = DenseProducts<In, T>;
-  using Base::b_, Base::chunk_rows_, Base::data_, Base::n_outputs_, Base::row, Base::scale_,
-      Base::X_;
+  using Base::chunk_rows_, Base::data_, Base::row, Base::X_;
 
  public:
-  ManyOutputs(const In* data, const InputView& X, T input_scale, std::ptrdiff_t max_outputs,
-              int n_threads)
-      : Base(data, X, input_scale, many_outputs_chunk<T>(X.n_rows, max_outputs)),
+  ManyOutputs(const In* data, const InputView& X, std::ptrdiff_t max_outputs, int n_threads)
+      : Base(data, X, many_outputs_chunk<T>(X.n_rows, max_outputs)),
         kernels_(storage_kernels(data, T())),
         own_kernels_(storage_kernels(static_cast<const T*>(nullptr), T())),
         arithmetic_(arithmetic_kernels<T>()),
         n_threads_(n_threads),
         features_{X.n_cols, ceil_div(X.n_cols, kSlice)},
         feature_depth_(ceil_div(X.n_cols, features_.n_parts)),
-        padded_outputs_(round_up(max_outputs, arithmetic_.gemm_rows)),
+        padded_outputs_(std::max(round_up(max_outputs, arithmetic_.gemm_rows),
+                                 round_up(max_outputs, arithmetic_.gemm_columns))),
         padded_features_(round_up(X.n_cols, arithmetic_.gemm_columns)),
         packed_W_(padded_outputs_ * X.n_cols),
-        packed_X_(std::max(kRowBlock * feature_depth_ * n_threads, padded_features_ * chunk_rows_)),
+        packed_X_(
+            std::max(row_block() * feature_depth_ * n_threads, padded_features_ * chunk_rows_)),
         packed_dlogits_(padded_outputs_ * chunk_rows_),
         tiles_(kTileOutputs * kTileFeatures * n_threads),
         chunk_copy_(chunk_rows_ * X.n_cols) {}
 
-  void set_weights(const T* W, const T* b, std::ptrdiff_t n_outputs) override {
-    Base::set_weights(W, b, n_outputs);
+  void set_weights(const T* W, std::ptrdiff_t n_outputs) override {
+    n_outputs_ = n_outputs;
     Tasks tasks;
-    const Cuts outputs{n_outputs, ceil_div(n_outputs, 8 * arithmetic_.gemm_rows),
-                       arithmetic_.gemm_rows};
+    const Cuts outputs{n_outputs, ceil_div(n_outputs, 4 * arithmetic_.gemm_columns),
+                       arithmetic_.gemm_columns};
     parallel_region(n_threads_, [&](int, int) {
       tasks.run(outputs.n_parts * features_.n_parts, [&](std::ptrdiff_t task) {
         const Range k = features_[task % features_.n_parts], r = outputs[task / features_.n_parts];
-        own_kernels_.gemm_pack_a(
-            W + r.begin * X_.n_cols + k.begin, X_.n_cols, 1, r.end - r.begin, k.end - k.begin,
+        own_kernels_.gemm_pack_b(
+            W + r.begin * X_.n_cols + k.begin, 1, X_.n_cols, k.end - k.begin, r.end - r.begin,
             packed_W_.data() + k.begin * padded_outputs_ + r.begin * (k.end - k.begin));
       });
     });
   }
 
   void forward(const Rows& rows, const RowChunk& chunk, Range mine, int piece,
-               const ChunkLogits<T>& out) override {
+               const ChunkProducts<T>& out) override {
     gather(rows, chunk, mine);
     const auto [X, x_stride] = chunk_rows_at(rows, chunk);
-    T* packed = packed_X_.data() + piece * kRowBlock * feature_depth_;
-    for (std::ptrdiff_t i = mine.begin; i < mine.end; i += kRowBlock) {
-      const std::ptrdiff_t n = std::min(kRowBlock, mine.end - i);
+    T* packed = packed_X_.data() + piece * row_block() * feature_depth_;
+    for (std::ptrdiff_t i = mine.begin; i < mine.end; i += row_block()) {
+      const std::ptrdiff_t n = std::min(row_block(), mine.end - i);
       for (std::ptrdiff_t slice = 0; slice < features_.n_parts; ++slice) {
         const Range k = features_[slice];
         const std::ptrdiff_t depth = k.end - k.begin;
-        kernels_.gemm_pack_b(X + i * x_stride + k.begin, 1, x_stride, depth, n, packed);
-        arithmetic_.gemm(packed_W_.data() + k.begin * padded_outputs_, packed, n_outputs_, depth, n,
-                         out.logits + i, out.output_stride, slice > 0);
-      }
-      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
-        T* logits = out.logits + r * out.output_stride + i;
-        for (std::ptrdiff_t j = 0; j < n; ++j) logits[j] = scale_ * logits[j] + b_[r];
+        kernels_.gemm_pack_a(X + i * x_stride + k.begin, x_stride, 1, n, depth, packed);
+        arithmetic_.gemm(packed, packed_W_.data() + k.begin * padded_outputs_, n, depth, n_outputs_,
+                         out.data + i * out.row_stride, out.row_stride, slice > 0);
       }
     }
   }
 
   bool needs_preparation() const override { return true; }
-  void prepare(const Rows& rows, const RowChunk& chunk, const ChunkLogits<T>& dlogits, int piece,
+  void prepare(const Rows& rows, const RowChunk& chunk, const ChunkProducts<T>& dlogits, int piece,
                int n_pieces) override {
     const auto [X, x_stride] = chunk_rows_at(rows, chunk);
     const Cuts slices = row_slices(chunk);
@@ -88,7 +84,7 @@ class ManyOutputs final : public DenseProducts<In, T> {
       const std::ptrdiff_t depth = k.end - k.begin;
       if (r.begin < r.end) {
         own_kernels_.gemm_pack_a(
-            dlogits.logits + r.begin * dlogits.output_stride + k.begin, dlogits.output_stride, 1,
+            dlogits.data + k.begin * dlogits.row_stride + r.begin, 1, dlogits.row_stride,
             r.end - r.begin, depth,
             packed_dlogits_.data() + k.begin * padded_outputs_ + r.begin * depth);
       }
@@ -99,8 +95,8 @@ class ManyOutputs final : public DenseProducts<In, T> {
     }
   }
 
-  void backward(const Rows&, const RowChunk& chunk, const ChunkLogits<T>&, int piece, int n_pieces,
-                double* const* gradient) override {
+  void backward(const Rows&, const RowChunk& chunk, const ChunkProducts<T>&, int piece,
+                int n_pieces, double* const* gradient) override {
     const Cuts slices = row_slices(chunk);
     const Range mine = share(X_.n_cols, arithmetic_.gemm_columns, piece, n_pieces);
     T* tile = tiles_.data() + piece * kTileOutputs * kTileFeatures;
@@ -124,10 +120,12 @@ class ManyOutputs final : public DenseProducts<In, T> {
   }
 
  private:
-  // Slices of the depth of a product, of 2 KB in float32 (packed_product.h); rows whose packed
-  // slices stay in the second-level cache; tiles of the gradient that do.
-  static constexpr std::ptrdiff_t kSlice = 2048 / sizeof(T), kRowBlock = 256;
+  // Slices of the depth of a product, of 2 KB in float32 (packed_product.h); panels of rows whose
+  // packed slices stay in the second-level cache; tiles of the gradient that do.
+  static constexpr std::ptrdiff_t kSlice = 2048 / sizeof(T), kRowPanels = 16;
   static constexpr std::ptrdiff_t kTileOutputs = 96, kTileFeatures = 256;
+
+  std::ptrdiff_t row_block() const { return kRowPanels * arithmetic_.gemm_rows; }
 
   Cuts row_slices(const RowChunk& chunk) const {
     return {chunk.n_rows, ceil_div(chunk.n_rows, kSlice)};
@@ -155,6 +153,7 @@ class ManyOutputs final : public DenseProducts<In, T> {
   const int n_threads_;
   const Cuts features_;
   const std::ptrdiff_t feature_depth_, padded_outputs_, padded_features_;
+  std::ptrdiff_t n_outputs_ = 0;
   AlignedBuffer<T> packed_W_, packed_X_, packed_dlogits_, tiles_;
   AlignedBuffer<In> chunk_copy_;
 };

@@ -1,6 +1,6 @@
-// The two products of a pass over X, on a chunk of its rows: logits = X W' + b and the gradient
-// dlogits' X. The chunk's logits lie class-major, so that softmax runs along the rows. What X is
-// and how the products are made is known here and below alone.
+// The two products of a pass over X, on a chunk of its rows: X W', of which the logits are made,
+// and the gradient dlogits' X. A row of either has all outputs side by side. What X is and how the
+// products are made is known here and below alone.
 #pragma once
 
 #include <functional>
@@ -16,11 +16,12 @@ struct RowChunk {
   bool last;
 };
 
-// Logits of a chunk: output r of row i at logits[r * output_stride + i].
+// Products with the rows of a chunk, or dlogits (these in one part): that of row i and output r is
+// the sum of the numbers at data[part * part_stride + i * row_stride + r].
 template <class T>
-struct ChunkLogits {
-  T* logits;
-  std::ptrdiff_t output_stride;
+struct ChunkProducts {
+  T* data;
+  std::ptrdiff_t row_stride, part_stride;
 };
 
 using RowWeight = std::function<double(std::ptrdiff_t row)>;
@@ -28,27 +29,27 @@ using RowWeight = std::function<double(std::ptrdiff_t row)>;
 template <class T>
 class Products {
  public:
-  Products(std::ptrdiff_t n_features, std::ptrdiff_t chunk_rows, T input_scale)
-      : n_features_(n_features), chunk_rows_(chunk_rows), scale_(input_scale) {}
+  Products(std::ptrdiff_t n_features, std::ptrdiff_t chunk_rows)
+      : n_features_(n_features), chunk_rows_(chunk_rows) {}
   virtual ~Products() = default;
 
   std::ptrdiff_t chunk_rows() const { return chunk_rows_; }
   // That each output meets.
   virtual double entries_per_row() const { return static_cast<double>(n_features_); }
 
-  // W (n_outputs, n_features), b (n_outputs): kept by the caller until the pass is over.
-  virtual void set_weights(const T* W, const T* b, std::ptrdiff_t n_outputs) {
-    W_ = W, b_ = b, n_outputs_ = n_outputs;
-  }
-  // The logits of some rows of the chunk.
+  virtual std::ptrdiff_t n_parts() const { return 1; }
+
+  // W (n_outputs, n_features).
+  virtual void set_weights(const T* W, std::ptrdiff_t n_outputs) = 0;
+  // Some rows of the chunk times W'.
   virtual void forward(const Rows& rows, const RowChunk& chunk, Range mine, int piece,
-                       const ChunkLogits<T>& out) = 0;
+                       const ChunkProducts<T>& out) = 0;
   // What backward needs of the chunk, in as many pieces; then its rows of the gradient (n_outputs
   // pointers) get their sum over the chunk added, without the scale of the inputs, for the features
   // of the piece, at the last chunk at the latest.
   virtual bool needs_preparation() const { return false; }
-  virtual void prepare(const Rows&, const RowChunk&, const ChunkLogits<T>&, int, int) {}
-  virtual void backward(const Rows& rows, const RowChunk& chunk, const ChunkLogits<T>& dlogits,
+  virtual void prepare(const Rows&, const RowChunk&, const ChunkProducts<T>&, int, int) {}
+  virtual void backward(const Rows& rows, const RowChunk& chunk, const ChunkProducts<T>& dlogits,
                         int piece, int n_pieces, double* const* gradient) = 0;
 
   // As LogisticLoss's, without the scale of the inputs.
@@ -59,10 +60,6 @@ class Products {
 
  protected:
   const std::ptrdiff_t n_features_, chunk_rows_;
-  const T scale_;
-  std::ptrdiff_t n_outputs_ = 0;
-  const T* W_ = nullptr;
-  const T* b_ = nullptr;
 };
 
 template <class T>
@@ -72,10 +69,10 @@ void add_to(const T* values, std::ptrdiff_t n, double* sums) {
 
 // Of a dense or a sparse X; max_outputs: the most that set_weights is called with.
 template <class T>
-std::unique_ptr<Products<T>> make_dense_products(const InputView& X, double input_scale,
-                                                 std::ptrdiff_t max_outputs, int n_threads);
+std::unique_ptr<Products<T>> make_dense_products(const InputView& X, std::ptrdiff_t max_outputs,
+                                                 int n_threads);
 template <class T>
-std::unique_ptr<Products<T>> make_csr_products(const CsrView& X, double input_scale,
-                                               std::ptrdiff_t max_outputs, int n_threads);
+std::unique_ptr<Products<T>> make_csr_products(const CsrView& X, std::ptrdiff_t max_outputs,
+                                               int n_threads);
 
 }  // namespace fastsoftmax

@@ -12,8 +12,8 @@
 #include <memory>
 #include <vector>
 
+#include "slices.h"
 #include "solvers/sgd_step.h"
-#include "solvers/slices.h"
 
 namespace fastsoftmax {
 
@@ -60,11 +60,10 @@ class PanelStep {
         batches_(batches),
         chunk_rows_(batches.chunk_rows()),
         n_classes_(problem.state.n_classes),
-        row_stride_(padded(n_classes_)),
-        slices_(n_classes_, problem.X.n_cols),
-        words_per_slice_((slices_.panel_stride() / kernels_.block_features + 63) / 64),
-        masks_{Masks(chunk_rows_, slices_.count() * words_per_slice_),
-               Masks(chunk_rows_, slices_.count() * words_per_slice_)},
+        row_stride_(padded<T>(n_classes_)),
+        slices_(n_classes_, problem.X.n_cols, kSliceBytes),
+        masks_{Masks(chunk_rows_, slices_.mask_words(kernels_.block_features)),
+               Masks(chunk_rows_, slices_.mask_words(kernels_.block_features))},
         parts_(2 * slices_.count() * chunk_rows_ * row_stride_),
         intercepts_(problem, row_stride_),
         W_(slices_.size()),
@@ -106,11 +105,9 @@ class PanelStep {
   bool is_finite() const { return all_finite(W_); }
 
  private:
-  // Rows of logits and of b take whole vectors of the widest instruction set.
-  static std::ptrdiff_t padded(std::ptrdiff_t n_classes) {
-    constexpr std::ptrdiff_t kLanes = 64 / sizeof(T);
-    return (n_classes + kLanes - 1) / kLanes * kLanes;
-  }
+  // Half of a first-level cache of 32 KB; other sizes were not measured.
+  static constexpr std::ptrdiff_t kSliceBytes = 16 << 10;
+
   bool is_fused(int n_pieces) const { return n_pieces <= slices_.count(); }
   Range slices_of(int piece, int n_pieces) const {
     return share(slices_.count(), 1, piece, n_pieces);
@@ -225,15 +222,10 @@ class PanelStep {
   }
 
   SliceOfRows<In, T> slice_of_rows(int piece, std::int64_t step, Range mine, std::ptrdiff_t slice) {
-    const Range features = slices_.features(slice);
-    return {list_of(piece, step).rows.data() + mine.begin,
-            masks_[static_cast<std::size_t>(step % 2)].of_row.data() + mine.begin,
-            mine.end - mine.begin,
-            features.begin,
-            slice * words_per_slice_,
-            features.end - features.begin,
-            n_classes_,
-            slices_.panel_stride()};
+    return slices_.of_rows(slice, kernels_.block_features,
+                           list_of(piece, step).rows.data() + mine.begin,
+                           masks_[static_cast<std::size_t>(step % 2)].of_row.data() + mine.begin,
+                           mine.end - mine.begin);
   }
 
   // Of one instruction set throughout: another thread may choose another one meanwhile.
@@ -245,7 +237,6 @@ class PanelStep {
   const std::ptrdiff_t chunk_rows_, n_classes_;
   const std::ptrdiff_t row_stride_;  // of parts_, dlogits and b
   const Slices<T> slices_;
-  const std::ptrdiff_t words_per_slice_;
 
   std::array<Masks, 2> masks_;  // of two steps in turn
   AlignedBuffer<T> parts_;      // (2, slices, chunk_rows, row_stride), of two steps in turn

@@ -1,0 +1,147 @@
+// Masks of what is not zero in a row, its blocks (kernel_table.h) or its features: found, and
+// turned from the columns of each row to the rows of each column.
+#pragma once
+
+#include "kernels/kernel_table.h"
+
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+template <class In, class Acc>
+constexpr std::ptrdiff_t kBlockBytes = Vec<Acc>::kLanes * static_cast<std::ptrdiff_t>(sizeof(In));
+
+// Of the blocks in a mask, those of kBytes bytes, the first of each cache line.
+template <std::ptrdiff_t kBytes>
+std::uint64_t first_in_line(std::uint64_t bits) {
+  constexpr std::uint64_t kEvery[] = {~std::uint64_t{0}, 0x5555555555555555, 0x1111111111111111,
+                                      0x0101010101010101, 0x0001000100010001};
+  int fold = 0;
+  for (std::ptrdiff_t width = 1; width * kBytes < 64 && fold < 4; width *= 2, ++fold) {
+    bits |= bits >> width;
+  }
+  return bits & kEvery[fold];
+}
+
+// Whether any of n bytes is not zero. (A float of -0 counts as something: it is rare and does no
+// harm.)
+template <std::ptrdiff_t kBytes>
+bool any_bit(const void* p) {
+  if constexpr (kBytes % 8 == 0) {
+    std::uint64_t words[kBytes / 8], any = 0;
+    __builtin_memcpy(words, p, kBytes);
+    for (std::uint64_t word : words) any |= word;
+    return any != 0;
+  } else {
+    const auto* bytes = static_cast<const unsigned char*>(p);
+    unsigned any = 0;
+    for (std::ptrdiff_t i = 0; i < kBytes; ++i) any |= bytes[i];
+    return any != 0;
+  }
+}
+
+// The lowest n bits of every `period`.
+constexpr std::uint64_t low_bits(int n, int period) {
+  std::uint64_t bits = ~std::uint64_t{0} >> (64 - n);
+  for (; period < 64; period *= 2) bits |= bits << period;
+  return bits;
+}
+
+// From which of the 64 words of 512 bytes are not zero to which of their blocks of kWords words:
+// every block's bits are joined in its first, and these moved side by side, kGroup and kGroup.
+template <int kWords, int kGroup = 1>
+std::uint64_t nonzero_blocks_of(std::uint64_t words) {
+  if constexpr (kWords > 1 && kGroup == 1) {
+    if constexpr (kWords > 4) words |= words >> 4;
+    if constexpr (kWords > 2) words |= words >> 2;
+    words |= words >> 1;
+  }
+  if constexpr (kWords == 1 || kGroup * kWords >= 64) {
+    return words & (~std::uint64_t{0} >> (64 - 64 / kWords));
+  } else {
+    constexpr std::uint64_t kKept = low_bits(kGroup, kGroup * kWords);
+    words &= kKept;
+    return nonzero_blocks_of<kWords, 2 * kGroup>(words | words >> (kGroup * (kWords - 1)));
+  }
+}
+
+template <class In, class Acc>
+void find_nonzero(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
+                  std::uint64_t* const* masks) {
+  constexpr std::ptrdiff_t kBytes = kBlockBytes<In, Acc>;
+  const std::ptrdiff_t n_full = n_features / Vec<Acc>::kLanes;
+  for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(rows[i]);
+    std::ptrdiff_t block = 0;
+    std::uint64_t bits = 0;
+    const auto add = [&](std::uint64_t more, std::ptrdiff_t n_blocks) {
+      bits |= more << block % 64;
+      block += n_blocks;
+      if (block % 64 == 0 || block == n_full) {
+        masks[i][(block - 1) / 64] = bits;
+        bits = 0;
+      }
+    };
+    if constexpr (kBytes >= 8 && kBytes <= 64) {
+      constexpr int kWords = kBytes / 8;
+      while (block + 64 / kWords <= n_full) {
+        std::uint64_t words = 0;
+        for (int line = 0; line < 8; ++line) {
+          words |= nonzero_words(bytes + block * kBytes + 64 * line) << (8 * line);
+        }
+        add(nonzero_blocks_of<kWords>(words), 64 / kWords);
+      }
+      while (block + 8 / kWords <= n_full) {
+        add(nonzero_blocks_of<kWords>(nonzero_words(bytes + block * kBytes)), 8 / kWords);
+      }
+    }
+    while (block < n_full) add(any_bit<kBytes>(bytes + block * kBytes), 1);
+  }
+}
+
+// a[i] bit j <-> a[j] bit i: halves of the square change places, then quarters, .. (Warren,
+// Hacker's Delight, 2nd ed., section 7-3).
+inline void transpose_bits(std::uint64_t (&a)[64]) {
+  std::uint64_t low = ~std::uint64_t{0} >> 32;
+  for (int width = 32; width; width /= 2, low ^= low << width) {
+    for (int pair = 0; pair < 64; pair += 2 * width) {
+      for (int i = pair; i < pair + width; ++i) {
+        const std::uint64_t change = ((a[i] >> width) ^ a[i + width]) & low;
+        a[i] ^= change << width;
+        a[i + width] ^= change;
+      }
+    }
+  }
+}
+
+// 64 columns of the masks of at most kMaxMaskedRows rows.
+class MaskColumns {
+ public:
+  // word_of(row): the row's bits of these columns.
+  template <class F>
+  void load(std::ptrdiff_t n_rows, const F& word_of) {
+    n_groups_ = (n_rows + 63) / 64;
+    for (std::ptrdiff_t group = 0; group < n_groups_; ++group) {
+      for (std::ptrdiff_t i = 0, row = 64 * group; i < 64; ++i, ++row) {
+        rows_[group][i] = row < n_rows ? word_of(row) : 0;
+      }
+      transpose_bits(rows_[group]);
+    }
+  }
+
+  // f(row) for the rows of a column, 0..63, in ascending order.
+  template <class F>
+  [[gnu::always_inline]] void for_rows(std::ptrdiff_t column, const F& f) const {
+    for (std::ptrdiff_t group = 0; group < n_groups_; ++group) {
+      for (std::uint64_t bits = rows_[group][column]; bits; bits &= bits - 1) {
+        f(64 * group + __builtin_ctzll(bits));
+      }
+    }
+  }
+
+ private:
+  std::uint64_t rows_[kMaxMaskedRows / 64][64];
+  std::ptrdiff_t n_groups_ = 0;
+};
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE
