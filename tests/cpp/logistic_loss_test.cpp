@@ -94,14 +94,15 @@ struct Losses {
   std::vector<std::vector<double>> gradient;
 };
 
-// Model m has the parameters at[m] and leaves out fold m - 1, the first none.
+// Model m has the parameters at[m] and leaves out fold m - 1, the first none; n_left models have
+// left already, as they do in a fit.
 Losses evaluate_all(const fastsoftmax::LogisticProblem& problem,
-                    const std::vector<std::vector<double>>& at, bool wide, int n_threads) {
+                    const std::vector<std::vector<double>>& at, std::ptrdiff_t n_left, bool wide,
+                    int n_threads) {
   const fastsoftmax::StopRequested never;
   fastsoftmax::StopPoll stop(never);
   const auto n = static_cast<std::ptrdiff_t>(at.size());
-  // Models that leave, as they do in a fit, change nothing for the others.
-  const auto loss = make_loss(problem, wide, n + 1, n_threads, stop);
+  const auto loss = make_loss(problem, wide, n + n_left, n_threads, stop);
   Losses found;
   std::vector<fastsoftmax::LossPoint> points;
   for (const auto& parameters : at) {
@@ -117,14 +118,14 @@ Losses evaluate_all(const fastsoftmax::LogisticProblem& problem,
 // Several models in one pass, each with its fold.
 template <class In>
 void check_models(LogisticCase<In>& c, const fastsoftmax::LogisticProblem& problem, bool wide,
-                  std::size_t n_models) {
+                  std::size_t n_models, std::ptrdiff_t n_left) {
   std::vector<std::vector<double>> at;
   for (std::size_t m = 0; m < n_models; ++m) {
     at.push_back(test::uniform<double>(c.R * c.d, 20 + m, -0.5, 0.5));
     const auto b = test::uniform<double>(c.R, 40 + m);
     at.back().insert(at.back().end(), b.begin(), b.end());
   }
-  const Losses one = evaluate_all(problem, at, wide, 1);
+  const Losses one = evaluate_all(problem, at, n_left, wide, 1);
   const double tolerance = 2.0 * tolerance_of(c, wide);
   for (std::size_t m = 0; m < n_models; ++m) {
     const std::vector<double> W(at[m].begin(), at[m].end() - c.R),
@@ -136,7 +137,7 @@ void check_models(LogisticCase<In>& c, const fastsoftmax::LogisticProblem& probl
     }
   }
   for (const int n_threads : {2, 3, 7}) {
-    const Losses many = evaluate_all(problem, at, wide, n_threads);
+    const Losses many = evaluate_all(problem, at, n_left, wide, n_threads);
     CHECK(test::same_bits(many.loss, one.loss));
     for (std::size_t m = 0; m < n_models; ++m) {
       CHECK(test::same_bits(many.gradient[m], one.gradient[m]));
@@ -158,13 +159,13 @@ void test_models(bool wide) {
         }
         const auto view = c.view();
         auto problem = c.problem(view);
-        check_models(c, problem, wide, n_models);
+        check_models(c, problem, wide, n_models, weighted);
         if constexpr (sizeof(In) > 1) {
           const test::Csr<In> sparse(c);
           const auto csr = sparse.view();
           problem.dense = nullptr;
           problem.csr = &csr;
-          check_models(c, problem, wide, n_models);
+          check_models(c, problem, wide, n_models, weighted);
         }
       }
     }
