@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "fastsoftmax/threads.h"
-#include "logistic/logits_hessian.h"
+#include "logistic/class_hessian.h"
 #include "logistic/products.h"
 #include "logistic/weights.h"
 
@@ -101,24 +101,12 @@ class ChunkedLoss final : public LogisticLoss {
     for (std::ptrdiff_t i = 0; i < n; ++i) sums[i] *= scale;
   }
 
-  void intercept_hessian(const Rows& rows, const LossPoint& point, double* hessian) override {
-    set_points(&point, 1);
-    LogitsHessian<T> sum(n_columns_, chunk_rows_, stride_);
-    for_chunks(rows, 1, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
-      member.run([&](int piece) {
-        const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
-        if (mine.begin == mine.end || stop_.stopped()) return;
-        forward(rows, chunk, mine, piece, &point, 1, false);
-        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-          logits_[labels_[i] * stride_ + i] += T(1);
-          sum.set_weight(i, row_weights_(rows[chunk.begin + i], point.held_out));
-        }
-      });
-      member.run([&](int piece) {
-        if (!stop_.stopped()) sum.add(logits_.data(), chunk.n_rows, piece, n_pieces);
-      });
-    });
-    sum.finish(row_weights_.unit(), hessian);
+  void class_hessian(const Rows& rows, const LossPoint& point, const double* const* directions,
+                     std::ptrdiff_t n_directions, double* hessian) override {
+    // The directions are as more models, of which only the logits count.
+    const std::ptrdiff_t n_points = 1 + ceil_div(n_directions, n_outputs_);
+    ChunkedLoss<T>(problem_, n_points, n_threads_, stop_)
+        .add_class_hessian(rows, point, directions, n_directions, hessian);
   }
 
  private:
@@ -166,6 +154,35 @@ class ChunkedLoss final : public LogisticLoss {
         if (thread == 0) stop_.poll();
       }
     });
+  }
+
+  void add_class_hessian(const Rows& rows, const LossPoint& point, const double* const* directions,
+                         std::ptrdiff_t n_directions, double* hessian) {
+    std::vector<LossPoint> points{point};
+    for (std::ptrdiff_t i = 0; i * n_outputs_ < n_directions; ++i) {
+      points.push_back({directions[i], nullptr, 0.0, -1, 1.0});
+    }
+    const auto n_points = static_cast<std::ptrdiff_t>(points.size());
+    set_points(points.data(), n_points);
+    ClassHessian<T> sum(n_outputs_, n_directions, chunk_rows_);
+    const ChunkLogits<T> out = dlogits();
+    for_chunks(rows, n_points, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
+      member.run([&](int piece) {
+        const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
+        if (mine.begin == mine.end || stop_.stopped()) return;
+        forward(rows, chunk, mine, piece, points.data(), 1, false);
+        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+          logits_[labels_[i] * stride_ + i] += T(1);
+          sum.set_weight(i, row_weights_(rows[chunk.begin + i], point.held_out));
+        }
+        const auto output = [&](std::ptrdiff_t r) { return out.logits + r * out.output_stride; };
+        sum.set(mine, output, [&](std::ptrdiff_t a) { return output(n_outputs_ + a); });
+      });
+      member.run([&](int piece) {
+        if (!stop_.stopped()) sum.add(chunk.n_rows, piece, n_pieces);
+      });
+    });
+    sum.finish(hessian);
   }
 
   void evaluate_group(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) {

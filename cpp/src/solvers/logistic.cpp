@@ -31,6 +31,7 @@ void check(const LogisticProblem& problem) {
 bool LogisticFit::run() {
   loss_ = make(wide_);
   make_models();
+  has_started_ = options_.warm;
   if (!options_.warm) run_stages();
   if (stop_.stopped()) return false;
   const Rows all{n_, 1, 0};
@@ -108,6 +109,7 @@ void LogisticFit::run_to_end(const Rows& all) {
   std::int64_t refresh = std::max<std::int64_t>(20, static_cast<std::int64_t>(20.0 * cost));
   for (std::int64_t pass = 0; any_active(); ++pass) {
     if (pass == refresh) {
+      has_started_ = true;
       precondition();
       refresh *= 2;
     }

@@ -84,8 +84,9 @@ class LogisticFit {
   // The curvature: logistic_curvature.cpp.
   std::ptrdiff_t block() const;
   Rows curvature_rows() const;
+  std::ptrdiff_t n_directions(const Rows& rows, std::ptrdiff_t n_sharing) const;
   void precondition();
-  void build(const Rows& rows, float* c, const Model& model);
+  void build(const Rows& rows, float* c, const Model& model, std::ptrdiff_t n_directions);
 
   // The iterations: logistic.cpp.
   void run_to_end(const Rows& all);
@@ -113,7 +114,7 @@ class LogisticFit {
   StopPoll stop_;
   const RowWeights weights_;
   const std::ptrdiff_t n_, d_, n_outputs_, size_;
-  bool wide_, rounds_in_double_ = false;
+  bool wide_, rounds_in_double_ = false, has_started_ = false;  // from zero, that is
   std::ptrdiff_t memory_ = 0;
   std::int64_t last_reported_ = 0;
   std::unique_ptr<LogisticLoss> loss_;

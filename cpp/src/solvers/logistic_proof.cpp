@@ -119,10 +119,11 @@ void LogisticFit::evaluate_extra(Model& model, const Rows& all, LossPoint& point
 // On the subspace that intercepts live in: a number added to all changes nothing.
 std::vector<double> LogisticFit::inverse_intercept_hessian(const Rows& all,
                                                            const LossPoint& point) {
-  const auto n = static_cast<std::size_t>(problem_.n_classes);
+  const auto n = static_cast<std::size_t>(n_outputs_);
   std::vector<double> H(n * n);
-  loss_->intercept_hessian(all, point, H.data());
-  if (n == 2) return {1.0 / std::max(H[3], 1e-300)};
+  loss_->class_hessian(all, point, nullptr, 0, H.data());
+  for (double& h : H) h *= weights_.unit();
+  if (n == 1) return {1.0 / std::max(H[0], 1e-300)};
   double trace = 0.0;
   for (std::size_t i = 0; i < n; ++i) trace += H[i * n + i];
   const double unit = trace / static_cast<double>(n);

@@ -118,6 +118,7 @@ void LogisticFit::run_stages() {
 
 // Some iterations on a sample.
 void LogisticFit::run_stage(const Rows& rows, int n_iter) {
+  has_started_ = true;
   for (Model& model : models_) {
     model.active = sample_scale(rows, model.held_out) > 0.0;
     model.stage_iter = 0;
