@@ -32,12 +32,16 @@ bool LogisticFit::run() {
   loss_ = make(wide_);
   make_models();
   has_started_ = options_.warm;
-  if (!options_.warm) run_stages();
-  if (stop_.stopped()) return false;
-  const Rows all{n_, 1, 0};
+  plan_waves();
   sum_classes();
-  if (!stop_.stopped()) precondition();
-  if (!stop_.stopped()) run_to_end(all);
+  const Rows all{n_, 1, 0};
+  for (wave_ = 0; wave_ < n_waves_ && !stop_.stopped(); ++wave_) {
+    if (wave_ > 0) start_from_neighbours();
+    if (wave_ == 0 && !options_.warm) run_stages();
+    for (Model& model : models_) model.active = model.wave == wave_;
+    if (!stop_.stopped()) precondition(false);
+    if (!stop_.stopped()) run_to_end(all);
+  }
   if (stop_.stopped()) return false;
   report();
   return true;
@@ -99,7 +103,6 @@ void LogisticFit::advance(Model& model) {
 }
 
 void LogisticFit::run_to_end(const Rows& all) {
-  for (Model& model : models_) model.active = true;
   std::vector<double> objectives(models_.size()), gaps(models_.size());
   // The curvature anew, now and then: on the digits it halves the passes and more, on MNIST it
   // changes nothing. A twentieth of the work at the most.
@@ -110,7 +113,7 @@ void LogisticFit::run_to_end(const Rows& all) {
   for (std::int64_t pass = 0; any_active(); ++pass) {
     if (pass == refresh) {
       has_started_ = true;
-      precondition();
+      precondition(true);
       refresh *= 2;
     }
     evaluate(all);
@@ -121,16 +124,19 @@ void LogisticFit::run_to_end(const Rows& all) {
     prove(all);
     widen_if_stuck();
     if (!progress_) continue;
-    std::int64_t iteration = 0;
+    std::int64_t iteration = last_of_waves_;
     for (std::size_t m = 0; m < models_.size(); ++m) {
       objectives[m] = models_[m].solver->f();
       gaps[m] = models_[m].gap;
-      iteration = std::max(iteration, models_[m].n_iter);
+      if (models_[m].wave == wave_) {
+        iteration = std::max(iteration, last_of_waves_ + models_[m].n_iter);
+      }
     }
     if (iteration == last_reported_) continue;
     last_reported_ = iteration;
     if (progress_(iteration, objectives.data(), gaps.data())) return;
   }
+  last_of_waves_ = last_reported_;
 }
 
 void LogisticFit::step(Model& model) {
