@@ -175,8 +175,11 @@ class ChunkedLoss final : public LogisticLoss {
           logits_[labels_[i] * stride_ + i] += T(1);
           sum.set_weight(i, row_weights_(rows[chunk.begin + i], point.held_out));
         }
-        const auto output = [&](std::ptrdiff_t r) { return out.logits + r * out.output_stride; };
-        sum.set(mine, output, [&](std::ptrdiff_t a) { return output(n_outputs_ + a); });
+        const auto output = [&](std::ptrdiff_t i, std::ptrdiff_t r) {
+          return out.logits[r * out.output_stride + i];
+        };
+        sum.set(mine, output,
+                [&](std::ptrdiff_t i, std::ptrdiff_t a) { return output(i, n_outputs_ + a); });
       });
       member.run([&](int piece) {
         if (!stop_.stopped()) sum.add(chunk.n_rows, piece, n_pieces);

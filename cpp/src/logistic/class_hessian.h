@@ -26,20 +26,17 @@ class ClassHessian {
     std::fill_n(sum_.data(), left_ * n_, 0.0);
   }
 
-  // Rows [begin, end) of the chunk: p(output) and u(direction) say where those of its rows begin.
+  // Rows of the chunk: p(i, output) and u(i, direction) are their numbers.
   template <class P, class U>
   void set(Range rows, const P& p, const U& u) {
-    T* ones = columns_.data() + (n_ + n_u_ - 1) * chunk_rows_;
-    for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i) ones[i] = T(1);
-    for (std::ptrdiff_t a = 0; a + 1 < n_u_; ++a) {
-      const T* from = u(a);
+    for (std::ptrdiff_t a = 0; a < n_u_; ++a) {
       T* to = columns_.data() + (n_ + a) * chunk_rows_;
-      for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i) to[i] = from[i];
+      for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i) to[i] = a + 1 < n_u_ ? u(i, a) : T(1);
     }
     for (std::ptrdiff_t j = 0; j < n_; ++j) {
-      const T *from = p(j / n_u_), *by = columns_.data() + (n_ + j % n_u_) * chunk_rows_;
+      const T* by = columns_.data() + (n_ + j % n_u_) * chunk_rows_;
       T* to = columns_.data() + j * chunk_rows_;
-      for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i) to[i] = from[i] * by[i];
+      for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i) to[i] = p(i, j / n_u_) * by[i];
     }
   }
   void set_weight(std::ptrdiff_t i, double weight) { weights_[i] = static_cast<T>(weight); }
