@@ -184,7 +184,8 @@ void LogisticFit::widen_if_stuck() {
     model.stuck = false;
     model.last_progress = model.n_iter;
     if (rounds_in_double_) {
-      finish(model, LogisticStatus::kRounding);
+      const bool is_proven = model.certificate && model.gap <= options_.tol;
+      finish(model, is_proven ? LogisticStatus::kCertified : LogisticStatus::kRounding);
     } else {
       widen = true;
     }

@@ -111,6 +111,7 @@ class LogisticFit {
   // The proof: logistic_proof.cpp.
   void sum_classes();
   ClassSums sums_of(Fold held_out);
+  bool is_polished(const Model& model) const;
   bool update_gap(Model& model, bool thorough);
   void prove(const Rows& all);
   struct Proof;
