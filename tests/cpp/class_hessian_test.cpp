@@ -71,7 +71,7 @@ void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptr
     const fastsoftmax::StopRequested never;
     fastsoftmax::StopPoll stop(never);
     std::vector<double> H(expected.size());
-    fastsoftmax::make_loss(problem, false, 1, n_threads, stop)
+    fastsoftmax::make_loss(problem, false, q > 8 ? 8 : 1, n_threads, stop)
         ->class_hessian(fastsoftmax::Rows{n, 1, 0}, {model.data(), nullptr, 0.0, 1, 1.0},
                         pointers.data(), q, H.data());
     // Its weights are in parts of the largest.
@@ -106,7 +106,7 @@ void test_shapes() {
   test_hessian<In>(70, 9, 2, 3, true);
   test_hessian<In>(300, 20, 4, 0, false);
   test_hessian<In>(300, 20, 4, 7, true);
-  test_hessian<In>(1500, 33, 10, 12, false);
+  test_hessian<In>(1500, 33, 10, 12, false);  // with room for them in a loss of several models
 }
 
 }  // namespace

@@ -235,6 +235,20 @@ void test_stop() {
       fit(c.problem(view), options(0.0, 2), {1e-6}, {}, nullptr, [&] { return ++n_polls == 3; });
   CHECK(!stopped.finished);
   CHECK_EQ(n_polls, 3);
+  // A progress that ends a path: the models whose turn has not come are at zero.
+  int n_calls = 0;
+  const Fitted ended =
+      fit(c.problem(view), options(1e-6, 2), {1.0, 3.0, 9.0, 27.0, 81.0}, {}, nullptr, nullptr,
+          [&](std::int64_t, const double*, const double*) { return ++n_calls == 2; });
+  CHECK(ended.finished);
+  CHECK_EQ(n_calls, 2);
+  const double at_zero = static_cast<double>(c.n) * std::log(static_cast<double>(c.K));
+  CHECK(ended.objective[0] < at_zero);
+  CHECK_NEAR(ended.objective[1], at_zero, 1e-12 * at_zero);
+  const std::ptrdiff_t size = c.R * c.d;
+  CHECK(std::all_of(ended.W.begin() + size, ended.W.begin() + 2 * size,
+                    [](double w) { return w == 0.0; }));
+  CHECK_EQ(static_cast<int>(ended.status[1]), static_cast<int>(LogisticStatus::kMaxIter));
 }
 
 }  // namespace

@@ -105,6 +105,9 @@ class ChunkedLoss final : public LogisticLoss {
                      std::ptrdiff_t n_directions, double* hessian) override {
     // The directions are as more models, of which only the logits count.
     const std::ptrdiff_t n_points = 1 + ceil_div(n_directions, n_outputs_);
+    if (n_points <= group_points_) {
+      return add_class_hessian(rows, point, directions, n_directions, hessian);
+    }
     ChunkedLoss<T>(problem_, n_points, n_threads_, stop_)
         .add_class_hessian(rows, point, directions, n_directions, hessian);
   }

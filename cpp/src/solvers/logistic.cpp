@@ -35,12 +35,13 @@ bool LogisticFit::run() {
   plan_waves();
   sum_classes();
   const Rows all{n_, 1, 0};
-  for (wave_ = 0; wave_ < n_waves_ && !stop_.stopped(); ++wave_) {
+  bool go_on = true;
+  for (wave_ = 0; wave_ < n_waves_ && go_on && !stop_.stopped(); ++wave_) {
     if (wave_ > 0) start_from_neighbours();
     if (wave_ == 0 && !options_.warm) run_stages();
     for (Model& model : models_) model.active = model.wave == wave_;
     if (!stop_.stopped()) precondition(false);
-    if (!stop_.stopped()) run_to_end(all);
+    if (!stop_.stopped()) go_on = run_to_end(all);
   }
   if (stop_.stopped()) return false;
   report();
@@ -102,7 +103,8 @@ void LogisticFit::advance(Model& model) {
   });
 }
 
-void LogisticFit::run_to_end(const Rows& all) {
+// The models of a wave; false if the progress is to end here.
+bool LogisticFit::run_to_end(const Rows& all) {
   std::vector<double> objectives(models_.size()), gaps(models_.size());
   // The curvature anew, now and then: on the digits it halves the passes and more, on MNIST it
   // changes nothing. A twentieth of the work at the most.
@@ -117,7 +119,7 @@ void LogisticFit::run_to_end(const Rows& all) {
       refresh *= 2;
     }
     evaluate(all);
-    if (stop_.stopped()) return;
+    if (stop_.stopped()) return false;
     for_models([&](Model& model, std::ptrdiff_t) {
       if (model.active) step(model);
     });
@@ -126,7 +128,7 @@ void LogisticFit::run_to_end(const Rows& all) {
     if (!progress_) continue;
     std::int64_t iteration = last_of_waves_;
     for (std::size_t m = 0; m < models_.size(); ++m) {
-      objectives[m] = models_[m].solver->f();
+      objectives[m] = objective(models_[m]);
       gaps[m] = models_[m].gap;
       if (models_[m].wave == wave_) {
         iteration = std::max(iteration, last_of_waves_ + models_[m].n_iter);
@@ -134,9 +136,10 @@ void LogisticFit::run_to_end(const Rows& all) {
     }
     if (iteration == last_reported_) continue;
     last_reported_ = iteration;
-    if (progress_(iteration, objectives.data(), gaps.data())) return;
+    if (progress_(iteration, objectives.data(), gaps.data())) return false;
   }
   last_of_waves_ = last_reported_;
+  return true;
 }
 
 void LogisticFit::step(Model& model) {
@@ -176,6 +179,11 @@ double LogisticFit::zero_objective(const Model& model) {
          std::log(static_cast<double>(problem_.n_classes));
 }
 
+// Where the solver is; models of later waves are still at zero.
+double LogisticFit::objective(const Model& model) {
+  return model.n_iter < 0 ? zero_objective(model) : model.solver->f();
+}
+
 // Models that rounding keeps from going on do so in float64; those that were there are finished.
 void LogisticFit::widen_if_stuck() {
   bool widen = false;
@@ -211,7 +219,7 @@ void LogisticFit::report() {
     if (problem_.fit_intercept) {
       std::copy_n(x + n_outputs_ * d_, n_outputs_, out_.b + m * n_outputs_);
     }
-    out_.objective[m] = model.solver->f();
+    out_.objective[m] = objective(model);
     out_.gap[m] = model.gap;
     out_.n_iter[m] = std::max<std::int64_t>(1, model.n_iter);
     out_.n_passes[m] = model.n_passes;

@@ -98,9 +98,10 @@ class LogisticFit {
                                               std::ptrdiff_t n_directions);
 
   // The iterations: logistic.cpp.
-  void run_to_end(const Rows& all);
+  bool run_to_end(const Rows& all);
   void step(Model& model);
   double zero_objective(const Model& model);
+  double objective(const Model& model);
   void widen_if_stuck();
   void finish(Model& model, LogisticStatus status) {
     model.active = false;
