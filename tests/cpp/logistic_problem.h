@@ -130,7 +130,8 @@ inline bool same_bits(const Fitted& a, const Fitted& b) {
 inline Fitted fit(const fastsoftmax::LogisticProblem& problem,
                   const fastsoftmax::LogisticOptions& options, const std::vector<double>& penalty,
                   const std::vector<std::int32_t>& held_out = {}, const Fitted* start = nullptr,
-                  const fastsoftmax::StopRequested& stop = nullptr) {
+                  const fastsoftmax::StopRequested& stop = nullptr,
+                  const fastsoftmax::FitProgress& progress = nullptr) {
   const auto m = penalty.size();
   const auto k = static_cast<std::size_t>(problem.n_outputs());
   Fitted fitted;
@@ -154,7 +155,7 @@ inline Fitted fit(const fastsoftmax::LogisticProblem& problem,
   models.n_iter = fitted.n_iter.data();
   models.n_passes = fitted.n_passes.data();
   models.status = fitted.status.data();
-  fitted.finished = fastsoftmax::fit_logistic(problem, options, models, nullptr, stop);
+  fitted.finished = fastsoftmax::fit_logistic(problem, options, models, progress, stop);
   return fitted;
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "fastsoftmax/threads.h"
-#include "logistic/logits_hessian.h"
+#include "logistic/class_hessian.h"
 #include "logistic/products.h"
 #include "logistic/weights.h"
 
@@ -106,24 +106,15 @@ class ChunkedLoss final : public LogisticLoss {
     for (std::ptrdiff_t i = 0; i < n; ++i) sums[i] *= scale;
   }
 
-  void intercept_hessian(const Rows& rows, const LossPoint& point, double* hessian) override {
-    set_points(&point, 1);
-    LogitsHessian<T> sum(n_outputs_, chunk_rows_, stride_);
-    for_chunks(rows, 1, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
-      member.run([&](int piece) {
-        const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
-        if (mine.begin == mine.end || stop_.stopped()) return;
-        forward(rows, chunk, mine, piece, &point, 1, false);
-        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-          if (n_outputs_ > 1 || labels_[i] == 1) *derivative_at_label(i) += T(1);
-          sum.set_weight(i, row_weights_(rows[chunk.begin + i], point.held_out));
-        }
-      });
-      member.run([&](int piece) {
-        if (!stop_.stopped()) sum.add(dlogits_.data(), chunk.n_rows, piece, n_pieces);
-      });
-    });
-    sum.finish(row_weights_.unit(), hessian);
+  void class_hessian(const Rows& rows, const LossPoint& point, const double* const* directions,
+                     std::ptrdiff_t n_directions, double* hessian) override {
+    // The directions are as more models, of which only the logits count.
+    const std::ptrdiff_t n_points = 1 + ceil_div(n_directions, n_outputs_);
+    if (n_points <= group_points_) {
+      return add_class_hessian(rows, point, directions, n_directions, hessian);
+    }
+    ChunkedLoss<T>(problem_, n_points, n_threads_, stop_)
+        .add_class_hessian(rows, point, directions, n_directions, hessian);
   }
 
  private:
@@ -171,6 +162,35 @@ class ChunkedLoss final : public LogisticLoss {
         if (thread == 0) stop_.poll();
       }
     });
+  }
+
+  void add_class_hessian(const Rows& rows, const LossPoint& point, const double* const* directions,
+                         std::ptrdiff_t n_directions, double* hessian) {
+    std::vector<LossPoint> points{point};
+    for (std::ptrdiff_t i = 0; i * n_outputs_ < n_directions; ++i) {
+      points.push_back({directions[i], nullptr, 0.0, -1, 1.0});
+    }
+    const auto n_points = static_cast<std::ptrdiff_t>(points.size());
+    set_points(points.data(), n_points);
+    ClassHessian<T> sum(n_outputs_, n_directions, chunk_rows_);
+    for_chunks(rows, n_points, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
+      member.run([&](int piece) {
+        const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
+        if (mine.begin == mine.end || stop_.stopped()) return;
+        forward(rows, chunk, mine, piece, points.data(), 1, false);
+        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+          if (n_outputs_ > 1 || labels_[i] == 1) *derivative_at_label(i) += T(1);
+          sum.set_weight(i, row_weights_(rows[chunk.begin + i], point.held_out));
+        }
+        sum.set(
+            mine, [&](std::ptrdiff_t i, std::ptrdiff_t r) { return dlogits_[i * stride_ + r]; },
+            [&](std::ptrdiff_t i, std::ptrdiff_t a) { return logit(i, n_outputs_ + a); });
+      });
+      member.run([&](int piece) {
+        if (!stop_.stopped()) sum.add(chunk.n_rows, piece, n_pieces);
+      });
+    });
+    sum.finish(hessian);
   }
 
   void evaluate_group(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) {
@@ -230,6 +250,15 @@ class ChunkedLoss final : public LogisticLoss {
   // Of the first model, in the logit of the row's label or in the only one.
   T* derivative_at_label(std::ptrdiff_t i) {
     return dlogits_.data() + i * stride_ + (n_outputs_ > 1 ? labels_[i] : 0);
+  }
+
+  // Of a row of the chunk and an output of any model.
+  T logit(std::ptrdiff_t i, std::ptrdiff_t output) const {
+    T sum = 0;
+    for (std::ptrdiff_t part = 0; part < products_->n_parts(); ++part) {
+      sum += parts_[part * part_stride_ + i * stride_ + output];
+    }
+    return static_cast<T>(problem_.input_scale) * sum + b_[output];
   }
 
   // Rows of the chunk to losses and dlogits.

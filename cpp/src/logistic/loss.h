@@ -65,9 +65,12 @@ class LogisticLoss {
   // it is that Hessian, of one number. The mean over the rows is returned.
   virtual double curvature(const Rows& rows, const LossPoint& point, float* curvature) = 0;
 
-  // hessian (n_outputs, n_outputs) = sum_i s_i (diag(p_i) - p_i p_i'), of the loss in the
-  // intercepts.
-  virtual void intercept_hessian(const Rows& rows, const LossPoint& point, double* hessian) = 0;
+  // hessian, (n_outputs, n_directions + 1) squared: sum_i s_i / unit (diag(p_i) - p_i p_i') (x)
+  // u_i u_i', of the loss along n_directions of the features and in the intercepts, whose u is 1.
+  // The others are the logits of as many outputs as parameters of further models make.
+  virtual void class_hessian(const Rows& rows, const LossPoint& point,
+                             const double* const* directions, std::ptrdiff_t n_directions,
+                             double* hessian) = 0;
 
   // sums (n_classes, n_features) = sum_i s_i x_i of the rows of each class.
   virtual void class_sums(std::int32_t held_out, double* sums) = 0;

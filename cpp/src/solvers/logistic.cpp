@@ -31,12 +31,18 @@ void check(const LogisticProblem& problem) {
 bool LogisticFit::run() {
   loss_ = make(wide_);
   make_models();
-  if (!options_.warm) run_stages();
-  if (stop_.stopped()) return false;
-  const Rows all{n_, 1, 0};
+  has_started_ = options_.warm;
+  plan_waves();
   sum_classes();
-  if (!stop_.stopped()) precondition();
-  if (!stop_.stopped()) run_to_end(all);
+  const Rows all{n_, 1, 0};
+  bool go_on = true;
+  for (wave_ = 0; wave_ < n_waves_ && go_on && !stop_.stopped(); ++wave_) {
+    if (wave_ > 0) start_from_neighbours();
+    if (wave_ == 0 && !options_.warm) run_stages();
+    for (Model& model : models_) model.active = model.wave == wave_;
+    if (!stop_.stopped()) precondition(false);
+    if (!stop_.stopped()) go_on = run_to_end(all);
+  }
   if (stop_.stopped()) return false;
   report();
   return true;
@@ -97,8 +103,8 @@ void LogisticFit::advance(Model& model) {
   });
 }
 
-void LogisticFit::run_to_end(const Rows& all) {
-  for (Model& model : models_) model.active = true;
+// The models of a wave; false if the progress is to end here.
+bool LogisticFit::run_to_end(const Rows& all) {
   std::vector<double> objectives(models_.size()), gaps(models_.size());
   // The curvature anew, now and then: on the digits it halves the passes and more, on MNIST it
   // changes nothing. A twentieth of the work at the most.
@@ -108,27 +114,32 @@ void LogisticFit::run_to_end(const Rows& all) {
   std::int64_t refresh = std::max<std::int64_t>(20, static_cast<std::int64_t>(20.0 * cost));
   for (std::int64_t pass = 0; any_active(); ++pass) {
     if (pass == refresh) {
-      precondition();
+      has_started_ = true;
+      precondition(true);
       refresh *= 2;
     }
     evaluate(all);
-    if (stop_.stopped()) return;
+    if (stop_.stopped()) return false;
     for_models([&](Model& model, std::ptrdiff_t) {
       if (model.active) step(model);
     });
     prove(all);
     widen_if_stuck();
     if (!progress_) continue;
-    std::int64_t iteration = 0;
+    std::int64_t iteration = last_of_waves_;
     for (std::size_t m = 0; m < models_.size(); ++m) {
-      objectives[m] = models_[m].solver->f();
+      objectives[m] = objective(models_[m]);
       gaps[m] = models_[m].gap;
-      iteration = std::max(iteration, models_[m].n_iter);
+      if (models_[m].wave == wave_) {
+        iteration = std::max(iteration, last_of_waves_ + models_[m].n_iter);
+      }
     }
     if (iteration == last_reported_) continue;
     last_reported_ = iteration;
-    if (progress_(iteration, objectives.data(), gaps.data())) return;
+    if (progress_(iteration, objectives.data(), gaps.data())) return false;
   }
+  last_of_waves_ = last_reported_;
+  return true;
 }
 
 void LogisticFit::step(Model& model) {
@@ -168,6 +179,11 @@ double LogisticFit::zero_objective(const Model& model) {
          std::log(static_cast<double>(problem_.n_classes));
 }
 
+// Where the solver is; models of later waves are still at zero.
+double LogisticFit::objective(const Model& model) {
+  return model.n_iter < 0 ? zero_objective(model) : model.solver->f();
+}
+
 // Models that rounding keeps from going on do so in float64; those that were there are finished.
 void LogisticFit::widen_if_stuck() {
   bool widen = false;
@@ -176,7 +192,8 @@ void LogisticFit::widen_if_stuck() {
     model.stuck = false;
     model.last_progress = model.n_iter;
     if (rounds_in_double_) {
-      finish(model, LogisticStatus::kRounding);
+      const bool is_proven = model.certificate && model.gap <= options_.tol;
+      finish(model, is_proven ? LogisticStatus::kCertified : LogisticStatus::kRounding);
     } else {
       widen = true;
     }
@@ -202,7 +219,7 @@ void LogisticFit::report() {
     if (problem_.fit_intercept) {
       std::copy_n(x + n_outputs_ * d_, n_outputs_, out_.b + m * n_outputs_);
     }
-    out_.objective[m] = model.solver->f();
+    out_.objective[m] = objective(model);
     out_.gap[m] = model.gap;
     out_.n_iter[m] = std::max<std::int64_t>(1, model.n_iter);
     out_.n_passes[m] = model.n_passes;

@@ -1,5 +1,6 @@
 // The preconditioners of a fit of logistic regressions: from which rows, and for which models.
 #include <algorithm>
+#include <cmath>
 
 #include "solvers/logistic_fit.h"
 
@@ -11,20 +12,69 @@ std::ptrdiff_t LogisticFit::block() const {
   return d_ <= 2048 ? d_ : 1024;
 }
 
-// Rows for the curvature: more than 24 for each feature change little.
+// Rows for the curvature: of 24 for each feature, MNIST at C = 1 takes 44 passes to a gap of 1e-4,
+// of 10 it takes 47, and half the time for the curvature.
 Rows LogisticFit::curvature_rows() const {
   const std::ptrdiff_t least = 8192;
-  const std::ptrdiff_t wanted = std::min(std::max(n_ / 4, least), std::max(24 * d_, least));
+  const std::ptrdiff_t wanted = std::min(std::max(n_ / 4, least), std::max(10 * d_, least));
   return {n_, std::max<std::ptrdiff_t>(1, n_ / wanted), options_.seed + 1};
 }
 
-// A preconditioner for each penalty, or for neighbours among them if these are many.
-void LogisticFit::precondition() {
+// Directions of the features in which the curvature between classes is worth its cost, for so many
+// models that share it: that of four passes. Where all probabilities are alike it is known.
+std::ptrdiff_t LogisticFit::n_directions(const Rows& rows, std::ptrdiff_t n_sharing) const {
+  constexpr std::ptrdiff_t kLeast = 16, kMost = 64;
+  constexpr double kPasses = 4.0;
+  if (n_outputs_ < 3 || block() < d_ || !has_started_) return 0;
+  const double budget =
+      kPasses * 4.0 * static_cast<double>(n_ * d_) * static_cast<double>(n_outputs_ * n_sharing);
+  const auto cost = [&](std::ptrdiff_t q) {
+    const auto size = static_cast<double>(n_outputs_ * (q + 1));
+    return size * size * (static_cast<double>(rows.size()) + 4.0 * size);
+  };
+  std::ptrdiff_t q = std::min(kMost, d_);
+  while (q >= kLeast && cost(q) > budget) q -= 8;
+  return q < kLeast ? 0 : q;
+}
+
+// That of a model with nearly the same penalty, if one has been built.
+std::shared_ptr<const Preconditioner> LogisticFit::preconditioner_near(double penalty) const {
+  constexpr double kNear = 3.0;
+  std::shared_ptr<const Preconditioner> nearest;
+  double distance = std::log(kNear);
+  for (const Model& model : models_) {
+    if (!model.preconditioner || !(penalty > 0.0 && model.penalty > 0.0)) continue;
+    const double there = std::abs(std::log(model.penalty / penalty));
+    if (there < distance) {
+      distance = there;
+      nearest = model.preconditioner;
+    }
+  }
+  return nearest;
+}
+
+void LogisticFit::set_preconditioner(Model& model, std::shared_ptr<const Preconditioner> found) {
+  model.preconditioner = std::move(found);
+  if (model.certificate) model.certificate->set_curvature(model.preconditioner->total());
+}
+
+// A preconditioner for each penalty, or for neighbours among them if these are many; anew: instead
+// of those that there are.
+void LogisticFit::precondition(bool anew) {
   constexpr double kBytes = 64 << 20;
   std::vector<std::size_t> order;
   for (std::size_t m = 0; m < models_.size(); ++m) {
-    if (models_[m].status == LogisticStatus::kMaxIter) order.push_back(m);  // not finished
+    if (!models_[m].active) continue;
+    if (!anew) {
+      if (auto found = preconditioner_near(models_[m].penalty)) {
+        set_preconditioner(models_[m], std::move(found));
+        continue;
+      }
+    }
+    models_[m].preconditioner.reset();
+    order.push_back(m);
   }
+  if (order.empty()) return;
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     return models_[a].penalty < models_[b].penalty;
   });
@@ -32,10 +82,13 @@ void LogisticFit::precondition() {
   for (std::size_t i = 1; i < order.size(); ++i) {
     n_penalties += models_[order[i]].penalty > models_[order[i - 1]].penalty;
   }
-  const double bytes = 8.0 * static_cast<double>(d_) * static_cast<double>(block());
+  const Rows rows = curvature_rows();
+  const auto n_models = static_cast<std::ptrdiff_t>(order.size());
+  const auto classes = static_cast<double>(n_outputs_ * (1 + n_directions(rows, n_models)));
+  const double bytes =
+      8.0 * (static_cast<double>(d_) * static_cast<double>(block()) + classes * classes);
   const auto most = static_cast<std::size_t>(std::max(1.0, kBytes / bytes));
   const std::size_t per_group = (n_penalties + most - 1) / most;
-  const Rows rows = curvature_rows();
   AlignedBuffer<float> c(rows.size());
   std::size_t begin = 0;
   while (begin < order.size()) {
@@ -46,27 +99,28 @@ void LogisticFit::precondition() {
       if (penalty != last && ++distinct > per_group) break;
       last = penalty;
     }
-    build(rows, c.data(), models_[order[begin + (end - begin) / 2]]);
+    const auto built = build(rows, c.data(), models_[order[begin + (end - begin) / 2]],
+                             n_directions(rows, static_cast<std::ptrdiff_t>(end - begin)));
     if (stop_.stopped()) return;
-    for (std::size_t i = begin; i < end; ++i) {
-      Model& model = models_[order[i]];
-      model.preconditioner = preconditioners_.back().get();
-      if (model.certificate) model.certificate->set_curvature(model.preconditioner->total());
-    }
+    for (std::size_t i = begin; i < end; ++i) set_preconditioner(models_[order[i]], built);
     begin = end;
   }
 }
 
-void LogisticFit::build(const Rows& rows, float* c, const Model& model) {
+std::shared_ptr<const Preconditioner> LogisticFit::build(const Rows& rows, float* c,
+                                                         const Model& model,
+                                                         std::ptrdiff_t n_directions) {
   const LossPoint point{model.solver->x(), nullptr, 0.0, model.held_out, 1.0};
+  auto built =
+      std::make_shared<Preconditioner>(d_, block(), problem_.fit_intercept, options_.n_threads);
   loss_->curvature(rows, point, c);
-  if (stop_.stopped()) return;
+  if (stop_.stopped()) return built;
   const double part = total_weight(rows, model.held_out);
   const double total = total_weight(Rows{n_, 1, 0}, model.held_out) * weights_.unit();
-  preconditioners_.push_back(
-      std::make_unique<Preconditioner>(d_, block(), problem_.fit_intercept, options_.n_threads));
-  preconditioners_.back()->build(*loss_, rows, c, part > 0.0 ? total / part : 0.0, model.penalty);
+  built->build(*loss_, rows, point, c, part > 0.0 ? total / part : 0.0, model.penalty, n_outputs_,
+               n_directions);
   out_.n_curvature_rows += rows.size();
+  return built;
 }
 
 }  // namespace fastsoftmax

@@ -44,10 +44,11 @@ class LogisticFit {
   struct Model {
     std::unique_ptr<Lbfgs> solver;
     std::unique_ptr<Certificate> certificate;
-    const Preconditioner* preconditioner = nullptr;
+    std::shared_ptr<const Preconditioner> preconditioner;  // neighbours may share one
     double penalty = 0.0, objective = 0.0, gap = HUGE_VAL, n_passes = 0.0;
     double best_gap = HUGE_VAL, best_objective = HUGE_VAL;
     std::int32_t held_out = -1;
+    int wave = 0;
     std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0;
     bool active = true, stuck = false;
     LogisticStatus status = LogisticStatus::kMaxIter;
@@ -61,6 +62,11 @@ class LogisticFit {
   bool is_worth_a_stage(std::ptrdiff_t n_rows) const;
   void run_stages();
   void run_stage(const Rows& rows, int n_iter);
+
+  // Which go first, and where the others begin: logistic_waves.cpp.
+  std::map<Fold, std::vector<std::size_t>> curves() const;
+  void plan_waves();
+  void start_from_neighbours();
 
   // Passes over X for all active models.
   double total_weight(const Rows& rows, Fold held_out) const;
@@ -84,13 +90,18 @@ class LogisticFit {
   // The curvature: logistic_curvature.cpp.
   std::ptrdiff_t block() const;
   Rows curvature_rows() const;
-  void precondition();
-  void build(const Rows& rows, float* c, const Model& model);
+  std::ptrdiff_t n_directions(const Rows& rows, std::ptrdiff_t n_sharing) const;
+  std::shared_ptr<const Preconditioner> preconditioner_near(double penalty) const;
+  void set_preconditioner(Model& model, std::shared_ptr<const Preconditioner> found);
+  void precondition(bool anew);
+  std::shared_ptr<const Preconditioner> build(const Rows& rows, float* c, const Model& model,
+                                              std::ptrdiff_t n_directions);
 
   // The iterations: logistic.cpp.
-  void run_to_end(const Rows& all);
+  bool run_to_end(const Rows& all);
   void step(Model& model);
   double zero_objective(const Model& model);
+  double objective(const Model& model);
   void widen_if_stuck();
   void finish(Model& model, LogisticStatus status) {
     model.active = false;
@@ -101,10 +112,15 @@ class LogisticFit {
   // The proof: logistic_proof.cpp.
   void sum_classes();
   ClassSums sums_of(Fold held_out);
+  bool is_polished(const Model& model) const;
   bool update_gap(Model& model, bool thorough);
   void prove(const Rows& all);
-  void evaluate_extra(Model& model, const Rows& all, LossPoint& point);
-  std::vector<double> inverse_intercept_hessian(const Rows& all, const LossPoint& point);
+  struct Proof;
+  double part_left(const Model& model) const;
+  bool find_smooth(Proof& proof);
+  void move_intercepts(Proof& proof);
+  void evaluate_extra(const std::vector<Proof*>& proofs, const Rows& all);
+  std::vector<double> inverse_intercept_hessian(const Rows& all, const Proof& proof);
 
   const LogisticProblem problem_;
   const LogisticOptions options_;
@@ -113,13 +129,13 @@ class LogisticFit {
   StopPoll stop_;
   const RowWeights weights_;
   const std::ptrdiff_t n_, d_, n_outputs_, size_;
-  bool wide_, rounds_in_double_ = false;
+  bool wide_, rounds_in_double_ = false, has_started_ = false;  // from zero, that is
   std::ptrdiff_t memory_ = 0;
-  std::int64_t last_reported_ = 0;
+  int wave_ = 0, n_waves_ = 1;
+  std::int64_t last_reported_ = 0, last_of_waves_ = 0;
   std::unique_ptr<LogisticLoss> loss_;
   std::vector<Model> models_;
   std::vector<LossPoint> points_;
-  std::vector<std::unique_ptr<Preconditioner>> preconditioners_;
   std::map<Fold, ClassSums> class_sums_;
   std::map<std::pair<std::ptrdiff_t, Fold>, double> scales_;
 };

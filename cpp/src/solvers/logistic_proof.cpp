@@ -51,77 +51,129 @@ ClassSums LogisticFit::sums_of(Fold held_out) {
   return sums;
 }
 
+// Weights are known to the root of what the objective is known to: who asks for all digits of the
+// objective gets those of the weights, as far as gradients tell them.
+bool LogisticFit::is_polished(const Model& model) const {
+  constexpr double kAllDigits = 1e-14, kOfWeights = 1e-22;
+  return options_.tol > kAllDigits ||
+         std::abs(model.solver->decrement()) <= kOfWeights * model.solver->f();
+}
+
 // True if the model is finished.
 bool LogisticFit::update_gap(Model& model, bool thorough) {
   const double f = model.solver->f(), gap = model.certificate->gap(*model.solver, thorough);
   model.gap = gap <= 0.0 ? 0.0 : gap / std::max(f - gap, 1e-300);
-  if (model.gap <= options_.tol) finish(model, LogisticStatus::kCertified);
+  if (model.gap <= options_.tol && is_polished(model)) finish(model, LogisticStatus::kCertified);
   return !model.active;
 }
 
-// Passes for the sake of a bound, once the solver is near enough: at the point in the span of the
-// last ones where the gradient seems to be smallest; then, where the residual in the intercepts
-// alone keeps the bound from being good enough, with Newton's step in the intercepts to the
-// residual that cancels the mixture's in a quarter of it.
+// A model whose bound needs points that the solver does not go to.
+struct LogisticFit::Proof {
+  Model* model;
+  bool is_smooth;  // the point is that of find_smooth
+  std::vector<double> at, gradient;
+  std::vector<double> inverse;  // of the Hessian in the intercepts
+};
+
+// Passes for the sake of bounds, once the solvers are near enough: at the points in the span of the
+// last ones where the gradients seem to be smallest; then, where the residual in the intercepts
+// alone keeps a bound from being good enough, with Newton's step in the intercepts to the residual
+// that cancels the mixture's in a quarter of it. Models share these passes too.
 void LogisticFit::prove(const Rows& all) {
   constexpr int kRounds = 3;
-  constexpr double kCost = 0.04, kEnough = 0.5, kPlenty = 0.2;
+  constexpr double kPlenty = 0.2, kLeft = 0.95;
+  std::vector<Proof> proofs;
   for (Model& model : models_) {
     if (!model.active || !model.certificate || model.n_iter < model.next_proof) continue;
-    const double f = model.solver->f();
-    AlignedBuffer<double> at(size_), gradient(size_);
-    std::copy_n(model.solver->x(), size_, at.data());
-    std::copy_n(model.solver->gradient(), size_, gradient.data());
-    LossPoint point{at.data(), gradient.data(), 0.0, model.held_out, 1.0};
-    const auto left = [&] {
-      return model.certificate->gap_without_residual() / (options_.tol * f);
-    };
-    if (!(problem_.fit_intercept && left() <= kPlenty)) {
-      if (!(model.solver->decrement() <= 0.3 * options_.tol * f)) continue;
-      model.next_proof = model.n_iter + 2;
-      const double promised = model.certificate->smooth(*model.solver, at.data());
-      if (promised > kEnough * options_.tol * f) continue;
-      evaluate_extra(model, all, point);
-    }
-    model.next_proof = model.n_iter + 3;
-    const auto enough = [&] { return model.active && !stop_.stopped() && left() <= 0.95; };
-    if (!problem_.fit_intercept || !enough()) continue;
-    const std::vector<double> inverse = inverse_intercept_hessian(all, point);
-    const auto k = static_cast<std::size_t>(n_outputs_);
-    double* b = at.data() + n_outputs_ * d_;
-    for (int round = 0; round < kRounds && enough(); ++round) {
-      const std::vector<double>& residual = model.certificate->residual();
-      std::vector<double> step(k), back(k);
-      double cost = 0.0;
-      for (std::size_t i = 0; i < k; ++i) {
-        for (std::size_t j = 0; j < k; ++j) {
-          step[i] += inverse[i * k + j] * residual[j];
-          back[i] +=
-              inverse[i * k + j] * gradient[n_outputs_ * d_ + static_cast<std::ptrdiff_t>(j)];
-        }
-        cost += residual[i] * step[i];
-      }
-      const double overshoot = std::clamp(kCost * options_.tol * f / cost, 3.0, 1e4);
-      for (std::size_t i = 0; i < k; ++i) b[i] -= back[i] + overshoot * step[i];
-      evaluate_extra(model, all, point);
-    }
+    const bool only_intercepts = problem_.fit_intercept && part_left(model) <= kPlenty;
+    const double *x = model.solver->x(), *g = model.solver->gradient();
+    Proof proof{&model, !only_intercepts, {x, x + size_}, {g, g + size_}, {}};
+    if (only_intercepts || find_smooth(proof)) proofs.push_back(std::move(proof));
+  }
+  std::vector<Proof*> next;
+  for (Proof& proof : proofs) {
+    if (proof.is_smooth) next.push_back(&proof);
+  }
+  evaluate_extra(next, all);
+  next.clear();
+  for (Proof& proof : proofs) {
+    proof.model->next_proof = proof.model->n_iter + 3;
+    if (!problem_.fit_intercept || !proof.model->active || stop_.stopped()) continue;
+    if (part_left(*proof.model) > kLeft) continue;
+    proof.inverse = inverse_intercept_hessian(all, proof);
+    next.push_back(&proof);
+  }
+  for (int round = 0; round < kRounds && !next.empty() && !stop_.stopped(); ++round) {
+    for (Proof* proof : next) move_intercepts(*proof);
+    evaluate_extra(next, all);
+    next.erase(std::remove_if(next.begin(), next.end(),
+                              [&](const Proof* proof) {
+                                return !proof->model->active || part_left(*proof->model) > kLeft;
+                              }),
+               next.end());
   }
 }
 
-void LogisticFit::evaluate_extra(Model& model, const Rows& all, LossPoint& point) {
-  loss_->evaluate(all, &point, 1);
+// The gap that would be left if the residual in the intercepts were nothing, in parts of the goal.
+double LogisticFit::part_left(const Model& model) const {
+  return model.certificate->gap_without_residual() / (options_.tol * model.solver->f());
+}
+
+// Whether there is one that is worth a pass.
+bool LogisticFit::find_smooth(Proof& proof) {
+  constexpr double kNear = 0.3, kEnough = 0.5;
+  Model& model = *proof.model;
+  const double goal = options_.tol * model.solver->f();
+  if (!(model.solver->decrement() <= kNear * goal)) return false;
+  model.next_proof = model.n_iter + 2;
+  const double promised = model.certificate->smooth(*model.solver, proof.at.data());
+  return promised <= kEnough * goal;
+}
+
+void LogisticFit::move_intercepts(Proof& proof) {
+  constexpr double kCost = 0.04;
+  const Model& model = *proof.model;
+  const std::vector<double>& residual = model.certificate->residual();
+  const double* now = proof.gradient.data() + n_outputs_ * d_;
+  double* b = proof.at.data() + n_outputs_ * d_;
+  const auto k = static_cast<std::size_t>(n_outputs_);
+  std::vector<double> step(k), back(k);
+  double cost = 0.0;
+  for (std::size_t i = 0; i < k; ++i) {
+    for (std::size_t j = 0; j < k; ++j) {
+      step[i] += proof.inverse[i * k + j] * residual[j];
+      back[i] += proof.inverse[i * k + j] * now[j];
+    }
+    cost += residual[i] * step[i];
+  }
+  const double overshoot = std::clamp(kCost * options_.tol * model.solver->f() / cost, 3.0, 1e4);
+  for (std::size_t i = 0; i < k; ++i) b[i] -= back[i] + overshoot * step[i];
+}
+
+void LogisticFit::evaluate_extra(const std::vector<Proof*>& proofs, const Rows& all) {
+  if (proofs.empty()) return;
+  std::vector<LossPoint> points;
+  for (Proof* proof : proofs) {
+    points.push_back({proof->at.data(), proof->gradient.data(), 0.0, proof->model->held_out, 1.0});
+  }
+  loss_->evaluate(all, points.data(), static_cast<std::ptrdiff_t>(points.size()));
   if (stop_.stopped()) return;
-  model.n_passes += 1.0;
-  model.certificate->add_extra(*model.solver, point.parameters, point.loss, point.gradient);
-  update_gap(model, true);
+  for (std::size_t i = 0; i < proofs.size(); ++i) {
+    Model& model = *proofs[i]->model;
+    model.n_passes += 1.0;
+    model.certificate->add_extra(*model.solver, points[i].parameters, points[i].loss,
+                                 points[i].gradient);
+    update_gap(model, true);
+  }
 }
 
 // On the subspace that intercepts live in: a number added to all changes nothing.
-std::vector<double> LogisticFit::inverse_intercept_hessian(const Rows& all,
-                                                           const LossPoint& point) {
+std::vector<double> LogisticFit::inverse_intercept_hessian(const Rows& all, const Proof& proof) {
   const auto n = static_cast<std::size_t>(n_outputs_);
   std::vector<double> H(n * n);
-  loss_->intercept_hessian(all, point, H.data());
+  const LossPoint point{proof.at.data(), nullptr, 0.0, proof.model->held_out, 1.0};
+  loss_->class_hessian(all, point, nullptr, 0, H.data());
+  for (double& h : H) h *= weights_.unit();
   if (n == 1) return {1.0 / std::max(H[0], 1e-300)};
   double trace = 0.0;
   for (std::size_t i = 0; i < n; ++i) trace += H[i * n + i];

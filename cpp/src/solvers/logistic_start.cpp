@@ -118,8 +118,9 @@ void LogisticFit::run_stages() {
 
 // Some iterations on a sample.
 void LogisticFit::run_stage(const Rows& rows, int n_iter) {
+  has_started_ = true;
   for (Model& model : models_) {
-    model.active = sample_scale(rows, model.held_out) > 0.0;
+    model.active = model.wave == 0 && sample_scale(rows, model.held_out) > 0.0;
     model.stage_iter = 0;
   }
   while (any_active()) {
@@ -141,7 +142,9 @@ void LogisticFit::run_stage(const Rows& rows, int n_iter) {
       }
     });
   }
-  for (Model& model : models_) model.solver->restart();
+  for (Model& model : models_) {
+    if (model.wave == 0) model.solver->restart();
+  }
 }
 
 }  // namespace fastsoftmax

@@ -19,8 +19,9 @@ Preconditioner::Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, 
       scale_(n_features),
       means_(n_features) {}
 
-void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const float* c, double scale,
-                           double penalty) {
+void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint& point,
+                           const float* c, double scale, double penalty, std::ptrdiff_t n_outputs,
+                           std::ptrdiff_t n_directions) {
   double total = 0.0;
   for (std::ptrdiff_t i = 0; i < rows.size(); ++i) total += static_cast<double>(c[i]);
   total_ = total * scale > 0.0 ? total * scale : 1.0;
@@ -55,7 +56,16 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const float* c,
       }
       return;
     }
+    if (n_directions > 0) {
+      for (std::ptrdiff_t i = 0; i < n; ++i) {
+        for (std::ptrdiff_t j = 0; j < i; ++j) gram[j * n + i] = gram[i * n + j];
+      }
+      classes_ = std::make_unique<ClassCurvature>(gram, n, n_directions, total_, n_threads_);
+    }
     build_block(gram, features, penalty);
+  }
+  if (classes_) {
+    classes_->build(loss, rows, point, scale, penalty, means_.data(), n_outputs, fit_intercept_);
   }
 }
 
@@ -149,12 +159,18 @@ void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* ou
     });
   }
   for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
-    double shift = 0.0;
     for (std::ptrdiff_t f = 0; f < d; ++f) {
       out[r * d + f] *= scale_[f];
-      shift += means_[f] * out[r * d + f];
+      // The gradient in weights that intercepts stand apart from.
+      centred[r * d + f] = g[r * d + f] - (fit_intercept_ ? means_[f] * gb[r] : 0.0);
     }
-    b[r] = fit_intercept_ ? gb[r] / total_ - shift : 0.0;
+    b[r] = fit_intercept_ ? gb[r] / total_ : 0.0;
+  });
+  if (classes_) classes_->add(centred.data(), gb, out, b);
+  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+    double shift = 0.0;
+    for (std::ptrdiff_t f = 0; f < d; ++f) shift += means_[f] * out[r * d + f];
+    b[r] = fit_intercept_ ? b[r] - shift : 0.0;
   });
 }
 

@@ -10,6 +10,7 @@
 
 #include "aligned_buffer.h"
 #include "logistic/loss.h"
+#include "solvers/class_curvature.h"
 
 namespace fastsoftmax {
 
@@ -19,8 +20,10 @@ class Preconditioner {
   Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, bool fit_intercept,
                  int n_threads);
 
-  // c (rows.size()), to be multiplied by scale; false if it was stopped.
-  void build(LogisticLoss& loss, const Rows& rows, const float* c, double scale, double penalty);
+  // c (rows.size()), that of the point, to be multiplied by scale. n_directions: of the features,
+  // in which the curvature between the classes is known too.
+  void build(LogisticLoss& loss, const Rows& rows, const LossPoint& point, const float* c,
+             double scale, double penalty, std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions);
 
   // out = F^-1 g, W (n_outputs, n_features) and then b (n_outputs).
   void apply(const double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const;
@@ -43,6 +46,7 @@ class Preconditioner {
   AlignedBuffer<double> scale_;    // of the features, so that the matrix has a diagonal of ones
   AlignedBuffer<double> means_;    // of the features, weighted by c
   double total_ = 1.0;             // of c
+  std::unique_ptr<ClassCurvature> classes_;
 };
 
 }  // namespace fastsoftmax

@@ -1,0 +1,101 @@
+// sum_i w_i (diag(p_i) - p_i p_i') (x) u_i u_i' over chunks of rows: the curvature of their losses
+// in all classes at once, along a few directions of the features. Probabilities and u lie by
+// column.
+#pragma once
+
+#include <algorithm>
+
+#include "aligned_buffer.h"
+#include "dispatch.h"
+#include "tasks.h"
+
+namespace fastsoftmax {
+
+template <class T>
+class ClassHessian {
+ public:
+  // The last of u is 1.
+  ClassHessian(std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions, std::ptrdiff_t chunk_rows)
+      : n_u_(n_directions + 1),
+        n_(n_outputs * n_u_),
+        chunk_rows_(chunk_rows),
+        left_(n_ + n_u_),
+        weights_(chunk_rows),
+        columns_(left_ * chunk_rows),
+        sum_(left_ * n_) {
+    std::fill_n(sum_.data(), left_ * n_, 0.0);
+  }
+
+  // Rows of the chunk: p(i, output) and u(i, direction) are their numbers.
+  template <class P, class U>
+  void set(Range rows, const P& p, const U& u) {
+    for (std::ptrdiff_t a = 0; a < n_u_; ++a) {
+      T* to = columns_.data() + (n_ + a) * chunk_rows_;
+      for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i) to[i] = a + 1 < n_u_ ? u(i, a) : T(1);
+    }
+    for (std::ptrdiff_t j = 0; j < n_; ++j) {
+      const T* by = columns_.data() + (n_ + j % n_u_) * chunk_rows_;
+      T* to = columns_.data() + j * chunk_rows_;
+      for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i) to[i] = p(i, j / n_u_) * by[i];
+    }
+  }
+  void set_weight(std::ptrdiff_t i, double weight) { weights_[i] = static_cast<T>(weight); }
+
+  // A piece of the sum over the rows that were set. It is symmetric: blocks below the diagonal.
+  void add(std::ptrdiff_t n_rows, int piece, int n_pieces) {
+    const std::ptrdiff_t height_most = 2 * block_;
+    AlignedBuffer<T> left(height_most * chunk_rows_), right(padded_block_ * chunk_rows_),
+        product(height_most * block_);
+    for (std::ptrdiff_t first = piece * block_; first < n_; first += n_pieces * block_) {
+      const std::ptrdiff_t width = std::min(block_, n_ - first);
+      pack_weighted(columns_.data() + first * chunk_rows_, n_rows, width, right.data());
+      for (std::ptrdiff_t r = first; r < left_; r += height_most) {
+        const std::ptrdiff_t height = std::min(height_most, left_ - r);
+        kernels_.gemm_pack_a(columns_.data() + r * chunk_rows_, chunk_rows_, 1, height, n_rows,
+                             left.data());
+        arithmetic_.gemm(left.data(), right.data(), height, n_rows, width, product.data(), block_,
+                         false);
+        for (std::ptrdiff_t i = 0; i < height; ++i) {
+          double* sum = sum_.data() + (r + i) * n_ + first;
+          for (std::ptrdiff_t j = 0; j < width; ++j) {
+            sum[j] += static_cast<double>(product[i * block_ + j]);
+          }
+        }
+      }
+    }
+  }
+
+  // (n_outputs, n_directions + 1) squared.
+  void finish(double* hessian) const {
+    for (std::ptrdiff_t i = 0; i < n_; ++i) {
+      for (std::ptrdiff_t j = 0; j < n_; ++j) {
+        const bool same_class = i / n_u_ == j / n_u_;
+        hessian[i * n_ + j] = (same_class ? sum_[(n_ + i % n_u_) * n_ + j] : 0.0) -
+                              sum_[std::max(i, j) * n_ + std::min(i, j)];
+      }
+    }
+  }
+
+ private:
+  void pack_weighted(const T* from, std::ptrdiff_t n_rows, std::ptrdiff_t width, T* packed) const {
+    const std::ptrdiff_t panel = arithmetic_.gemm_columns;
+    kernels_.gemm_pack_b(from, 1, chunk_rows_, n_rows, width, packed);
+    for (std::ptrdiff_t j = 0; j < width; j += panel) {
+      for (std::ptrdiff_t i = 0; i < n_rows; ++i, packed += panel) {
+        for (std::ptrdiff_t c = 0; c < panel; ++c) packed[c] *= weights_[i];
+      }
+    }
+  }
+
+  const ArithmeticKernels<T> arithmetic_ = arithmetic_kernels<T>();
+  const StorageKernels<T, T> kernels_ = storage_kernels(static_cast<const T*>(nullptr), T());
+  const std::ptrdiff_t n_u_, n_, chunk_rows_;
+  const std::ptrdiff_t left_;  // columns p (x) u, and then u
+  // Whole tiles, some 48 columns, so that there are several blocks for each thread.
+  const std::ptrdiff_t block_ = round_up(48, arithmetic_.gemm_rows);
+  const std::ptrdiff_t padded_block_ = round_up(block_, arithmetic_.gemm_columns);
+  AlignedBuffer<T> weights_, columns_;
+  AlignedBuffer<double> sum_;
+};
+
+}  // namespace fastsoftmax

@@ -1,0 +1,121 @@
+// The curvature between classes along some directions of the features, against loops.
+#include <algorithm>
+
+#include "for_each_isa.h"
+#include "logistic/loss.h"
+#include "logistic_problem.h"
+
+namespace {
+
+using test::LogisticCase;
+
+// Of the rows outside a fold: sum_i s_i (diag(p_i) - p_i p_i') (x) u_i u_i'.
+template <class In>
+std::vector<long double> reference(const LogisticCase<In>& c, const std::vector<double>& model,
+                                   const std::vector<std::vector<double>>& directions,
+                                   std::ptrdiff_t q, std::int32_t held_out) {
+  const std::ptrdiff_t u = q + 1, n = c.R * u;
+  std::vector<long double> H(c.at(n * n)), p(c.at(c.R)), along(c.at(u));
+  const auto logit = [&](const std::vector<double>& parameters, std::ptrdiff_t r,
+                         std::ptrdiff_t i) {
+    long double z = parameters[c.at(c.R * c.d + r)];
+    for (std::ptrdiff_t f = 0; f < c.d; ++f) {
+      z += static_cast<long double>(parameters[c.at(r * c.d + f)]) * c.input_scale *
+           static_cast<long double>(c.X[c.at(i * c.d + f)]);
+    }
+    return z;
+  };
+  for (std::ptrdiff_t i = 0; i < c.n; ++i) {
+    if (held_out >= 0 && c.fold_of_row[c.at(i)] == held_out) continue;
+    const long double s = c.weights.empty() ? 1.0L : c.weights[c.at(i)];
+    long double sum = c.R == 1 ? 1.0L : 0.0L;
+    for (std::ptrdiff_t r = 0; r < c.R; ++r) sum += p[c.at(r)] = std::exp(logit(model, r, i));
+    for (long double& each : p) each /= sum;
+    for (std::ptrdiff_t a = 0; a < q; ++a) {
+      along[c.at(a)] = logit(directions[c.at(a / c.R)], a % c.R, i);
+    }
+    along[c.at(q)] = 1.0L;
+    for (std::ptrdiff_t j = 0; j < n; ++j) {
+      for (std::ptrdiff_t l = 0; l < n; ++l) {
+        const std::ptrdiff_t r = j / u, t = l / u;
+        H[c.at(j * n + l)] += s * p[c.at(r)] * ((r == t ? 1.0L : 0.0L) - p[c.at(t)]) *
+                              along[c.at(j % u)] * along[c.at(l % u)];
+      }
+    }
+  }
+  return H;
+}
+
+template <class In>
+void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptrdiff_t q,
+                  bool sparse) {
+  test::set_context(test::name_of(In()), "class hessian", K, q, sparse);
+  LogisticCase<In> c(n, d, K);
+  c.use_weights();
+  c.use_zeros();
+  for (std::ptrdiff_t i = 0; i < n; ++i) {
+    c.fold_of_row.push_back(static_cast<std::int32_t>(i % 3));
+  }
+  const auto view = c.view();
+  auto problem = c.problem(view);
+  const auto model = test::uniform<double>(c.R * (d + 1), 11, -0.5, 0.5);
+  std::vector<std::vector<double>> directions;
+  std::vector<const double*> pointers;
+  for (std::ptrdiff_t i = 0; i * c.R < q; ++i) {
+    directions.push_back(
+        test::uniform<double>(c.R * (d + 1), static_cast<std::uint64_t>(20 + i), -0.3, 0.3));
+  }
+  for (const auto& each : directions) pointers.push_back(each.data());
+  const auto expected = reference(c, model, directions, q, 1);
+  const auto hessian = [&](int n_threads) {
+    const fastsoftmax::StopRequested never;
+    fastsoftmax::StopPoll stop(never);
+    std::vector<double> H(expected.size());
+    fastsoftmax::make_loss(problem, false, q > 8 ? 8 : 1, n_threads, stop)
+        ->class_hessian(fastsoftmax::Rows{n, 1, 0}, {model.data(), nullptr, 0.0, 1, 1.0},
+                        pointers.data(), q, H.data());
+    // Its weights are in parts of the largest.
+    const double unit = *std::max_element(c.weights.begin(), c.weights.end());
+    for (double& h : H) h *= unit;
+    return H;
+  };
+  const auto check = [&] {
+    const auto H = hessian(1);
+    // Terms of at most s |u|^2 / 4, each off by some roundings of logits as large as d / 2.
+    const double eps = sizeof(In) == 8 ? test::kEps<double> : test::kEps<float>;
+    const double largest = 0.3 * static_cast<double>(d + 1);
+    const double tolerance =
+        static_cast<double>(n) * largest * largest * eps * static_cast<double>(d + 10);
+    for (std::size_t i = 0; i < H.size(); ++i) CHECK_NEAR(H[i], expected[i], tolerance);
+    for (const int n_threads : {2, 5}) CHECK(test::same_bits(hessian(n_threads), H));
+  };
+  check();
+  if constexpr (sizeof(In) > 1) {
+    if (!sparse) return;
+    const test::Csr<In> rows(c);
+    const auto csr = rows.view();
+    problem.dense = nullptr;
+    problem.csr = &csr;
+    check();
+  }
+}
+
+template <class In>
+void test_shapes() {
+  test_hessian<In>(70, 9, 2, 0, true);
+  test_hessian<In>(70, 9, 2, 3, true);
+  test_hessian<In>(300, 20, 4, 0, false);
+  test_hessian<In>(300, 20, 4, 7, true);
+  test_hessian<In>(1500, 33, 10, 12, false);  // with room for them in a loss of several models
+}
+
+}  // namespace
+
+int main() {
+  test::for_each_isa([] {
+    test_shapes<float>();
+    test_shapes<double>();
+    test_shapes<std::uint8_t>();
+  });
+  return test::report();
+}
