@@ -22,9 +22,9 @@ std::ptrdiff_t points_at_once(const LogisticProblem& problem, std::ptrdiff_t max
 }
 
 template <class T>
-std::unique_ptr<Products<T>> make_products(const LogisticProblem& problem,
-                                           std::ptrdiff_t max_points, int n_threads) {
-  const std::ptrdiff_t outputs = points_at_once(problem, max_points) * problem.n_outputs();
+std::unique_ptr<Products<T>> make_products(const LogisticProblem& problem, std::ptrdiff_t n_points,
+                                           int n_threads) {
+  const std::ptrdiff_t outputs = n_points * problem.n_outputs();
   if (problem.csr) return make_csr_products<T>(*problem.csr, outputs, n_threads);
   return make_dense_products<T>(*problem.dense, outputs, n_threads);
 }
@@ -32,7 +32,8 @@ std::unique_ptr<Products<T>> make_products(const LogisticProblem& problem,
 template <class T>
 class ChunkedLoss final : public LogisticLoss {
  public:
-  ChunkedLoss(const LogisticProblem& problem, std::ptrdiff_t max_points, int n_threads,
+  // group_points: of one pass; where there are more they take turns.
+  ChunkedLoss(const LogisticProblem& problem, std::ptrdiff_t group_points, int n_threads,
               StopPoll& stop)
       : arithmetic_(arithmetic_kernels<T>()),
         problem_(problem),
@@ -41,8 +42,8 @@ class ChunkedLoss final : public LogisticLoss {
         n_threads_(n_threads),
         stop_(stop),
         n_outputs_(problem.n_outputs()),
-        group_points_(points_at_once(problem, max_points)),
-        products_(make_products<T>(problem, max_points, n_threads)),
+        group_points_(group_points),
+        products_(make_products<T>(problem, group_points, n_threads)),
         chunk_rows_(products_->chunk_rows()),
         stride_(padded<T>((group_points_ - 1) * n_outputs_ + padded<T>(n_outputs_))),
         part_stride_(chunk_rows_ * stride_),
@@ -172,7 +173,7 @@ class ChunkedLoss final : public LogisticLoss {
     }
     const auto n_points = static_cast<std::ptrdiff_t>(points.size());
     set_points(points.data(), n_points);
-    ClassHessian<T> sum(n_outputs_, n_directions, chunk_rows_);
+    ClassHessian<T> sum(n_outputs_, n_directions, chunk_rows_, n_threads_);
     for_chunks(rows, n_points, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
       member.run([&](int piece) {
         const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
@@ -348,11 +349,12 @@ void StopPoll::poll() {
 
 std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, bool wide,
                                         std::ptrdiff_t max_points, int n_threads, StopPoll& stop) {
+  const std::ptrdiff_t n_points = points_at_once(problem, max_points);
   const Storage storage = problem.dense ? problem.dense->storage : problem.csr->storage;
   if (wide || storage == Storage::kFloat64) {
-    return std::make_unique<ChunkedLoss<double>>(problem, max_points, n_threads, stop);
+    return std::make_unique<ChunkedLoss<double>>(problem, n_points, n_threads, stop);
   }
-  return std::make_unique<ChunkedLoss<float>>(problem, max_points, n_threads, stop);
+  return std::make_unique<ChunkedLoss<float>>(problem, n_points, n_threads, stop);
 }
 
 }  // namespace fastsoftmax

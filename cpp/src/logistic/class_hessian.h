@@ -14,14 +14,16 @@ namespace fastsoftmax {
 template <class T>
 class ClassHessian {
  public:
-  // The last of u is 1.
-  ClassHessian(std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions, std::ptrdiff_t chunk_rows)
+  // The last of u is 1. n_pieces: the most that add is called with.
+  ClassHessian(std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions, std::ptrdiff_t chunk_rows,
+               int n_pieces)
       : n_u_(n_directions + 1),
         n_(n_outputs * n_u_),
         chunk_rows_(chunk_rows),
         left_(n_ + n_u_),
         weights_(chunk_rows),
         columns_(left_ * chunk_rows),
+        packed_(n_pieces * packed_size()),
         sum_(left_ * n_) {
     std::fill_n(sum_.data(), left_ * n_, 0.0);
   }
@@ -44,17 +46,17 @@ class ClassHessian {
   // A piece of the sum over the rows that were set. It is symmetric: blocks below the diagonal.
   void add(std::ptrdiff_t n_rows, int piece, int n_pieces) {
     const std::ptrdiff_t height_most = 2 * block_;
-    AlignedBuffer<T> left(height_most * chunk_rows_), right(padded_block_ * chunk_rows_),
-        product(height_most * block_);
+    T* left = packed_.data() + piece * packed_size();
+    T* right = left + height_most * chunk_rows_;
+    T* product = right + padded_block_ * chunk_rows_;
     for (std::ptrdiff_t first = piece * block_; first < n_; first += n_pieces * block_) {
       const std::ptrdiff_t width = std::min(block_, n_ - first);
-      pack_weighted(columns_.data() + first * chunk_rows_, n_rows, width, right.data());
+      pack_weighted(columns_.data() + first * chunk_rows_, n_rows, width, right);
       for (std::ptrdiff_t r = first; r < left_; r += height_most) {
         const std::ptrdiff_t height = std::min(height_most, left_ - r);
         kernels_.gemm_pack_a(columns_.data() + r * chunk_rows_, chunk_rows_, 1, height, n_rows,
-                             left.data());
-        arithmetic_.gemm(left.data(), right.data(), height, n_rows, width, product.data(), block_,
-                         false);
+                             left);
+        arithmetic_.gemm(left, right, height, n_rows, width, product, block_, false);
         for (std::ptrdiff_t i = 0; i < height; ++i) {
           double* sum = sum_.data() + (r + i) * n_ + first;
           for (std::ptrdiff_t j = 0; j < width; ++j) {
@@ -77,6 +79,10 @@ class ClassHessian {
   }
 
  private:
+  // Of a piece: rows on the left, columns on the right, their product.
+  std::ptrdiff_t packed_size() const {
+    return (2 * block_ + padded_block_) * chunk_rows_ + 2 * block_ * block_;
+  }
   void pack_weighted(const T* from, std::ptrdiff_t n_rows, std::ptrdiff_t width, T* packed) const {
     const std::ptrdiff_t panel = arithmetic_.gemm_columns;
     kernels_.gemm_pack_b(from, 1, chunk_rows_, n_rows, width, packed);
@@ -94,7 +100,7 @@ class ClassHessian {
   // Whole tiles, some 48 columns, so that there are several blocks for each thread.
   const std::ptrdiff_t block_ = round_up(48, arithmetic_.gemm_rows);
   const std::ptrdiff_t padded_block_ = round_up(block_, arithmetic_.gemm_columns);
-  AlignedBuffer<T> weights_, columns_;
+  AlignedBuffer<T> weights_, columns_, packed_;
   AlignedBuffer<double> sum_;
 };
 

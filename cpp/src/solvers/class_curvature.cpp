@@ -15,31 +15,38 @@ namespace {
 constexpr int kRounds = 6;
 constexpr double kShrink = 0.02;
 
-// Rows (n, d) to orthonormal ones; false if they are not finite.
-bool orthonormalise(double* rows, std::ptrdiff_t n, std::ptrdiff_t d) {
+// Rows (n, d) to orthonormal ones, as many as are in directions of their own; none if some are not
+// finite.
+std::ptrdiff_t orthonormalise(double* rows, std::ptrdiff_t n, std::ptrdiff_t d) {
+  constexpr double kNoise = 1e-10;  // of what is left of a row in the span of those before it
   for (std::ptrdiff_t i = 0; i < n; ++i) {
     double* row = rows + i * d;
+    const double before = std::sqrt(dot_block(row, row, d));
+    if (!(before < 1e150)) return 0;
     for (int twice = 0; twice < 2; ++twice) {
       for (std::ptrdiff_t j = 0; j < i; ++j) {
         add_scaled(-dot_block(row, rows + j * d, d), rows + j * d, row, d, 1);
       }
       const double norm = std::sqrt(dot_block(row, row, d));
-      if (!(norm > 1e-150 && norm < 1e150)) return false;
+      if (!(norm > 1e-150 && norm > (twice ? 0.5 : kNoise * before))) return i;
       for (std::ptrdiff_t f = 0; f < d; ++f) row[f] /= norm;
     }
   }
-  return true;
+  return n;
 }
 
-// Inverts A (n, n), scaled to a diagonal of ones, with a ridge that grows until that works.
-void invert(std::vector<double>& A, std::ptrdiff_t n, int n_threads) {
+// Inverts A (n, n), scaled to a diagonal of ones, with a ridge that grows until that works; false
+// if it never does.
+bool invert(std::vector<double>& A, std::ptrdiff_t n, int n_threads) {
   std::vector<double> scale(static_cast<std::size_t>(n)), original = A;
   const auto at = [&](std::ptrdiff_t i, std::ptrdiff_t j) {
     return static_cast<std::size_t>(i * n + j);
   };
   for (std::ptrdiff_t i = 0; i < n; ++i) {
-    scale[at(0, i)] = A[at(i, i)] > 0.0 ? 1.0 / std::sqrt(A[at(i, i)]) : 0.0;
+    if (!(A[at(i, i)] > 0.0)) return false;
+    scale[at(0, i)] = 1.0 / std::sqrt(A[at(i, i)]);
   }
+  bool is_inverted = false;
   for (double ridge = 0.0; ridge < 1e3; ridge = std::max(10.0 * ridge, 1e-10)) {
     for (std::ptrdiff_t i = 0; i < n; ++i) {
       for (std::ptrdiff_t j = 0; j < i; ++j) {
@@ -47,11 +54,13 @@ void invert(std::vector<double>& A, std::ptrdiff_t n, int n_threads) {
       }
       A[at(i, i)] = 1.0 + ridge;
     }
-    if (invert_spd(A.data(), n, 1e-11, n_threads)) break;
+    is_inverted = invert_spd(A.data(), n, 1e-11, n_threads);
+    if (is_inverted) break;
   }
   for (std::ptrdiff_t i = 0; i < n; ++i) {
     for (std::ptrdiff_t j = 0; j < n; ++j) A[at(i, j)] *= scale[at(0, i)] * scale[at(0, j)];
   }
+  return is_inverted;
 }
 
 }  // namespace
@@ -68,7 +77,8 @@ ClassCurvature::ClassCurvature(const double* F, std::ptrdiff_t n_features,
 
 // Orthogonal iteration: directions that are nearly the largest do as well.
 void ClassCurvature::find_directions(const double* F) {
-  const std::ptrdiff_t q = n_directions_, d = n_features_;
+  const std::ptrdiff_t d = n_features_;
+  std::ptrdiff_t& q = n_directions_;
   std::uint64_t state = 1;
   for (double& z : Z_) {
     state = state * 6364136223846793005u + 1442695040888963407u;
@@ -78,10 +88,10 @@ void ClassCurvature::find_directions(const double* F) {
   const int n_threads = plan_threads(
       n_threads_, static_cast<double>(d * d) * static_cast<double>(q) / kProductsPerNs);
   for (int round = 0; round <= kRounds; ++round) {
-    if (!orthonormalise(Z_.data(), q, d)) {
-      n_directions_ = 0;
-      return;
-    }
+    q = orthonormalise(Z_.data(), q, d);
+    Z_.resize(static_cast<std::size_t>(q * d));
+    product.resize(Z_.size());
+    if (q == 0) return;
     matmul<double>({Storage::kFloat64, Z_.data(), q, d, d, 1}, {F, d, d, d, 1}, product.data(),
                    n_threads);
     if (round < kRounds) Z_ = product;
@@ -95,7 +105,7 @@ void ClassCurvature::find_directions(const double* F) {
   }
 }
 
-void ClassCurvature::build(LogisticLoss& loss, const Rows& rows, const LossPoint& point,
+bool ClassCurvature::build(LogisticLoss& loss, const Rows& rows, const LossPoint& point,
                            double scale, double penalty, const double* means,
                            std::ptrdiff_t n_outputs, bool fit_intercept) {
   n_outputs_ = n_outputs;
@@ -135,14 +145,15 @@ void ClassCurvature::build(LogisticLoss& loss, const Rows& rows, const LossPoint
       if (is_intercept && i != j && !fit_intercept) h = 0.0;
     }
   }
-  invert(F, u, 1);
-  invert(H, n, n_threads_);
+  if (!invert(F, u, 1) || !invert(H, n, n_threads_)) return false;
   correction_ = std::move(H);
   for (std::ptrdiff_t i = 0; i < n; ++i) {
     for (std::ptrdiff_t b = 0; b < u; ++b) {
       correction_[at(i, i / u * u + b, n)] -= F[at(i % u, b, u)];
     }
   }
+  return std::all_of(correction_.begin(), correction_.end(),
+                     [](double x) { return std::isfinite(x); });
 }
 
 void ClassCurvature::add(const double* g, const double* g_intercepts, double* out,

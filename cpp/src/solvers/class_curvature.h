@@ -22,8 +22,8 @@ class ClassCurvature {
                  double total, int n_threads);
 
   // H at the point, from some of the rows, which are to be multiplied by scale; means of the
-  // features where intercepts stand apart.
-  void build(LogisticLoss& loss, const Rows& rows, const LossPoint& point, double scale,
+  // features where intercepts stand apart. False if nothing of use comes of it.
+  bool build(LogisticLoss& loss, const Rows& rows, const LossPoint& point, double scale,
              double penalty, const double* means, std::ptrdiff_t n_outputs, bool fit_intercept);
 
   // Adds what is missing, g and out (n_outputs, n_features + 1) being in terms of weights that

@@ -110,7 +110,8 @@ bool LogisticFit::run_to_end(const Rows& all) {
   // changes nothing. A twentieth of the work at the most.
   const Rows sample = curvature_rows();
   const double cost = static_cast<double>(sample.size()) / static_cast<double>(n_) *
-                      static_cast<double>(block()) / static_cast<double>(4 * n_outputs_);
+                          static_cast<double>(block()) / static_cast<double>(4 * n_outputs_) +
+                      passes_of_directions(sample, n_directions(sample, 1));
   std::int64_t refresh = std::max<std::int64_t>(20, static_cast<std::int64_t>(20.0 * cost));
   for (std::int64_t pass = 0; any_active(); ++pass) {
     if (pass == refresh) {
@@ -153,6 +154,7 @@ void LogisticFit::step(Model& model) {
   }
   const double f = model.solver->f();
   ++model.n_iter;
+  model.has_stepped = true;
   if (model.certificate) {
     model.certificate->add(*model.solver, loss);
     if (update_gap(model, false)) return;
@@ -181,7 +183,7 @@ double LogisticFit::zero_objective(const Model& model) {
 
 // Where the solver is; models of later waves are still at zero.
 double LogisticFit::objective(const Model& model) {
-  return model.n_iter < 0 ? zero_objective(model) : model.solver->f();
+  return model.has_stepped ? model.solver->f() : zero_objective(model);
 }
 
 // Models that rounding keeps from going on do so in float64; those that were there are finished.
@@ -206,7 +208,7 @@ void LogisticFit::widen_if_stuck() {
   for (Model& model : models_) {
     if (!model.active) continue;
     model.solver->restart();
-    --model.n_iter;  // the same point comes again
+    if (model.has_stepped) --model.n_iter;  // the same point comes again
   }
 }
 

@@ -50,7 +50,7 @@ class LogisticFit {
     std::int32_t held_out = -1;
     int wave = 0;
     std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0;
-    bool active = true, stuck = false;
+    bool active = true, stuck = false, has_stepped = false;
     LogisticStatus status = LogisticStatus::kMaxIter;
   };
 
@@ -90,6 +90,7 @@ class LogisticFit {
   // The curvature: logistic_curvature.cpp.
   std::ptrdiff_t block() const;
   Rows curvature_rows() const;
+  double passes_of_directions(const Rows& rows, std::ptrdiff_t n_directions) const;
   std::ptrdiff_t n_directions(const Rows& rows, std::ptrdiff_t n_sharing) const;
   std::shared_ptr<const Preconditioner> preconditioner_near(double penalty) const;
   void set_preconditioner(Model& model, std::shared_ptr<const Preconditioner> found);

@@ -43,7 +43,8 @@ void LogisticFit::plan_waves() {
   }
 }
 
-// Through the two finished neighbours on each side, if there are so many.
+// Through the two finished neighbours on each side, if there are so many; but not through two that
+// nearly coincide, whose difference is that of their errors.
 void LogisticFit::start_from_neighbours() {
   constexpr std::size_t kSide = 2;
   AlignedBuffer<double> start(size_);
@@ -52,11 +53,19 @@ void LogisticFit::start_from_neighbours() {
       Model& model = models_[curve[i]];
       if (model.wave != wave_) continue;
       std::vector<const Model*> known;
+      const auto distance = [](const Model& a, const Model& b) {
+        return std::abs(std::log(a.penalty / b.penalty));
+      };
+      const auto is_of_use = [&](const Model& other) {
+        return other.wave < wave_ && std::all_of(known.begin(), known.end(), [&](const Model* one) {
+                 return distance(other, *one) > 0.1 * distance(model, *one);
+               });
+      };
       for (std::size_t j = i, n = 0; j-- > 0 && n < kSide;) {
-        if (models_[curve[j]].wave < wave_) known.push_back(&models_[curve[j]]), ++n;
+        if (is_of_use(models_[curve[j]])) known.push_back(&models_[curve[j]]), ++n;
       }
       for (std::size_t j = i + 1, n = 0; j < curve.size() && n < kSide; ++j) {
-        if (models_[curve[j]].wave < wave_) known.push_back(&models_[curve[j]]), ++n;
+        if (is_of_use(models_[curve[j]])) known.push_back(&models_[curve[j]]), ++n;
       }
       std::fill_n(start.data(), size_, 0.0);
       for (const Model* a : known) {

@@ -22,6 +22,7 @@ Preconditioner::Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, 
 void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint& point,
                            const float* c, double scale, double penalty, std::ptrdiff_t n_outputs,
                            std::ptrdiff_t n_directions) {
+  penalty_ = penalty;
   double total = 0.0;
   for (std::ptrdiff_t i = 0; i < rows.size(); ++i) total += static_cast<double>(c[i]);
   total_ = total * scale > 0.0 ? total * scale : 1.0;
@@ -64,8 +65,9 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
     }
     build_block(gram, features, penalty);
   }
-  if (classes_) {
-    classes_->build(loss, rows, point, scale, penalty, means_.data(), n_outputs, fit_intercept_);
+  if (classes_ && !classes_->build(loss, rows, point, scale, penalty, means_.data(), n_outputs,
+                                   fit_intercept_)) {
+    classes_.reset();
   }
 }
 

@@ -25,11 +25,14 @@ class Preconditioner {
   void build(LogisticLoss& loss, const Rows& rows, const LossPoint& point, const float* c,
              double scale, double penalty, std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions);
 
-  // out = F^-1 g, W (n_outputs, n_features) and then b (n_outputs).
+  // out = F^-1 g, corrected in the directions that are known better (class_curvature.h);
+  // W (n_outputs, n_features) and then b (n_outputs).
   void apply(const double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const;
 
   // The sum of c over all rows.
   double total() const { return total_; }
+  // That it was built for.
+  double penalty() const { return penalty_; }
 
  private:
   template <class F>
@@ -46,6 +49,7 @@ class Preconditioner {
   AlignedBuffer<double> scale_;    // of the features, so that the matrix has a diagonal of ones
   AlignedBuffer<double> means_;    // of the features, weighted by c
   double total_ = 1.0;             // of c
+  double penalty_ = 0.0;
   std::unique_ptr<ClassCurvature> classes_;
 };
 
