@@ -8,15 +8,15 @@
 namespace fastsoftmax {
 namespace {
 
-// Pairs of L-BFGS: on MNIST at C = 1 a memory of 10 takes 136 passes to a gap of 1e-6, of 50 takes
-// 123. Fewer where the pairs of all models would take more than 1 GB.
+// Pairs of L-BFGS: on MNIST at C = 1 a memory of 10 took 136 passes to a gap of 1e-6, of 50 took
+// 123, both before the directions of class_curvature.h. Fewer where the pairs of all models would take more than 1 GB.
 constexpr std::ptrdiff_t kMemory = 50, kLeastMemory = 10;
 constexpr double kHistoryBytes = 1 << 30;
 
 // Iterations on one row of so many, before all rows. Samples of fewer rows are not worth it, nor
 // those with fewer entries for each weight: 20,000 x 768 embeddings of 1000 classes are at a gap of
 // 1e-4 after 6 passes without samples, after 18 with a quarter first. Iterations (16; 12; 25 and
-// 20): MNIST at C = 1 takes 151, 149, 174 passes, at C = 0.01 42, 45, 47.
+// 20): MNIST at C = 1 took 151, 149, 174 passes, at C = 0.01 42, 45, 47, before those directions.
 struct Stage {
   std::ptrdiff_t stride;
   int n_iter;

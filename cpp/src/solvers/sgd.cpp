@@ -21,7 +21,7 @@ namespace fastsoftmax {
 namespace {
 
 // From so many classes on packed weights are faster. 784 features, batches of 100, two threads of a
-// Zen 3, GFLOP/s in panels and packed: dense 61 and 75 for 32 classes, 54 and 97 for 316; images,
+// Zen 3, GFLOP/s in panels and packed: dense 61 and 75 for 32 classes, 54 and 105 for 316; images,
 // as if dense, 63 and 41 for 26 classes, 65 and 80 for 32, 76 and 107 for 47, 69 and 150 for 316.
 constexpr std::ptrdiff_t kManyClasses = 32;
 
