@@ -9,7 +9,8 @@ namespace fastsoftmax {
 namespace {
 
 // Pairs of L-BFGS: on MNIST at C = 1 a memory of 10 took 136 passes to a gap of 1e-6, of 50 took
-// 123, both before the directions of class_curvature.h. Fewer where the pairs of all models would take more than 1 GB.
+// 123, both before the directions of class_curvature.h. Fewer where the pairs of all models would
+// take more than 1 GB.
 constexpr std::ptrdiff_t kMemory = 50, kLeastMemory = 10;
 constexpr double kHistoryBytes = 1 << 30;
 

@@ -1,5 +1,5 @@
-// A mini-batch step for few classes: weights in panels, cut into slices of features that threads own
-// (slices.h).
+// A mini-batch step for few classes: weights in panels, cut into slices of features that threads
+// own (slices.h).
 //
 // In a phase a thread takes the logits' parts, which all threads have left, to dlogits, for itself;
 // moves its slices of W one step; and leaves its parts of the next batch's logits. Where there are
