@@ -10,12 +10,14 @@
 #include "data.h"
 #include "for_each_isa.h"
 #include "guarded.h"
-#include "reference.h"
+#include "weight_step.h"
 
 namespace {
 
 using test::Guarded;
 using test::kEps;
+using test::kRules;
+using test::Rule;
 using test::Side;
 
 // W (K, d) as the kernels want it, and back.
@@ -146,16 +148,6 @@ void check_logits(const Case<T>& c, Side side) {
   }
 }
 
-struct Rule {
-  double alpha, momentum;
-  bool nesterov, in_chunks;
-};
-constexpr std::array<Rule, 5> kRules{{{0, 0, false, false},
-                                      {0.3, 0, false, false},
-                                      {0, 0.9, false, true},
-                                      {0.3, 0.9, true, false},
-                                      {0.3, 0, false, true}}};
-
 template <class T>
 struct Result {
   std::vector<T> W, velocity;
@@ -188,13 +180,7 @@ Result<T> run_update(const Case<T>& c, const Rule& rule, Side side, std::ptrdiff
         a.W = W.data();
         a.velocity = rule.momentum > 0 ? velocity.data() : nullptr;
         a.gradient = rule.in_chunks ? gradient.data() : nullptr;
-        a.first_chunk = begin == 0;
-        a.last_chunk = end == c.n_rows;
-        a.learning_rate = T(0.125);
-        a.alpha = static_cast<T>(rule.alpha);
-        a.momentum = static_cast<T>(rule.momentum);
-        a.input_scale = T(0.7);
-        a.nesterov = rule.nesterov;
+        test::set_rule<T>(rule, begin == 0, end == c.n_rows, a);
         a.masks = nonzero ? masks.data() + begin * ((c.d + 63) / 64) : nullptr;
         const auto& kernels = fastsoftmax::arithmetic_kernels<T>();
         (nonzero ? kernels.packed_update_nonzero : kernels.packed_update)(a);
@@ -210,9 +196,6 @@ Result<T> run_update(const Case<T>& c, const Rule& rule, Side side, std::ptrdiff
 template <class T>
 void check_update(const Case<T>& c, const Rule& rule, Side side) {
   const auto whole = run_update(c, rule, side, c.n_panels, c.d, false);
-  const double scale = static_cast<double>(T(0.7)), rate = 0.125;
-  const double alpha = static_cast<double>(static_cast<T>(rule.alpha));
-  const double momentum = static_cast<double>(static_cast<T>(rule.momentum));
   for (std::ptrdiff_t k = 0; k < c.K; ++k) {
     for (std::ptrdiff_t f = 0; f < c.d; ++f) {
       double g = 0, size = 0;
@@ -221,15 +204,9 @@ void check_update(const Case<T>& c, const Rule& rule, Side side) {
         g += product;
         size += std::abs(product);
       }
-      const std::ptrdiff_t at = k * c.d + f;
-      const double old_w = c.at(c.W, at), old_v = c.at(c.velocity, at);
-      double w = old_w, v = old_v;
-      reference::sgd_step(scale * g + alpha * old_w, rate, momentum, rule.nesterov, w, v);
-      const double n = static_cast<double>(c.n_rows);
-      const double step = rate * ((n + 8) * scale * size + 8 * alpha * std::abs(old_w));
-      const double moved = (1 + momentum) * (step + 4 * momentum * std::abs(old_v));
-      CHECK_NEAR(c.at(whole.W, at), w, kEps<T> * (moved + 4 * std::abs(old_w)));
-      CHECK_NEAR(c.at(whole.velocity, at), momentum > 0 ? v : old_v, kEps<T> * moved);
+      const auto of = static_cast<std::size_t>(k * c.d + f);
+      test::check_moved<T>(rule, {c.W[of], c.velocity[of]}, g, size, c.n_rows,
+                           {whole.W[of], whole.velocity[of]});
     }
   }
   for (const bool nonzero : {false, true}) {

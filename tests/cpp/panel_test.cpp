@@ -10,8 +10,8 @@
 #include "data.h"
 #include "for_each_isa.h"
 #include "guarded.h"
-#include "reference.h"
 #include "slices.h"
+#include "weight_step.h"
 
 namespace {
 
@@ -20,6 +20,8 @@ using fastsoftmax::Range;
 using fastsoftmax::Slices;
 using test::Guarded;
 using test::kEps;
+using test::kRules;
+using test::Rule;
 using test::Side;
 
 template <class In, class Acc>
@@ -191,16 +193,6 @@ void check_logits(Placed<In, Acc>& p) {
   }
 }
 
-struct Rule {
-  double alpha, momentum;
-  bool nesterov, in_chunks;
-};
-constexpr std::array<Rule, 5> kRules{{{0, 0, false, false},
-                                      {0.3, 0, false, false},
-                                      {0, 0.9, false, true},
-                                      {0.3, 0.9, true, false},
-                                      {0.3, 0, false, true}}};
-
 template <class Acc>
 struct Result {
   std::vector<Acc> W, velocity;
@@ -222,13 +214,7 @@ Result<Acc> run_update(Placed<In, Acc>& p, const Rule& rule, bool blocks, std::p
       a.W = p.slices.at(p.W, s);
       a.velocity = rule.momentum > 0 ? p.slices.at(p.velocity, s) : nullptr;
       a.gradient = rule.in_chunks ? p.slices.at(p.gradient, s) : nullptr;
-      a.first_chunk = mine.begin == 0;
-      a.last_chunk = mine.end == c.n_rows;
-      a.learning_rate = Acc(0.125);
-      a.alpha = static_cast<Acc>(rule.alpha);
-      a.momentum = static_cast<Acc>(rule.momentum);
-      a.input_scale = Acc(0.7);
-      a.nesterov = rule.nesterov;
+      test::set_rule<Acc>(rule, mine.begin == 0, mine.end == c.n_rows, a);
       for (std::ptrdiff_t f = 0; f < a.n_features; f += turn) {
         a.begin = f;
         a.end = std::min(a.n_features, f + turn);
@@ -246,9 +232,6 @@ template <class In, class Acc>
 void check_update(Placed<In, Acc>& p, const Rule& rule) {
   const auto& c = p.c;
   const auto whole = run_update(p, rule, false, c.d);
-  const double scale = static_cast<double>(Acc(0.7)), rate = 0.125;
-  const double alpha = static_cast<double>(static_cast<Acc>(rule.alpha));
-  const double momentum = static_cast<double>(static_cast<Acc>(rule.momentum));
   for (std::ptrdiff_t k = 0; k < c.K; ++k) {
     for (std::ptrdiff_t f = 0; f < c.d; ++f) {
       double g = 0, size = 0;
@@ -259,14 +242,8 @@ void check_update(Placed<In, Acc>& p, const Rule& rule) {
         size += std::abs(dlogit * c.x(i, f));
       }
       const auto at = static_cast<std::size_t>(k * c.d + f);
-      const double old_w = c.w(k, f), old_v = static_cast<double>(c.velocity[at]);
-      double w = old_w, v = old_v;
-      reference::sgd_step(scale * g + alpha * old_w, rate, momentum, rule.nesterov, w, v);
-      const double n = static_cast<double>(c.n_rows);
-      const double step = rate * ((n + 8) * scale * size + 8 * alpha * std::abs(old_w));
-      const double moved = (1 + momentum) * (step + 4 * momentum * std::abs(old_v));
-      CHECK_NEAR(whole.W[at], w, kEps<Acc> * (moved + 4 * std::abs(old_w)));
-      CHECK_NEAR(whole.velocity[at], momentum > 0 ? v : old_v, kEps<Acc> * moved);
+      test::check_moved<Acc>(rule, {c.W[at], c.velocity[at]}, g, size, c.n_rows,
+                             {whole.W[at], whole.velocity[at]});
     }
   }
   for (const bool blocks : {false, true}) {
