@@ -50,7 +50,9 @@ def main() -> int:
                 found = _run(section, options, facts, pool)
                 if options.problem or options.ours:
                     merge = optimum.merged if section == "optimum" else _merged
-                    found = merge(results.get(section, {}), found)
+                    old = results.get(section, {})
+                    found = merge(old, found)
+                    found["versions"] = old.get("versions", {}) | found["versions"]
                 results[section] = found
                 results = {name: results[name] for name in SECTIONS if name in results}
                 print(f"{section}: {time.perf_counter() - started:.0f} s", flush=True)
