@@ -11,6 +11,7 @@
 
 #include "solvers/sgd_step.h"
 #include "tasks.h"
+#include "zero_blocks.h"
 
 namespace fastsoftmax {
 
@@ -34,6 +35,7 @@ class PackedStep {
         n_panels_(ceil_div(n_classes_, arithmetic_.gemm_columns)),
         x_stride_(odd_lines(d_)),
         row_stride_(odd_lines(n_panels_ * arithmetic_.gemm_columns)),
+        few_nonzero_(has_few_nonzero(problem.data, problem.X)),
         lists_{RowList<In, T>(batches.chunk_rows(), problem.sample_weight != nullptr),
                RowList<In, T>(batches.chunk_rows(), problem.sample_weight != nullptr)},
         X_(2 * batches.chunk_rows() * x_stride_),
@@ -43,7 +45,7 @@ class PackedStep {
         W_(size()),
         velocity_(problem.state.velocity_W ? size() : 0),
         gradient_(batches.has_several_chunks() ? size() : 0),
-        masks_(problem.few_nonzero ? 2 * batches.chunk_rows() * ceil_div(d_, 64) : 0) {
+        masks_(few_nonzero_ ? 2 * batches.chunk_rows() * ceil_div(d_, 64) : 0) {
     pack(problem.state.W, W_);
     if (problem.state.velocity_W) pack(problem.state.velocity_W, velocity_);
   }
@@ -76,7 +78,7 @@ class PackedStep {
     unpack(W_, problem_.state.W);
     if (problem_.state.velocity_W) unpack(velocity_, problem_.state.velocity_W);
   }
-  bool is_finite() const { return all_finite(W_); }
+  bool is_finite() const { return all_finite(W_.data(), W_.size()) && intercepts_.are_finite(); }
 
  private:
   // Numbers of a row, rounded up to an odd number of cache lines: the numbers that a tile reads of
@@ -131,7 +133,7 @@ class PackedStep {
     a.W = W_.data();
     a.logits = dlogits_.data() + mine.begin * row_stride_;
     a.row_stride = row_stride_;
-    problem_.few_nonzero ? arithmetic_.packed_logits_nonzero(a) : arithmetic_.packed_logits(a);
+    few_nonzero_ ? arithmetic_.packed_logits_nonzero(a) : arithmetic_.packed_logits(a);
   }
 
   // In place: logits to dlogits, with zeros behind the last class, so that none get into W.
@@ -162,7 +164,7 @@ class PackedStep {
     a.row_stride = row_stride_;
     a.begin = mine.begin;
     a.end = mine.end;
-    problem_.few_nonzero ? arithmetic_.packed_update_nonzero(a) : arithmetic_.packed_update(a);
+    few_nonzero_ ? arithmetic_.packed_update_nonzero(a) : arithmetic_.packed_update(a);
   }
 
   // Between W (n_classes, n_features) and the panels.
@@ -185,6 +187,7 @@ class PackedStep {
   const Batches& batches_;
   const std::ptrdiff_t d_, n_classes_, n_panels_;
   const std::ptrdiff_t x_stride_, row_stride_;
+  const bool few_nonzero_;
 
   std::array<RowList<In, T>, 2> lists_;  // of two steps in turn
   AlignedBuffer<T> X_;                   // (2, chunk_rows, x_stride), likewise

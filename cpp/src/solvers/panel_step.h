@@ -14,6 +14,7 @@
 
 #include "slices.h"
 #include "solvers/sgd_step.h"
+#include "zero_blocks.h"
 
 namespace fastsoftmax {
 
@@ -62,6 +63,7 @@ class PanelStep {
         n_classes_(problem.state.n_classes),
         row_stride_(padded<T>(n_classes_)),
         slices_(n_classes_, problem.X.n_cols, kSliceBytes),
+        sparse_(has_zero_blocks(kernels_, problem.data, problem.X)),
         masks_{Masks(chunk_rows_, slices_.mask_words(kernels_.block_features)),
                Masks(chunk_rows_, slices_.mask_words(kernels_.block_features))},
         parts_(2 * slices_.count() * chunk_rows_ * row_stride_),
@@ -102,7 +104,7 @@ class PanelStep {
     slices_.join(W_, problem_.state.W);
     if (problem_.state.velocity_W) slices_.join(velocity_, problem_.state.velocity_W);
   }
-  bool is_finite() const { return all_finite(W_); }
+  bool is_finite() const { return all_finite(W_.data(), W_.size()) && intercepts_.are_finite(); }
 
  private:
   // Half of a first-level cache of 32 KB; other sizes were not measured.
@@ -170,7 +172,7 @@ class PanelStep {
       a.W = slices_.at(W_, s);
       a.sums = parts_of(step, s) + mine.begin * row_stride_;
       a.row_stride = row_stride_;
-      problem_.zero_blocks ? kernels_.panel_logits_blocks(a) : kernels_.panel_logits(a);
+      sparse_ ? kernels_.panel_logits_blocks(a) : kernels_.panel_logits(a);
     }
   }
 
@@ -202,7 +204,7 @@ class PanelStep {
     update.W = slices_.at(W_, slice);
     update.velocity = velocity_.size() ? slices_.at(velocity_, slice) : nullptr;
     update.gradient = gradient_.size() ? slices_.at(gradient_, slice) : nullptr;
-    problem_.zero_blocks ? kernels_.panel_update_blocks(update) : kernels_.panel_update(update);
+    sparse_ ? kernels_.panel_update_blocks(update) : kernels_.panel_update(update);
   }
 
   // Intercepts and losses, from the first workspace.
@@ -237,6 +239,7 @@ class PanelStep {
   const std::ptrdiff_t chunk_rows_, n_classes_;
   const std::ptrdiff_t row_stride_;  // of parts_, dlogits and b
   const Slices<T> slices_;
+  const bool sparse_;
 
   std::array<Masks, 2> masks_;  // of two steps in turn
   AlignedBuffer<T> parts_;      // (2, slices, chunk_rows, row_stride), of two steps in turn

@@ -1,12 +1,10 @@
 // Mini-batch gradient descent: one threaded region for all epochs. What a step does, and how
 // threads share it, is the step's (panel_step.h, packed_step.h). A batch that is larger than the
 // cache comes in chunks of rows; only then is there a gradient buffer.
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <numeric>
-#include <span>
 #include <stdexcept>
 #include <type_traits>
 
@@ -15,7 +13,6 @@
 #include "parallel.h"
 #include "solvers/packed_step.h"
 #include "solvers/panel_step.h"
-#include "zero_blocks.h"
 
 namespace fastsoftmax {
 namespace {
@@ -38,7 +35,6 @@ class SgdRun {
                           : static_cast<double>(problem.X.n_rows)),
         products_per_row_(static_cast<double>(problem.X.n_cols) *
                           static_cast<double>(problem.state.n_classes)),
-        intercepts_(problem.state.b, problem.state.b + problem.state.n_classes),
         batches_(problem.X.n_rows, Step::chunk_limits(problem), options_),
         step_(problem, batches_),
         team_(options_.n_threads),
@@ -111,9 +107,7 @@ class SgdRun {
     const double loss = epoch_loss_ / total_weight_;
     loss_curve_[epoch] = loss;
     result_.n_epochs = epoch + 1;
-    result_.diverged =
-        !std::isfinite(loss) || !step_.is_finite() ||
-        !std::all_of(intercepts_.begin(), intercepts_.end(), [](T x) { return std::isfinite(x); });
+    result_.diverged = !std::isfinite(loss) || !step_.is_finite();
     if (result_.diverged) last_epoch_ = epoch;
   }
 
@@ -122,7 +116,6 @@ class SgdRun {
   const StopRequested& stop_requested_;
   const double total_weight_, products_per_row_;
 
-  const std::span<const T> intercepts_;
   Batches batches_;
   Step step_;
   Team team_;
@@ -148,14 +141,7 @@ SgdResult fit_sgd(const InputView& X, const std::int64_t* labels, const T* sampl
   check_labels(labels, X.n_rows, state.n_classes);
   return with_storage<T>(X, [&](const auto* data) {
     using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
-    const SgdProblem<In, T> problem{data,
-                                    X,
-                                    labels,
-                                    sample_weight,
-                                    options,
-                                    state,
-                                    has_zero_blocks(storage_kernels(data, T()), data, X),
-                                    has_few_nonzero(data, X)};
+    const SgdProblem<In, T> problem{data, X, labels, sample_weight, options, state};
     if (state.n_classes >= kManyClasses) {
       return SgdRun<PackedStep<In, T>, In, T>(problem, loss_curve, stop_requested).run();
     }

@@ -22,8 +22,6 @@ struct SgdProblem {
   const T* sample_weight;  // or null
   SgdOptions options;
   SgdState<T> state;
-  bool zero_blocks;  // are worth being skipped
-  bool few_nonzero;  // the others are worth being skipped one by one
 };
 
 // Where the rows of a chunk are in X, and what belongs to them.
@@ -47,6 +45,11 @@ struct RowList {
     }
   }
 };
+
+template <class T>
+bool all_finite(const T* numbers, std::ptrdiff_t n) {
+  return std::all_of(numbers, numbers + n, [](T x) { return std::isfinite(x); });
+}
 
 // The intercepts, b of two steps in turn: while one thread makes those of the next step, others may
 // still read these.
@@ -92,6 +95,8 @@ class Intercepts {
 
   // Those before a step, to the state.
   void store(std::int64_t step) { std::copy_n(of(step), state_.n_classes, state_.b); }
+  // As stored last.
+  bool are_finite() const { return all_finite(state_.b, state_.n_classes); }
 
  private:
   const ArithmeticKernels<T> arithmetic_;
@@ -141,12 +146,6 @@ CrossEntropyArgs<T> cross_entropy_args(const SgdProblem<In, T>& problem, RowList
   a.weights = problem.sample_weight ? list.weights.data() + mine.begin : nullptr;
   a.gradient_scale = T(1) / static_cast<T>(chunk.batch_rows);
   return a;
-}
-
-template <class T>
-bool all_finite(const AlignedBuffer<T>& numbers) {
-  return std::all_of(numbers.data(), numbers.data() + numbers.size(),
-                     [](T x) { return std::isfinite(x); });
 }
 
 }  // namespace fastsoftmax
