@@ -46,6 +46,11 @@ function(fastsoftmax_add_isas target)
     # Contraction off: else a compiler may fuse a * b + c in one tile and not in the next, and the
     # same row would get other bits there. The kernels say fma where they mean it.
     target_compile_options(${objects} PRIVATE ${flags} -ffp-contract=off)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      # Else GCC sets tiles of accumulators to zero by memset before it unrolls the loops over them,
+      # and they stay in memory.
+      target_compile_options(${objects} PRIVATE -fno-tree-loop-distribute-patterns)
+    endif()
     if(name MATCHES "^avx512" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       # GCC's own intrinsics header (gcc bug 105593).
       target_compile_options(${objects} PRIVATE -Wno-uninitialized -Wno-maybe-uninitialized)

@@ -14,6 +14,9 @@ namespace fastsoftmax {
 constexpr std::ptrdiff_t kSampleRows = 256;
 constexpr double kSparseBelow = 0.6;
 
+// Masks of 32 MB are found once and kept; more are found again by each pass over X.
+constexpr std::ptrdiff_t kMaxMaskWords = 4 << 20;
+
 template <class In, class T>
 bool has_zero_blocks(const StorageKernels<In, T>& kernels, const In* data, const InputView& X) {
   const std::ptrdiff_t n_blocks = X.n_cols / kernels.block_features;

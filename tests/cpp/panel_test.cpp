@@ -139,12 +139,11 @@ std::vector<Acc> run_logits(Placed<In, Acc>& p, std::ptrdiff_t s, bool blocks, s
     fastsoftmax::PanelLogits<In, Acc> a{};
     static_cast<fastsoftmax::SliceOfRows<In, Acc>&>(a) =
         p.slice(s, {i, std::min(c.n_rows, i + turn)});
-    a.later = p.rows.data();
-    a.n_later = a.n_rows - i % 2;
+    a.later = {p.rows.data(), a.n_rows - i % 2};
     a.W = p.slices.at(p.W, s);
     a.sums = sums.data() + i * c.stride;
     a.row_stride = c.stride;
-    a.later_masks = masks_known ? p.mask_of_row.data() : nullptr;
+    a.masks_known = masks_known;
     (blocks ? p.kernels.panel_logits_blocks : p.kernels.panel_logits)(a);
   }
   return sums;
@@ -218,6 +217,7 @@ Result<Acc> run_update(Placed<In, Acc>& p, const Rule& rule, bool blocks, std::p
       for (std::ptrdiff_t f = 0; f < a.n_features; f += turn) {
         a.begin = f;
         a.end = std::min(a.n_features, f + turn);
+        a.later = {p.rows.data(), f % 2 ? a.n_rows : 0};
         (blocks ? p.kernels.panel_update_blocks : p.kernels.panel_update)(a);
       }
     }

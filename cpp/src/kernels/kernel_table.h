@@ -45,12 +45,18 @@ struct SliceOfRows {
   std::ptrdiff_t panel_stride;  // features of a panel, a multiple of kGrain
 };
 
+// The slice of rows that are needed later, to be fetched into the cache meanwhile.
+template <class In>
+struct LaterRows {
+  const In* const* rows;
+  std::ptrdiff_t n;
+};
+
 // The sums over the features of a slice of X W': parts of the logits (kernels/panel_logits-inl.h).
 template <class In, class Acc>
 struct PanelLogits : SliceOfRows<In, Acc> {
-  const In* const* later;        // (n_later) rows to fetch into the cache meanwhile
-  const BlockMask* later_masks;  // theirs, or null: no masks are known, and those of rows are found
-  std::ptrdiff_t n_later;
+  bool masks_known;  // else panel_logits_blocks finds them
+  LaterRows<In> later;
   const Acc* W;  // panels
   Acc* sums;     // (n_rows, n_classes), row_stride apart
   std::ptrdiff_t row_stride;
@@ -76,6 +82,7 @@ struct PanelUpdate : SliceOfRows<In, Acc>, WeightStep<Acc> {
   const Acc* dlogits;  // (n_rows, n_classes), row_stride apart, already divided by the batch's size
   std::ptrdiff_t row_stride;
   std::ptrdiff_t begin, end;  // the features: multiples of kGrain, or the end of the slice
+  LaterRows<In> later;        // for panel_update_blocks
 };
 
 // Training for many classes keeps the weights as gemm wants its B: for each gemm_columns classes

@@ -13,7 +13,7 @@ namespace {
 
 // out[c] = reduce_add(sum[c]), several at a time.
 template <int kClasses, class Acc>
-void store_all_sums(const Vec<Acc> (&sum)[kClasses], Acc* out) {
+[[gnu::always_inline]] inline void store_all_sums(const Vec<Acc> (&sum)[kClasses], Acc* out) {
   int c = 0;
   for (; c + kSumGroup<Acc> <= kClasses; c += kSumGroup<Acc>) store_sums(sum + c, out + c);
   for (; c < kClasses; ++c) out[c] = reduce_add(sum[c]);

@@ -77,11 +77,29 @@ void panel_update(const PanelUpdate<In, Acc>& a) {
   dense_panel_update(a, UpdateRule<Acc>(a), a.begin, a.end);
 }
 
-// Whole blocks, each with only the rows in which it is not zero: the masks, transposed.
-template <class In, class Acc>
-void panel_update_blocks(const PanelUpdate<In, Acc>& a) {
+// A function of its own: inlined for each number of classes into one, GCC keeps addresses of the
+// inner loop in memory.
+template <int kClasses, class Lines, class In, class Acc>
+[[gnu::noinline]] void panel_update_of_block(const PanelUpdate<In, Acc>& a,
+                                             const UpdateRule<Acc>& rule, std::ptrdiff_t block,
+                                             std::ptrdiff_t c0, const Panel<Acc>& panel,
+                                             const MaskColumns& columns, Lines& later) {
   constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
-  const UpdateRule<Acc> rule(a);
+  Lines lines = later;  // in registers
+  panel_update_tile<1, kClasses, false>(a, rule, block * kLanes, kLanes, c0, panel,
+                                        [&](const auto& body) {
+                                          columns.for_rows(block % 64, [&](std::ptrdiff_t i) {
+                                            lines.fetch_one();
+                                            body(i);
+                                          });
+                                        });
+  later = lines;
+}
+
+// Whole blocks, each with only the rows in which it is not zero: the masks, transposed.
+template <class Lines, class In, class Acc>
+void update_blocks(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rule, Lines later) {
+  constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
   MaskColumns columns;
   std::ptrdiff_t word = -1;
   for (std::ptrdiff_t block = a.begin / kLanes; block < a.end / kLanes; ++block) {
@@ -89,15 +107,27 @@ void panel_update_blocks(const PanelUpdate<In, Acc>& a) {
       word = block / 64;
       columns.load(a.n_rows, [&](std::ptrdiff_t row) { return a.masks[row][a.first_word + word]; });
     }
-    const auto for_rows = [&](const auto& body) { columns.for_rows(block % 64, body); };
+    if (keeps_without_gradient(a) && columns.is_empty(block % 64)) continue;
     for_each_class_tile<kSparseClasses>(
         a.W, a.n_classes, a.panel_stride,
         [&](std::ptrdiff_t c0, const Panel<Acc>& panel, auto n_tile_classes) {
-          panel_update_tile<1, decltype(n_tile_classes)::value, false>(a, rule, block * kLanes,
-                                                                       kLanes, c0, panel, for_rows);
+          constexpr int kClasses = decltype(n_tile_classes)::value;
+          panel_update_of_block<kClasses>(a, rule, block, c0, panel, columns, later);
         });
   }
+  later.fetch_rest();
+}
+
+template <class In, class Acc>
+void panel_update_blocks(const PanelUpdate<In, Acc>& a) {
+  const UpdateRule<Acc> rule(a);
+  if (a.later.n == 0) {
+    update_blocks(a, rule, NoLines());
+  } else {
+    update_blocks(a, rule, LaterLines(a, a.later));
+  }
   // Less than a block: it has no bit.
+  constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
   dense_panel_update(a, rule, a.end / kLanes * kLanes, a.end);
 }
 

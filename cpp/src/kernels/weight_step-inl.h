@@ -34,6 +34,12 @@ struct UpdateRule {
   }
 };
 
+// Whether weights stay what they are where the gradient is zero.
+template <class Acc>
+bool keeps_without_gradient(const WeightStep<Acc>& a) {
+  return !a.velocity && !a.gradient && a.alpha == 0;
+}
+
 // The sum that a chunk of rows goes on from, for the weights from `at` on.
 template <class Acc>
 Vec<Acc> sum_before(const WeightStep<Acc>& a, std::ptrdiff_t at) {

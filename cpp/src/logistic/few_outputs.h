@@ -10,6 +10,7 @@
 #include "slices.h"
 #include "storage.h"
 #include "tasks.h"
+#include "zero_blocks.h"
 
 namespace fastsoftmax {
 
@@ -87,8 +88,7 @@ class FewOutputs final : public DenseProducts<In, T> {
         gradient_(slices_.size()),
         rows_(chunk_rows_),
         later_(chunk_rows_),
-        row_masks_(sparse_ ? chunk_rows_ : 0),
-        later_masks_(keeps_masks_ ? chunk_rows_ : 0) {
+        row_masks_(sparse_ ? chunk_rows_ : 0) {
     if (keeps_masks_) find_masks();
   }
 
@@ -106,10 +106,7 @@ class FewOutputs final : public DenseProducts<In, T> {
     const std::ptrdiff_t n_rows = mine.end - mine.begin;
     const std::ptrdiff_t later = chunk.begin + chunk.n_rows + mine.begin;
     const std::ptrdiff_t n_later = std::clamp<std::ptrdiff_t>(rows.size() - later, 0, n_rows);
-    for (std::ptrdiff_t i = 0; i < n_later; ++i) {
-      later_[mine.begin + i] = row(rows, later + i);
-      if (keeps_masks_) later_masks_[mine.begin + i] = mask(rows[later + i]);
-    }
+    for (std::ptrdiff_t i = 0; i < n_later; ++i) later_[mine.begin + i] = row(rows, later + i);
     for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
       rows_[i] = row(rows, chunk.begin + i);
       if (sparse_) row_masks_[i] = mask(keeps_masks_ ? rows[chunk.begin + i] : i);
@@ -117,9 +114,8 @@ class FewOutputs final : public DenseProducts<In, T> {
     for (std::ptrdiff_t s = 0; s < slices_.count(); ++s) {
       PanelLogits<In, T> a{};
       static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(s, mine);
-      a.later = later_.data() + mine.begin;
-      a.later_masks = keeps_masks_ ? later_masks_.data() + mine.begin : nullptr;
-      a.n_later = n_later;
+      a.masks_known = keeps_masks_;
+      a.later = {later_.data() + mine.begin, n_later};
       a.W = slices_.at(W_, s);
       a.sums = out.data + s * out.part_stride + mine.begin * out.row_stride;
       a.row_stride = out.row_stride;
@@ -162,8 +158,6 @@ class FewOutputs final : public DenseProducts<In, T> {
   static constexpr std::ptrdiff_t kSliceBytes = 64 << 10;
   // So many rows are summed in T before they are added in float64.
   static constexpr std::ptrdiff_t kFlushRows = 512;
-  // Masks of 32 MB are found once; more are found chunk by chunk.
-  static constexpr std::ptrdiff_t kMaxMaskWords = 4 << 20;
 
   std::uint64_t* mask(std::ptrdiff_t i) { return masks_.data() + i * mask_words_; }
 
@@ -199,7 +193,7 @@ class FewOutputs final : public DenseProducts<In, T> {
   AlignedBuffer<T> W_, gradient_;
   // Of the chunk, and the rows of the one after it.
   AlignedBuffer<const In*> rows_, later_;
-  AlignedBuffer<BlockMask> row_masks_, later_masks_;
+  AlignedBuffer<BlockMask> row_masks_;
 };
 
 }  // namespace fastsoftmax

@@ -107,22 +107,22 @@ inline Vec<float> round(Vec<float> x) {
 inline Vec<double> round(Vec<double> x) {
   return {_mm512_roundscale_pd(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-inline __m128 add_quarters(Vec<float> a) {
-  const __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+// Sums of lanes are made quarter by quarter, (0 + 2) + (1 + 3) in each (halves for double), and the
+// quarters in the same way: one vector's alone, or those of several side by side.
+inline __m128 add_quarters(__m512 a) {
+  const __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
   return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
 }
-inline __m128d add_quarters(Vec<double> a) {
-  const __m256d s = _mm256_add_pd(_mm512_castpd512_pd256(a.v), _mm512_extractf64x4_pd(a.v, 1));
+inline __m128d add_quarters(__m512d a) {
+  const __m256d s = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
   return _mm_add_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
 }
 inline float reduce_add(Vec<float> a) {
-  __m128 s = add_quarters(a);
-  s = _mm_add_ps(s, _mm_movehdup_ps(s));
-  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehl_ps(s, s)));
+  const __m512 s = _mm512_add_ps(a.v, _mm512_shuffle_ps(a.v, a.v, 0xee));
+  return _mm_cvtss_f32(add_quarters(_mm512_add_ps(s, _mm512_movehdup_ps(s))));
 }
 inline double reduce_add(Vec<double> a) {
-  const __m128d s = add_quarters(a);
-  return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+  return _mm_cvtsd_f64(add_quarters(_mm512_add_pd(a.v, _mm512_unpackhi_pd(a.v, a.v))));
 }
 inline std::uint64_t nonzero_words(const unsigned char* p) {
   const __m512i words = _mm512_loadu_si512(p);
@@ -136,13 +136,22 @@ inline std::uint64_t nonzero_lanes(Vec<double> a) {
 }
 template <class T>
 constexpr int kSumGroup = 16 / sizeof(T);
-inline void store_sums(const Vec<float>* v, float* p) {
-  const __m128 low = _mm_hadd_ps(add_quarters(v[0]), add_quarters(v[1]));
-  const __m128 high = _mm_hadd_ps(add_quarters(v[2]), add_quarters(v[3]));
-  _mm_storeu_ps(p, _mm_hadd_ps(low, high));
+// Quarter q of the result: the sums of the quarters q.
+[[gnu::always_inline]] inline __m512 add_in_quarters(const Vec<float>* v) {
+  const auto pair = [](__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  };
+  const __m512d low = _mm512_castps_pd(pair(v[0].v, v[1].v));
+  const __m512d high = _mm512_castps_pd(pair(v[2].v, v[3].v));
+  return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)),
+                       _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)));
 }
-inline void store_sums(const Vec<double>* v, double* p) {
-  _mm_storeu_pd(p, _mm_hadd_pd(add_quarters(v[0]), add_quarters(v[1])));
+[[gnu::always_inline]] inline void store_sums(const Vec<float>* v, float* p) {
+  _mm_storeu_ps(p, add_quarters(add_in_quarters(v)));
+}
+[[gnu::always_inline]] inline void store_sums(const Vec<double>* v, double* p) {
+  _mm_storeu_pd(p, add_quarters(_mm512_add_pd(_mm512_unpacklo_pd(v[0].v, v[1].v),
+                                              _mm512_unpackhi_pd(v[0].v, v[1].v))));
 }
 inline float reduce_max(Vec<float> a) { return _mm512_reduce_max_ps(a.v); }
 inline double reduce_max(Vec<double> a) { return _mm512_reduce_max_pd(a.v); }
