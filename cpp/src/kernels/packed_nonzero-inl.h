@@ -87,6 +87,7 @@ void nonzero_update_of_feature(const PackedUpdate<Acc>& a, const UpdateRule<Acc>
 template <class Acc>
 void packed_update_nonzero(const PackedUpdate<Acc>& a) {
   const UpdateRule<Acc> rule(a);
+  const bool keeps = keeps_without_gradient(a);
   const std::ptrdiff_t n_words = (a.n_features + 63) / 64;
   MaskColumns columns;
   for (std::ptrdiff_t begin = a.begin; begin < a.end;) {
@@ -96,6 +97,7 @@ void packed_update_nonzero(const PackedUpdate<Acc>& a) {
     for_each_block<kNonzeroPanels>(a.last_panel - a.first_panel,
                                    [&](std::ptrdiff_t panel, auto n_panels) {
                                      for (std::ptrdiff_t f = begin; f < end; ++f) {
+                                       if (keeps && columns.is_empty(f % 64)) continue;
                                        nonzero_update_of_feature<decltype(n_panels)::value>(
                                            a, rule, columns, f, a.first_panel + panel);
                                      }
