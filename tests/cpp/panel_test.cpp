@@ -217,7 +217,7 @@ Result<Acc> run_update(Placed<In, Acc>& p, const Rule& rule, bool blocks, std::p
       for (std::ptrdiff_t f = 0; f < a.n_features; f += turn) {
         a.begin = f;
         a.end = std::min(a.n_features, f + turn);
-        a.later = {p.rows.data(), f % 2 ? a.n_rows : 0};
+        a.later = {p.rows.data(), f == 0 ? a.n_rows : 0};
         (blocks ? p.kernels.panel_update_blocks : p.kernels.panel_update)(a);
       }
     }

@@ -10,14 +10,6 @@ namespace {
 template <class In, class Acc>
 constexpr std::ptrdiff_t kBlockBytes = Vec<Acc>::kLanes * static_cast<std::ptrdiff_t>(sizeof(In));
 
-// Where the cache line begins that p is on. Rows begin anywhere: an array of NumPy's does 16 bytes
-// into one.
-constexpr std::size_t kLineBytes = 64;
-
-inline const char* line_of(const void* p) {
-  return static_cast<const char*>(p) - reinterpret_cast<std::uintptr_t>(p) % kLineBytes;
-}
-
 // Whether any of n bytes is not zero. (A float of -0 counts as something: it is rare and does no
 // harm.)
 template <std::ptrdiff_t kBytes>

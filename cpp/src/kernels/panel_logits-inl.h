@@ -46,7 +46,7 @@ void for_each_class_tile(Acc* W, std::ptrdiff_t n_classes, std::ptrdiff_t panel_
 // odd line at the end.
 template <class In>
 [[gnu::always_inline]] inline void approach(const In* x, std::ptrdiff_t n_features) {
-  constexpr std::ptrdiff_t kPerLine = 64 / sizeof(In);
+  constexpr std::ptrdiff_t kPerLine = kLineBytes / sizeof(In);
   for (std::ptrdiff_t f = 0; f < n_features; f += kPerLine) __builtin_prefetch(x + f, 0, 3);
 }
 

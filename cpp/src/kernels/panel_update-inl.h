@@ -100,6 +100,7 @@ template <int kClasses, class Lines, class In, class Acc>
 template <class Lines, class In, class Acc>
 void update_blocks(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rule, Lines later) {
   constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
+  const bool keeps = keeps_without_gradient(a);
   MaskColumns columns;
   std::ptrdiff_t word = -1;
   for (std::ptrdiff_t block = a.begin / kLanes; block < a.end / kLanes; ++block) {
@@ -107,7 +108,7 @@ void update_blocks(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rule, L
       word = block / 64;
       columns.load(a.n_rows, [&](std::ptrdiff_t row) { return a.masks[row][a.first_word + word]; });
     }
-    if (keeps_without_gradient(a) && columns.is_empty(block % 64)) continue;
+    if (keeps && columns.is_empty(block % 64)) continue;
     for_each_class_tile<kSparseClasses>(
         a.W, a.n_classes, a.panel_stride,
         [&](std::ptrdiff_t c0, const Panel<Acc>& panel, auto n_tile_classes) {

@@ -85,8 +85,8 @@ class PanelStep {
     member.run([&](int piece) {
       list_rows(piece, 0, step);
       list_rows(piece, 1, step + 1);
-      if (is_fused(n_pieces))
-        forward(piece, 0, step, slices_of(piece, n_pieces), all_rows(0), true);
+      if (!is_fused(n_pieces)) return;
+      forward(piece, 0, step, slices_of(piece, n_pieces), all_rows(0), fetched_by_forward(0));
     });
   }
 
@@ -128,9 +128,10 @@ class PanelStep {
       if (piece == 0) end_step(index, step, finish);
       for (std::ptrdiff_t s = mine.begin; s < mine.end; ++s) {
         const Range features = slices_.features(s);
-        backward(piece, index, step, s, {0, features.end - features.begin}, true);
+        backward(piece, index, step, s, {0, features.end - features.begin},
+                 fetched_by_backward(index));
       }
-      forward(piece, index + 1, step + 1, mine, all_rows(index + 1), true);
+      forward(piece, index + 1, step + 1, mine, all_rows(index + 1), fetched_by_forward(index + 1));
     });
   }
 
@@ -143,7 +144,8 @@ class PanelStep {
     member.run([&](int piece) {
       list_rows(piece, index + 1, step + 1);
       const Part part = part_of(slices_.count(), piece, n_pieces);
-      forward(piece, index, step, part.items, share(n_rows, 2, part.index, part.count), false);
+      const Range rows = share(n_rows, 2, part.index, part.count);
+      forward(piece, index, step, part.items, rows, rows);
     });
     member.run(
         [&](int piece) { residual(piece, 0, index, step, share(n_rows, 2, piece, n_pieces)); });
@@ -152,7 +154,7 @@ class PanelStep {
       const Part part = part_of(slices_.count(), piece, n_pieces);
       const Range features = slices_.features(part.items.begin);
       backward(0, index, step, part.items.begin,
-               share(features.end - features.begin, 16, part.index, part.count), false);
+               share(features.end - features.begin, 16, part.index, part.count), {0, 0});
     });
   }
 
@@ -180,22 +182,24 @@ class PanelStep {
     return {list_of(piece, step).rows.data() + some.begin,
             std::max<std::ptrdiff_t>(0, end - some.begin)};
   }
-  // Of the next chunk's rows, those that forward fetches: the same ones, or the first half, if
-  // backward fetches the others. Either takes the time to fetch so many: 1.12x the speed of an
-  // epoch of MNIST in float32 on one thread of a Zen 5, 1.08x on two. (Half of the rows two chunks
-  // ahead: no gain. Half of the lines of each row: 0.88x.)
-  Range fetched_by_forward(std::ptrdiff_t index, Range mine, bool fused) const {
-    return sparse_ && fused ? Range{0, (batches_.rows_of_chunk(index + 1) + 1) / 2} : mine;
+  // Of the next chunk's rows, what each pass of a fused phase fetches, half of them if zeros are
+  // skipped: 1.12x the speed of an epoch of MNIST in float32 on one thread of a Zen 5, 1.08x on
+  // two. (Half of the rows two chunks ahead: no gain. Half of the lines of each row: 0.88x.)
+  Range fetched_by_forward(std::ptrdiff_t index) const {
+    return sparse_ ? Range{0, (batches_.rows_of_chunk(index + 1) + 1) / 2} : all_rows(index);
+  }
+  Range fetched_by_backward(std::ptrdiff_t index) const {
+    return {fetched_by_forward(index).end, batches_.rows_of_chunk(index + 1)};
   }
 
-  // Some rows of a chunk to their parts of the logits.
+  // Some rows of a chunk to their parts of the logits; some of the next one are fetched.
   void forward(int piece, std::ptrdiff_t index, std::int64_t step, Range slices, Range mine,
-               bool fused) {
+               Range fetched) {
     for (std::ptrdiff_t s = slices.begin; s < slices.end; ++s) {
       PanelLogits<In, T> a{};
       static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(piece, step, mine, s);
       a.masks_known = knows_masks(step);
-      a.later = later_rows(piece, index + 1, step + 1, fetched_by_forward(index, mine, fused));
+      a.later = later_rows(piece, index + 1, step + 1, fetched);
       a.W = slices_.at(W_, s);
       a.sums = parts_of(step, s) + mine.begin * row_stride_;
       a.row_stride = row_stride_;
@@ -219,7 +223,7 @@ class PanelStep {
 
   // Some features of a slice one step on, or of the gradient one chunk on.
   void backward(int owner, std::ptrdiff_t index, std::int64_t step, std::ptrdiff_t slice,
-                Range mine, bool fused) {
+                Range mine, Range fetched) {
     const Chunk chunk = batches_.chunk(index);
     PanelUpdate<In, T> update{};
     static_cast<SliceOfRows<In, T>&>(update) = slice_of_rows(owner, step, {0, chunk.n_rows}, slice);
@@ -228,11 +232,7 @@ class PanelStep {
     update.row_stride = row_stride_;
     update.begin = mine.begin;
     update.end = mine.end;
-    if (fused) {
-      const std::ptrdiff_t n_later = batches_.rows_of_chunk(index + 1);
-      const Range first = fetched_by_forward(index, {0, n_later}, fused);
-      update.later = later_rows(owner, index + 1, step + 1, {first.end, n_later});
-    }
+    update.later = later_rows(owner, index + 1, step + 1, fetched);
     update.W = slices_.at(W_, slice);
     update.velocity = velocity_.size() ? slices_.at(velocity_, slice) : nullptr;
     update.gradient = gradient_.size() ? slices_.at(gradient_, slice) : nullptr;
