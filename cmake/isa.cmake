@@ -5,6 +5,7 @@ set(FASTSOFTMAX_ISA_TABLE
     "avx2|x86_64|-mavx2 -mfma"
     "avx512|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl"
     "avx512vl|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+    "amx|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mamx-tile -mamx-int8 -mprfchw"
     "neon|aarch64|")
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
@@ -30,6 +31,9 @@ function(fastsoftmax_add_isas target)
     if(NOT FASTSOFTMAX_ARCHITECTURE MATCHES "^(${architectures})$")
       continue()
     endif()
+    if(name STREQUAL "amx" AND FASTSOFTMAX_EMULATE_AVX512)
+      continue()
+    endif()
     set(objects fastsoftmax_isa_${name})
     add_library(${objects} OBJECT cpp/src/isa/${name}.cpp)
     target_include_directories(${objects} PRIVATE cpp/src)
@@ -51,7 +55,7 @@ function(fastsoftmax_add_isas target)
       # and they stay in memory.
       target_compile_options(${objects} PRIVATE -fno-tree-loop-distribute-patterns)
     endif()
-    if(name MATCHES "^avx512" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    if(name MATCHES "^(avx512|amx)" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       # GCC's own intrinsics header (gcc bug 105593).
       target_compile_options(${objects} PRIVATE -Wno-uninitialized -Wno-maybe-uninitialized)
     endif()

@@ -2,6 +2,7 @@
 // the choice. The rows here and those of cmake/isa.cmake are the two places that name them.
 #include "dispatch.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <stdexcept>
@@ -14,6 +15,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace fastsoftmax {
 namespace {
@@ -24,7 +29,9 @@ CpuRegisters read_cpu_registers() {
   std::uint32_t eax, ebx, ecx, edx;
   if (__get_cpuid(0, &eax, &ebx, &ecx, &edx)) cpu.leaf0_ebx = ebx;
   if (__get_cpuid(1, &eax, &ebx, &ecx, &edx)) cpu.leaf1_eax = eax, cpu.leaf1_ecx = ecx;
-  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) cpu.leaf7_ebx = ebx;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
+    cpu.leaf7_ebx = ebx, cpu.leaf7_edx = edx;
+  }
   if (cpu.leaf1_ecx & bit_OSXSAVE) {
     std::uint32_t low, high;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -37,6 +44,19 @@ bool machine_has_avx2() { return has_avx2(read_cpu_registers()); }
 bool machine_has_avx512() { return machine_has_avx2(); }
 #else
 bool machine_has_avx512() { return has_avx512(read_cpu_registers()); }
+#endif
+#if defined(FASTSOFTMAX_HAS_AMX)
+// Linux gives the 8 KB of a thread's tiles to programs that ask for them, and from then on refuses
+// them signal stacks that have no room for those. So it refuses now if one has none.
+bool machine_has_amx() {
+  if (!has_amx(read_cpu_registers())) return false;
+#if defined(__linux__)
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 #endif
 #endif
 bool always() { return true; }
@@ -51,26 +71,31 @@ bool prefers_avx512vl() {
 #endif
 }
 
+// fill overrides what it has in a copy of the table of a weaker set.
 struct Row {
   const char* name;
+  const char* weaker;
   bool (*machine_has)();
   void (*fill)(KernelTable&);
 };
 
-// Weakest first: each starts as a copy of the one before.
+// Weakest first.
 constexpr Row kRows[] = {
-    {"scalar", always, fill_scalar},
+    {"scalar", "", always, fill_scalar},
 #if defined(FASTSOFTMAX_HAS_AVX2)
-    {"avx2", machine_has_avx2, fill_avx2},
+    {"avx2", "scalar", machine_has_avx2, fill_avx2},
 #endif
 #if defined(FASTSOFTMAX_HAS_AVX512)
-    {"avx512", machine_has_avx512, fill_avx512},
+    {"avx512", "avx2", machine_has_avx512, fill_avx512},
 #endif
 #if defined(FASTSOFTMAX_HAS_AVX512VL)
-    {"avx512vl", machine_has_avx512, fill_avx512vl},
+    {"avx512vl", "avx512", machine_has_avx512, fill_avx512vl},
+#endif
+#if defined(FASTSOFTMAX_HAS_AMX)
+    {"amx", "avx512", machine_has_amx, fill_amx},
 #endif
 #if defined(FASTSOFTMAX_HAS_NEON)
-    {"neon", always, fill_neon},
+    {"neon", "scalar", always, fill_neon},
 #endif
 };
 
@@ -83,16 +108,18 @@ struct Candidate {
 const std::vector<Candidate>& candidates() {
   static const std::vector<Candidate> all = [] {
     std::vector<Candidate> supported;
-    KernelTable table{};
+    const auto named = [&](const char* name) {
+      return std::find_if(supported.begin(), supported.end(),
+                          [&](const Candidate& c) { return c.name == name; });
+    };
     for (const Row& row : kRows) {
       if (!row.machine_has()) continue;
-      row.fill(table);
-      supported.push_back({row.name, table});
+      const auto weaker = named(row.weaker);
+      supported.push_back({row.name, weaker == supported.end() ? KernelTable{} : weaker->table});
+      row.fill(supported.back().table);
     }
-    const std::size_t n = supported.size();
-    if (n > 1 && supported[n - 1].name == "avx512vl" && !prefers_avx512vl()) {
-      std::swap(supported[n - 2], supported[n - 1]);
-    }
+    const auto vl = named("avx512vl");
+    if (vl != supported.end() && !prefers_avx512vl()) std::iter_swap(vl - 1, vl);
     return supported;
   }();
   return all;
@@ -150,6 +177,12 @@ bool has_avx512(const CpuRegisters& cpu) {
   constexpr std::uint64_t kXmmYmmMaskZmm = 0xe6;
   constexpr std::uint32_t kFeatures = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
   return has_avx2(cpu) && os_saves(cpu, kXmmYmmMaskZmm) && (cpu.leaf7_ebx & kFeatures) == kFeatures;
+}
+
+bool has_amx(const CpuRegisters& cpu) {
+  constexpr std::uint64_t kTiles = 0x60000;                 // their configuration and their data
+  constexpr std::uint32_t kFeatures = 1u << 24 | 1u << 25;  // AMX-TILE, AMX-INT8
+  return has_avx512(cpu) && os_saves(cpu, kTiles) && (cpu.leaf7_edx & kFeatures) == kFeatures;
 }
 #endif
 

@@ -38,11 +38,13 @@ inline const StorageKernels<std::uint8_t, double>& storage_kernels(const std::ui
 // What the processor says and what the operating system saves, apart from asking, so that a test
 // can make them up.
 struct CpuRegisters {
-  std::uint32_t leaf0_ebx, leaf1_eax, leaf1_ecx, leaf7_ebx;
+  std::uint32_t leaf0_ebx, leaf1_eax, leaf1_ecx, leaf7_ebx, leaf7_edx;
   std::uint64_t xcr0;
 };
 bool has_avx2(const CpuRegisters& cpu);
 bool has_avx512(const CpuRegisters& cpu);
+// AMX with products of bytes, beside AVX-512; Linux still has to be asked for it.
+bool has_amx(const CpuRegisters& cpu);
 // Whether operations on 512 bits are carried out in two halves: AMD's family 19h (Zen 4).
 bool halves_512_bits(const CpuRegisters& cpu);
 #endif

@@ -68,9 +68,9 @@ void check_logistic(const Case<T>& c) {
   }
   const auto run = [&](std::ptrdiff_t first, std::ptrdiff_t n_rows, T* d, T* to) {
     fastsoftmax::arithmetic_kernels<T>().logistic_of_parts(
-        {parts.data() + first * stride + 1, 2, size, stride, n_rows, 1, T(0.5), b.data() + 1,
-         c.labels.data() + first, c.weights.empty() ? nullptr : c.weights.data() + first,
-         c.gradient_scale, d + 1, to});
+        {parts.data() + first * stride + 1, 2, size, stride, stride, n_rows, 1, T(0.5),
+         b.data() + 1, c.labels.data() + first,
+         c.weights.empty() ? nullptr : c.weights.data() + first, c.gradient_scale, d + 1, to});
   };
   run(0, c.n_rows, dlogits.data(), losses.data());
   std::vector<T> gradient;
@@ -99,9 +99,9 @@ void test_infinite_logit(const char* name) {
   const std::vector<T> z{infinity, infinity, -infinity, -infinity, nan, nan}, b{T(0)};
   const std::vector<std::int64_t> labels{0, 1, 0, 1, 0, 1};
   std::vector<T> d(6), losses(6);
-  fastsoftmax::arithmetic_kernels<T>().logistic_of_parts({z.data(), 1, 0, 1, 6, 1, T(1), b.data(),
-                                                          labels.data(), nullptr, T(1), d.data(),
-                                                          losses.data()});
+  fastsoftmax::arithmetic_kernels<T>().logistic_of_parts({z.data(), 1, 0, 1, 1, 6, 1, T(1),
+                                                          b.data(), labels.data(), nullptr, T(1),
+                                                          d.data(), losses.data()});
   const std::vector<double> expected{infinity, 0, 0, infinity, nan, nan},
       slope{1, 0, 0, -1, nan, nan};
   for (std::size_t i = 0; i < 6; ++i) {
@@ -110,23 +110,25 @@ void test_infinite_logit(const char* name) {
   }
 }
 
-// The logits cut into two parts, scaled and shifted, in rows that are padded: the same numbers come
-// out where the parts add up without rounding, and the same bits for each row by itself.
+// The logits cut into two parts, scaled and shifted, in rows without a gap, dlogits in padded ones:
+// the same numbers come out where the parts add up without rounding, and the same bits for each row
+// by itself.
 template <class T>
 void check_parts(const Case<T>& c) {
   const std::ptrdiff_t stride = (c.n + 15) / 16 * 16, size = c.n_rows * stride;
-  std::vector<T> parts(static_cast<std::size_t>(2 * size)), b(static_cast<std::size_t>(stride));
+  const std::ptrdiff_t part = c.n_rows * c.n + 64;  // whole vectors are read
+  std::vector<T> parts(static_cast<std::size_t>(2 * part)), b(static_cast<std::size_t>(stride));
   for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
     for (std::ptrdiff_t j = 0; j < c.n; ++j) {
       const T z = c.logits[static_cast<std::size_t>(i * c.n + j)];
       // z = (z / 2 + z / 2) * 1 + 0, without rounding but for the smallest numbers.
-      parts[static_cast<std::size_t>(i * stride + j)] = z / 2;
-      parts[static_cast<std::size_t>(size + i * stride + j)] = z / 2;
+      parts[static_cast<std::size_t>(i * c.n + j)] = z / 2;
+      parts[static_cast<std::size_t>(part + i * c.n + j)] = z / 2;
     }
   }
   const auto run = [&](std::ptrdiff_t first, std::ptrdiff_t n_rows, T* dlogits, T* losses) {
     fastsoftmax::arithmetic_kernels<T>().cross_entropy_of_parts(
-        {parts.data() + first * stride, 2, size, stride, n_rows, c.n, T(1), b.data(),
+        {parts.data() + first * c.n, 2, part, c.n, stride, n_rows, c.n, T(1), b.data(),
          c.labels.data() + first, c.weights.empty() ? nullptr : c.weights.data() + first,
          c.gradient_scale, dlogits, losses});
   };

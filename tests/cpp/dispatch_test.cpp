@@ -16,8 +16,11 @@ void test_list() {
   CHECK_EQ(all.back(), "scalar");
   // Of the two that AVX-512 has, which is the better depends on the machine.
   const bool halves_first = all.front() == "avx512vl";
-  const std::vector<std::string> best_first = {halves_first ? "avx512vl" : "avx512",
-                                               halves_first ? "avx512" : "avx512vl", "avx2", "neon",
+  const std::vector<std::string> best_first = {"amx",
+                                               halves_first ? "avx512vl" : "avx512",
+                                               halves_first ? "avx512" : "avx512vl",
+                                               "avx2",
+                                               "neon",
                                                "scalar"};
   std::vector<std::string> sorted;
   for (const auto& isa : best_first) {
@@ -44,11 +47,13 @@ void test_unknown_name() {
 }
 
 // No two instruction sets share a function: each runs what it says. But for avx512vl, which is
-// avx512 with other blocks of zeros.
+// avx512 with other blocks of zeros, and for amx, which is avx512 with tiles.
 void test_tables_differ() {
   std::vector<fastsoftmax::KernelTable> tables;
   test::for_each_isa([&] {
-    const bool again = fastsoftmax::active_isa() == "avx512vl";
+    const std::string isa = fastsoftmax::active_isa();
+    const bool again = isa == "avx512vl" || isa == "amx";
+    CHECK_EQ(fastsoftmax::kernels().bytes.update != nullptr, isa == "amx");
     for (const auto& other : tables) CHECK(again || test::differs(fastsoftmax::kernels(), other));
     if (!again) tables.push_back(fastsoftmax::kernels());
   });
@@ -62,6 +67,8 @@ constexpr std::uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;
 constexpr std::uint32_t kAvx2 = 1u << 5, kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30;
 constexpr std::uint32_t kVl = 1u << 31;
 constexpr std::uint64_t kXmm = 2, kYmm = 4, kMasks = 0x20, kZmmLow = 0x40, kZmmHigh = 0x80;
+constexpr std::uint32_t kTiles = 1u << 24, kTilesOfBytes = 1u << 25;
+constexpr std::uint64_t kTileConfig = 1u << 17, kTileData = 1u << 18;
 
 void test_every_combination_of_bits() {
   const std::uint32_t leaf1[] = {kFma, kOsxsave, kAvx}, leaf7[] = {kAvx2, kF, kDq, kBw, kVl};
@@ -71,14 +78,29 @@ void test_every_combination_of_bits() {
     for (const bool others : {false, true}) {  // the bits that do not matter, all off and all on
       CpuRegisters cpu{};
       if (others) {
-        cpu = {~0u, ~0u, ~(kFma | kOsxsave | kAvx), ~(kAvx2 | kF | kDq | kBw | kVl), ~0xe6ull};
+        cpu = {~0u, ~0u, ~(kFma | kOsxsave | kAvx), ~(kAvx2 | kF | kDq | kBw | kVl), ~0u, ~0xe6ull};
       }
       for (unsigned i = 0; i < 3; ++i) cpu.leaf1_ecx |= chosen >> i & 1 ? leaf1[i] : 0;
       for (unsigned i = 0; i < 5; ++i) cpu.leaf7_ebx |= chosen >> (3 + i) & 1 ? leaf7[i] : 0;
       for (unsigned i = 0; i < 5; ++i) cpu.xcr0 |= chosen >> (8 + i) & 1 ? xcr0[i] : 0;
       CHECK_EQ(has_avx2(cpu), (chosen & kAvx2Needs) == kAvx2Needs);
       CHECK_EQ(has_avx512(cpu), chosen == kAvx512Needs);
+      CHECK_EQ(has_amx(cpu), chosen == kAvx512Needs && others);
     }
+  }
+}
+
+void test_every_combination_of_bits_of_tiles() {
+  for (unsigned chosen = 0; chosen < 1u << 4; ++chosen) {
+    CpuRegisters cpu{0,
+                     0,
+                     kFma | kOsxsave | kAvx,
+                     kAvx2 | kF | kDq | kBw | kVl,
+                     (chosen & 1 ? kTiles : 0) | (chosen & 2 ? kTilesOfBytes : 0),
+                     0xe6 | (chosen & 4 ? kTileConfig : 0) | (chosen & 8 ? kTileData : 0)};
+    CHECK_EQ(has_amx(cpu), chosen == 0xf);
+    cpu.leaf7_ebx &= ~kVl;
+    CHECK(!has_amx(cpu));
   }
 }
 
@@ -115,6 +137,7 @@ void test_this_machine() {
 #else
 void test_halves() {}
 void test_every_combination_of_bits() {}
+void test_every_combination_of_bits_of_tiles() {}
 void test_this_machine() {}
 #endif
 
@@ -125,6 +148,7 @@ int main() {
   test_unknown_name();
   test_tables_differ();
   test_every_combination_of_bits();
+  test_every_combination_of_bits_of_tiles();
   test_halves();
   test_this_machine();
   return test::report();

@@ -116,6 +116,8 @@ void test_chunks() {
   for (const int variant : {0, 1, 3, test::kVariants - 1}) check<In, T>(75, 17000, 2, 70, variant);
   // With many classes chunks have 96 rows at least: 96, 54 and 8.
   for (const int variant : {1, 3, 4}) check<In, T>(158, 1500, 40, 150, variant);
+  // Bytes in tiles: 256 and 144, then 256, 144 again and the last 60.
+  for (const int variant : {0, 1, 3}) check<In, T>(860, 90, 5, 400, variant);
 }
 
 }  // namespace

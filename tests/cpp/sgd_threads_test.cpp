@@ -31,6 +31,7 @@ void test_threads() {
   check_threads<In, T>(75, 17000, 2, 70);   // chunks, see sgd_test.cpp
   check_threads<In, T>(60, 20, 300, 40);    // panels of classes for each thread
   check_threads<In, T>(158, 1500, 40, 150);
+  check_threads<In, T>(450, 800, 5, 300);  // chunks of bytes in tiles; two slices
 }
 
 // Two calls of one epoch are one call of two.

@@ -66,7 +66,7 @@ void cross_entropy_in_registers(const CrossEntropyArgs<T>& a) {
     for (std::ptrdiff_t k = 0; k < n_rows; ++k) {
       const std::ptrdiff_t i = begin + k;
       const T* part = a.parts + i * a.row_stride;
-      T* d = a.dlogits + i * a.row_stride;
+      T* d = a.dlogits + i * a.dlogits_stride;
       V z[kVecs];
       for (int v = 0; v < kVecs; ++v) z[v] = V::load(part + v * V::kLanes);
       for (std::ptrdiff_t p = 1; p < a.n_parts; ++p) {
@@ -121,7 +121,7 @@ void cross_entropy_of_parts(const CrossEntropyArgs<T>& a) {
   }
   const V scale = V::splat(a.scale);
   for (std::ptrdiff_t i = 0; i < a.n_rows; ++i) {
-    T* z = a.dlogits + i * a.row_stride;
+    T* z = a.dlogits + i * a.dlogits_stride;
     for (std::ptrdiff_t j = 0; j < a.n_classes; j += V::kLanes) {
       const T* part = a.parts + i * a.row_stride + j;
       V sum = V::load(part);
@@ -169,7 +169,7 @@ void logistic_of_parts(const CrossEntropyArgs<T>& a) {
     for (std::ptrdiff_t k = 0; k < n_rows; ++k) {
       const T weight = a.weights ? a.weights[begin + k] : T(1);
       a.losses[begin + k] = weight * losses[k];
-      a.dlogits[(begin + k) * a.row_stride] = a.gradient_scale * weight * d[k];
+      a.dlogits[(begin + k) * a.dlogits_stride] = a.gradient_scale * weight * d[k];
     }
   }
 }

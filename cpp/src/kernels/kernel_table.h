@@ -113,6 +113,39 @@ struct PackedUpdate : PackedRows<Acc>, WeightStep<Acc> {
   std::ptrdiff_t begin, end;  // the features
 };
 
+// Training on bytes splits numbers into digits that are bytes as well (kernels/byte_step-inl.h).
+constexpr std::ptrdiff_t kMaxByteRows = 256, kMaxByteClasses = 31, kMaxByteFeatures = 65536;
+struct ByteSlice {
+  const std::uint8_t* const* rows;  // (n_rows) rows of X
+  std::ptrdiff_t n_rows;
+  std::ptrdiff_t first_feature, n_features, n_classes;
+  std::ptrdiff_t row_bytes;  // n_features rounded up to a multiple of 64, or more
+  LaterRows<std::uint8_t> later;
+};
+// The weights of a slice, (n_features / 16, rounded up to a multiple of 4; n_classes; 16), to
+// digits.
+struct SplitWeights {
+  const float* W;
+  std::ptrdiff_t n_features, n_classes, digit_stride;
+  std::uint8_t* digits;  // (n_features / 4, 3 n_classes, 4), digit_stride bytes apart
+  float* per_unit;       // (n_classes) what they are digits of: W times so much
+};
+struct ByteLogits : ByteSlice {
+  const std::uint8_t* digits;
+  std::ptrdiff_t digit_stride;
+  const float* per_unit;
+  std::uint8_t* by_row;  // (32, row_bytes): scratch
+  float* sums;           // (n_rows, n_classes), row_stride apart
+  std::ptrdiff_t row_stride;
+};
+struct ByteUpdate : ByteSlice, WeightStep<float> {
+  std::uint8_t* by_feature;  // (2, n_rows rounded up to a multiple of 64, 64): scratch
+  const float*
+      dlogits;  // (n_rows, n_classes), row_stride apart, already divided by the batch's size
+  std::ptrdiff_t row_stride;
+  std::ptrdiff_t begin, end;  // the features: multiples of 64
+};
+
 // The cross-entropy of rows whose logits are scale * (the sum over n_parts of parts) + b, with its
 // gradient in them (kernels/cross_entropy-inl.h). Rows of parts and of dlogits are row_stride
 // apart; of a row and of b whole vectors are read and written, whatever is in the last one. So
@@ -121,6 +154,7 @@ template <class Acc>
 struct CrossEntropyArgs {
   const Acc* parts;  // (n_parts, n_rows, n_classes)
   std::ptrdiff_t n_parts, part_stride, row_stride;
+  std::ptrdiff_t dlogits_stride;
   std::ptrdiff_t n_rows, n_classes;
   Acc scale;
   const Acc* b;                // (n_classes)
@@ -222,7 +256,14 @@ struct StorageKernels {
                       std::ptrdiff_t k, std::ptrdiff_t n, Acc* packed);
 };
 
-// A table starts as a copy of the next weaker one; each instruction set overrides what it has.
+// Null where there are no tiles.
+struct ByteKernels {
+  void (*split_weights)(const SplitWeights&);
+  void (*logits)(const ByteLogits&);
+  void (*update)(const ByteUpdate&);
+};
+
+// A table starts as a copy of a weaker one; each instruction set overrides what it has.
 struct KernelTable {
   ArithmeticKernels<float> f32;
   ArithmeticKernels<double> f64;
@@ -232,6 +273,7 @@ struct KernelTable {
   StorageKernels<double, double> f64_f64;
   StorageKernels<float, double> f32_f64;
   StorageKernels<std::uint8_t, double> u8_f64;
+  ByteKernels bytes;
 };
 
 // One per spine in isa/; each overrides the slots it has.
@@ -239,6 +281,7 @@ void fill_scalar(KernelTable& table);
 void fill_avx2(KernelTable& table);
 void fill_avx512(KernelTable& table);
 void fill_avx512vl(KernelTable& table);
+void fill_amx(KernelTable& table);
 void fill_neon(KernelTable& table);
 
 }  // namespace fastsoftmax

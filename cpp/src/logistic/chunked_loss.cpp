@@ -285,6 +285,7 @@ class ChunkedLoss final : public LogisticLoss {
       a.n_parts = products_->n_parts();
       a.part_stride = part_stride_;
       a.row_stride = stride_;
+      a.dlogits_stride = stride_;
       a.n_rows = n_rows;
       a.n_classes = n_outputs_;
       a.scale = static_cast<T>(problem_.input_scale);

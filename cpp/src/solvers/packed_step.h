@@ -143,6 +143,7 @@ class PackedStep {
     a.parts = dlogits_.data() + mine.begin * row_stride_;
     a.n_parts = 1;
     a.row_stride = row_stride_;
+    a.dlogits_stride = row_stride_;
     a.dlogits = dlogits_.data() + mine.begin * row_stride_;
     a.losses = losses_.data() + mine.begin;
     arithmetic_.cross_entropy_of_parts(a);

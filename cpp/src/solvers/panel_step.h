@@ -216,6 +216,7 @@ class PanelStep {
     a.n_parts = slices_.count();
     a.part_stride = chunk_rows_ * row_stride_;
     a.row_stride = row_stride_;
+    a.dlogits_stride = row_stride_;
     a.dlogits = to.dlogits.data() + mine.begin * row_stride_;
     a.losses = to.losses.data() + mine.begin;
     arithmetic_.cross_entropy_of_parts(a);

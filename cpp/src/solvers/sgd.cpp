@@ -11,6 +11,7 @@
 #include "fastsoftmax/objective.h"
 #include "fastsoftmax/solvers.h"
 #include "parallel.h"
+#include "solvers/byte_step.h"
 #include "solvers/packed_step.h"
 #include "solvers/panel_step.h"
 
@@ -142,6 +143,11 @@ SgdResult fit_sgd(const InputView& X, const std::int64_t* labels, const T* sampl
   return with_storage<T>(X, [&](const auto* data) {
     using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
     const SgdProblem<In, T> problem{data, X, labels, sample_weight, options, state};
+    if constexpr (std::is_same_v<In, std::uint8_t> && std::is_same_v<T, float>) {
+      if (ByteStep<In, T>::fits(problem)) {
+        return SgdRun<ByteStep<In, T>, In, T>(problem, loss_curve, stop_requested).run();
+      }
+    }
     if (state.n_classes >= kManyClasses) {
       return SgdRun<PackedStep<In, T>, In, T>(problem, loss_curve, stop_requested).run();
     }
