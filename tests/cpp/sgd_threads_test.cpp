@@ -36,8 +36,8 @@ void test_threads() {
 
 // Two calls of one epoch are one call of two.
 template <class In, class T>
-void test_continuation() {
-  SgdProblem<In, T> p(100, 37, 5, 16);
+void test_continuation(std::int64_t batch) {
+  SgdProblem<In, T> p(100, 37, 5, batch);
   use_variant(p, test::kVariants - 1);
   p.options.n_epochs = 3;
   const Trained<T> at_once = p.train_with(2);
@@ -93,7 +93,7 @@ int main() {
   test::for_each_isa([] {
     test::for_each_column([](auto in, auto acc) {
       test_threads<decltype(in), decltype(acc)>();
-      test_continuation<decltype(in), decltype(acc)>();
+      for (const int batch : {16, 40}) test_continuation<decltype(in), decltype(acc)>(batch);
     });
     test_seed_matters();
     test_row_stride();

@@ -1,28 +1,27 @@
 // A mini-batch step on bytes, by products of integers (kernels/byte_step-inl.h): weights in slices
-// of features that threads own, as in panel_step.h.
-//
-// In a phase a thread takes the logits' parts, which all threads have left, to dlogits, for itself;
-// moves its slices of W one step and splits them into digits; gathers its slices of the next
-// chunk's rows and leaves its parts of their logits. Where there are more threads than slices these
-// are phases of their own. No sum depends on who does what, so the bits do not either.
+// (sliced_step.h), beside them the digits that they are split into once a step.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <type_traits>
 #include <vector>
 
-#include "slices.h"
-#include "solvers/sgd_step.h"
+#include "solvers/sliced_step.h"
 #include "tasks.h"
 
 namespace fastsoftmax {
 
 // Chunks are given by their index in the epoch and by the step, which counts through all epochs.
 template <class In, class T>
-class ByteStep {
+class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
   static_assert(std::is_same_v<In, std::uint8_t> && std::is_same_v<T, float>);
+
+  using Base = SlicedStep<In, T, RowList<In, T>>;
+  using Base::all_rows, Base::batches_, Base::dlogits_of, Base::end_step, Base::intercepts_,
+      Base::is_fused, Base::later_rows, Base::list_of, Base::n_classes_, Base::part_row_stride_,
+      Base::parts_of, Base::problem_, Base::residual, Base::row_stride_, Base::slices_,
+      Base::slices_of;
 
  public:
   // Two classes are left to panels, where one's weights stay the negative of the other's to the
@@ -39,30 +38,23 @@ class ByteStep {
   }
 
   ByteStep(const SgdProblem<In, T>& problem, const Batches& batches)
-      : kernels_(kernels().bytes),
-        arithmetic_(arithmetic_kernels<T>()),
-        problem_(problem),
-        batches_(batches),
-        n_classes_(problem.state.n_classes),
-        row_stride_(padded<T>(n_classes_)),
-        slices_(n_classes_, problem.X.n_cols,
-                kSliceFeatures * std::min(n_classes_, kGroupClasses) *
-                    static_cast<std::ptrdiff_t>(sizeof(T))),
+      : Base(problem, batches,
+             Slices<T>(problem.state.n_classes, problem.X.n_cols,
+                       kSliceFeatures * std::min(problem.state.n_classes, kGroupClasses) *
+                           static_cast<std::ptrdiff_t>(sizeof(T))),
+             problem.state.n_classes),
+        kernels_(kernels().bytes),
         row_bytes_(slice_bytes()),
         // One number more: what is stored of a class's digits ends in one that means nothing.
         digit_stride_(ceil_div(3 * n_classes_ + 1, 16) * 64),
         digits_(slices_.count() * row_bytes_ / 4 * digit_stride_),
         per_unit_(slices_.count() * row_stride_),
-        parts_(2 * slices_.count() * part_stride()),
-        intercepts_(problem, row_stride_),
         W_(size()),
         velocity_(problem.state.velocity_W ? size() : 0),
         gradient_(batches.has_several_chunks() ? size() : 0) {
     for (int piece = 0; piece < problem.options.n_threads; ++piece) {
-      workspaces_.push_back(std::make_unique<Workspace>(
-          batches.chunk_rows(), row_stride_, row_bytes_, problem.sample_weight != nullptr));
+      copies_.push_back(std::make_unique<Copies>(batches.chunk_rows(), row_bytes_));
     }
-    std::fill_n(parts_.data(), parts_.size(), T(0));
     std::fill_n(digits_.data(), digits_.size(), In(0));
     cut(problem.state.W, W_);
     if (problem.state.velocity_W) cut(problem.state.velocity_W, velocity_);
@@ -89,7 +81,6 @@ class ByteStep {
     }
   }
 
-  void store_intercepts(std::int64_t step) { intercepts_.store(step); }
   void store_weights() const {
     join(W_, problem_.state.W);
     if (problem_.state.velocity_W) join(velocity_, problem_.state.velocity_W);
@@ -97,21 +88,12 @@ class ByteStep {
   bool is_finite() const { return all_finite(W_.data(), W_.size()) && intercepts_.are_finite(); }
 
  private:
-  // What a thread's piece of the work needs for itself: lists of the rows of the chunk that is
-  // worked on and of the two after it, and the results for its rows.
-  struct Workspace {
-    std::array<RowList<In, T>, 3> lists;
-    AlignedBuffer<T> dlogits, losses;
+  // A thread's copies of rows: of two tiles' rows all features, of all rows two blocks of features.
+  struct Copies {
     AlignedBuffer<In> by_row, by_feature;
 
-    Workspace(std::ptrdiff_t n_rows, std::ptrdiff_t row_stride, std::ptrdiff_t row_bytes,
-              bool weighted)
-        : lists{RowList<In, T>(n_rows, weighted), RowList<In, T>(n_rows, weighted),
-                RowList<In, T>(n_rows, weighted)},
-          dlogits(n_rows * row_stride),
-          losses(n_rows),
-          by_row(32 * row_bytes),
-          by_feature(2 * 64 * ceil_div(n_rows, 64) * 64) {
+    Copies(std::ptrdiff_t n_rows, std::ptrdiff_t row_bytes)
+        : by_row(32 * row_bytes), by_feature(2 * 64 * ceil_div(n_rows, 64) * 64) {
       std::fill_n(by_feature.data(), by_feature.size(), In(0));
     }
   };
@@ -122,12 +104,6 @@ class ByteStep {
   static constexpr std::ptrdiff_t kMinBatch = 32;
   // Of a slice: half of MNIST's. More slices are more parts that threads give each other.
   static constexpr std::ptrdiff_t kSliceFeatures = 392;
-
-  bool is_fused(int n_pieces) const { return n_pieces <= slices_.count(); }
-  Range slices_of(int piece, int n_pieces) const {
-    return share(slices_.count(), 1, piece, n_pieces);
-  }
-  Range all_rows(std::ptrdiff_t index) const { return {0, batches_.rows_of_chunk(index)}; }
 
   template <class Finish>
   void run_fused(Team::Member& member, std::ptrdiff_t index, std::int64_t step, int n_pieces,
@@ -178,12 +154,6 @@ class ByteStep {
     list_of(piece, step).fill(problem_, batches_, batches_.chunk(index), all_rows(index));
   }
 
-  LaterRows<In> later_rows(int piece, std::ptrdiff_t index, std::int64_t step, Range some) {
-    const std::ptrdiff_t end = std::min(some.end, batches_.rows_of_chunk(index));
-    return {list_of(piece, step).rows.data() + some.begin,
-            std::max<std::ptrdiff_t>(0, end - some.begin)};
-  }
-
   ByteSlice slice(int piece, std::int64_t step, std::ptrdiff_t s, Range rows,
                   const LaterRows<In>& later) {
     const Range features = slices_.features(s);
@@ -204,29 +174,14 @@ class ByteStep {
       static_cast<ByteSlice&>(a) =
           slice(piece, step, s, mine,
                 later_rows(piece, index + 1, step + 1, {0, all_rows(index + 1).end / 2}));
-      a.by_row = workspaces_[static_cast<std::size_t>(piece)]->by_row.data();
+      a.by_row = copies_[static_cast<std::size_t>(piece)]->by_row.data();
       a.digits = digits_of(s);
       a.digit_stride = digit_stride_;
       a.per_unit = per_unit_.data() + s * row_stride_;
-      a.sums = parts_of(step, s) + mine.begin * n_classes_;
-      a.row_stride = n_classes_;
+      a.sums = parts_of(step, s) + mine.begin * part_row_stride_;
+      a.row_stride = part_row_stride_;
       kernels_.logits(a);
     }
-  }
-
-  // Some rows of a chunk to their losses and dlogits, which go to the workspace of a piece.
-  void residual(int piece, int owner, std::ptrdiff_t index, std::int64_t step, Range mine) {
-    Workspace& to = *workspaces_[static_cast<std::size_t>(owner)];
-    CrossEntropyArgs<T> a = cross_entropy_args(problem_, list_of(piece, step),
-                                               batches_.chunk(index), mine, intercepts_.of(step));
-    a.parts = parts_of(step, 0) + mine.begin * n_classes_;
-    a.n_parts = slices_.count();
-    a.part_stride = part_stride();
-    a.row_stride = n_classes_;
-    a.dlogits_stride = row_stride_;
-    a.dlogits = to.dlogits.data() + mine.begin * row_stride_;
-    a.losses = to.losses.data() + mine.begin;
-    arithmetic_.cross_entropy_of_parts(a);
   }
 
   // Some features of a slice one step on, or of the gradient one chunk on.
@@ -237,8 +192,8 @@ class ByteStep {
     static_cast<ByteSlice&>(a) =
         slice(owner, step, s, {0, chunk.n_rows}, later_rows(owner, index + 1, step + 1, fetched));
     set_rule<T>(problem_.options, chunk, a);
-    a.by_feature = workspaces_[static_cast<std::size_t>(piece)]->by_feature.data();
-    a.dlogits = workspaces_[static_cast<std::size_t>(owner)]->dlogits.data();
+    a.by_feature = copies_[static_cast<std::size_t>(piece)]->by_feature.data();
+    a.dlogits = dlogits_of(owner);
     a.row_stride = row_stride_;
     a.begin = mine.begin;
     a.end = mine.end;
@@ -254,29 +209,10 @@ class ByteStep {
                             digits_of(s), per_unit_.data() + s * row_stride_});
   }
 
-  // Intercepts and losses, from the first workspace.
-  template <class Finish>
-  void end_step(std::ptrdiff_t index, std::int64_t step, const Finish& finish) {
-    const Chunk chunk = batches_.chunk(index);
-    const Workspace& from = *workspaces_[0];
-    intercepts_.update(chunk, step, from.dlogits.data());
-    finish(from.losses.data(), chunk.n_rows);
-  }
-
-  RowList<In, T>& list_of(int piece, std::int64_t step) {
-    return workspaces_[static_cast<std::size_t>(piece)]->lists[static_cast<std::size_t>(step % 3)];
-  }
-  T* parts_of(std::int64_t step, std::ptrdiff_t s) {
-    return parts_.data() + (step % 2 * slices_.count() + s) * part_stride();
-  }
   std::uint8_t* digits_of(std::ptrdiff_t s) {
     return digits_.data() + s * row_bytes_ / 4 * digit_stride_;
   }
 
-  // Whole vectors are read of each row.
-  std::ptrdiff_t part_stride() const {
-    return padded<T>(batches_.chunk_rows() * n_classes_ + 2 * 16);
-  }
   std::ptrdiff_t slice_bytes() const {
     std::ptrdiff_t longest = 0;
     for (std::ptrdiff_t s = 0; s < slices_.count(); ++s) {
@@ -313,23 +249,15 @@ class ByteStep {
     for_each_weight([&](std::ptrdiff_t here, std::ptrdiff_t there) { W[there] = from[here]; });
   }
 
-  // Of one instruction set throughout: another thread may choose another one meanwhile.
+  // Of one instruction set throughout, as those of the base.
   const ByteKernels kernels_;
-  const ArithmeticKernels<T> arithmetic_;
 
-  const SgdProblem<In, T> problem_;
-  const Batches& batches_;
-  const std::ptrdiff_t n_classes_;
-  const std::ptrdiff_t row_stride_;  // of parts_, dlogits and b
-  const Slices<T> slices_;
   const std::ptrdiff_t row_bytes_, digit_stride_;
 
   AlignedBuffer<std::uint8_t> digits_;
   AlignedBuffer<T> per_unit_;
-  AlignedBuffer<T> parts_;  // (2, slices, chunk_rows, row_stride), of two steps in turn
-  Intercepts<In, T> intercepts_;
   AlignedBuffer<T> W_, velocity_, gradient_;
-  std::vector<std::unique_ptr<Workspace>> workspaces_;  // of each piece
+  std::vector<std::unique_ptr<Copies>> copies_;  // of each piece
 };
 
 }  // namespace fastsoftmax

@@ -1,19 +1,9 @@
-// A mini-batch step for few classes: weights in panels, cut into slices of features that threads
-// own (slices.h).
-//
-// In a phase a thread takes the logits' parts, which all threads have left, to dlogits, for itself;
-// moves its slices of W one step; and leaves its parts of the next batch's logits. Where there are
-// more threads than slices, the three are phases of their own, over pieces of slices and rows. No
-// sum depends on who does what, so the bits do not either.
+// A mini-batch step for few classes: weights in panels, cut into slices (sliced_step.h).
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <memory>
-#include <vector>
 
-#include "slices.h"
-#include "solvers/sgd_step.h"
+#include "solvers/sliced_step.h"
 #include "zero_blocks.h"
 
 namespace fastsoftmax {
@@ -27,23 +17,15 @@ struct MaskedRowList : RowList<In, T> {
       : RowList<In, T>(n_rows, weighted), masks(n_rows) {}
 };
 
-// What a thread's piece of the work needs for itself: lists of the rows of the chunk that is worked
-// on and of the two after it, and the results for its rows.
-template <class In, class T>
-struct Workspace {
-  std::array<MaskedRowList<In, T>, 3> lists;
-  AlignedBuffer<T> dlogits, losses;
-
-  Workspace(std::ptrdiff_t n_rows, std::ptrdiff_t row_stride, bool weighted)
-      : lists{MaskedRowList<In, T>(n_rows, weighted), MaskedRowList<In, T>(n_rows, weighted),
-              MaskedRowList<In, T>(n_rows, weighted)},
-        dlogits(n_rows * row_stride),
-        losses(n_rows) {}
-};
-
 // Chunks are given by their index in the epoch and by the step, which counts through all epochs.
 template <class In, class T>
-class PanelStep {
+class PanelStep : public SlicedStep<In, T, MaskedRowList<In, T>> {
+  using Base = SlicedStep<In, T, MaskedRowList<In, T>>;
+  using Base::all_rows, Base::batches_, Base::chunk_rows_, Base::dlogits_of, Base::end_step,
+      Base::intercepts_, Base::is_fused, Base::later_rows, Base::list_of, Base::part_row_stride_,
+      Base::parts_of, Base::problem_, Base::residual, Base::row_stride_, Base::slices_,
+      Base::slices_of;
+
  public:
   // The rows of a chunk and their logits stay in a second-level cache of 1 MB between the two
   // passes: the tutorial's batch, 100 x (784 + 10) float32, is 318 KB and one chunk.
@@ -54,29 +36,17 @@ class PanelStep {
   }
 
   PanelStep(const SgdProblem<In, T>& problem, const Batches& batches)
-      : kernels_(storage_kernels(problem.data, T())),
-        arithmetic_(arithmetic_kernels<T>()),
-        problem_(problem),
-        batches_(batches),
-        chunk_rows_(batches.chunk_rows()),
-        n_classes_(problem.state.n_classes),
-        row_stride_(padded<T>(n_classes_)),
-        slices_(n_classes_, problem.X.n_cols, kSliceBytes),
+      : Base(problem, batches, Slices<T>(problem.state.n_classes, problem.X.n_cols, kSliceBytes),
+             padded<T>(problem.state.n_classes)),
+        kernels_(storage_kernels(problem.data, T())),
         sparse_(has_zero_blocks(kernels_, problem.data, problem.X)),
         mask_words_(slices_.mask_words(kernels_.block_features)),
         keeps_masks_(sparse_ && problem.options.n_epochs > 1 &&
                      problem.X.n_rows * mask_words_ <= kMaxMaskWords),
         masks_(sparse_ ? (keeps_masks_ ? problem.X.n_rows : 2 * chunk_rows_) * mask_words_ : 0),
-        parts_(2 * slices_.count() * chunk_rows_ * row_stride_),
-        intercepts_(problem, row_stride_),
         W_(slices_.size()),
         velocity_(problem.state.velocity_W ? slices_.size() : 0),
         gradient_(batches.has_several_chunks() ? slices_.size() : 0) {
-    for (int piece = 0; piece < problem.options.n_threads; ++piece) {
-      workspaces_.push_back(std::make_unique<Workspace<In, T>>(chunk_rows_, row_stride_,
-                                                               problem.sample_weight != nullptr));
-    }
-    std::fill_n(parts_.data(), parts_.size(), T(0));
     slices_.cut(problem.state.W, W_);
     if (problem.state.velocity_W) slices_.cut(problem.state.velocity_W, velocity_);
   }
@@ -101,7 +71,6 @@ class PanelStep {
     }
   }
 
-  void store_intercepts(std::int64_t step) { intercepts_.store(step); }
   void store_weights() const {
     slices_.join(W_, problem_.state.W);
     if (problem_.state.velocity_W) slices_.join(velocity_, problem_.state.velocity_W);
@@ -111,12 +80,6 @@ class PanelStep {
  private:
   // Half of a first-level cache of 32 KB; other sizes were not measured.
   static constexpr std::ptrdiff_t kSliceBytes = 16 << 10;
-
-  bool is_fused(int n_pieces) const { return n_pieces <= slices_.count(); }
-  Range slices_of(int piece, int n_pieces) const {
-    return share(slices_.count(), 1, piece, n_pieces);
-  }
-  Range all_rows(std::ptrdiff_t index) const { return {0, batches_.rows_of_chunk(index)}; }
 
   template <class Finish>
   void run_fused(Team::Member& member, std::ptrdiff_t index, std::int64_t step, int n_pieces,
@@ -176,12 +139,6 @@ class PanelStep {
   // Whether the masks of a step's rows are known: since the first epoch.
   bool knows_masks(std::int64_t step) const { return keeps_masks_ && step >= batches_.count(); }
 
-  // Some rows of a chunk, to be fetched.
-  LaterRows<In> later_rows(int piece, std::ptrdiff_t index, std::int64_t step, Range some) {
-    const std::ptrdiff_t end = std::min(some.end, batches_.rows_of_chunk(index));
-    return {list_of(piece, step).rows.data() + some.begin,
-            std::max<std::ptrdiff_t>(0, end - some.begin)};
-  }
   // Of the next chunk's rows, what each pass of a fused phase fetches, half of them if zeros are
   // skipped: 1.12x the speed of an epoch of MNIST in float32 on one thread of a Zen 5, 1.08x on
   // two. (Half of the rows two chunks ahead: no gain. Half of the lines of each row: 0.88x.)
@@ -201,25 +158,10 @@ class PanelStep {
       a.masks_known = knows_masks(step);
       a.later = later_rows(piece, index + 1, step + 1, fetched);
       a.W = slices_.at(W_, s);
-      a.sums = parts_of(step, s) + mine.begin * row_stride_;
-      a.row_stride = row_stride_;
+      a.sums = parts_of(step, s) + mine.begin * part_row_stride_;
+      a.row_stride = part_row_stride_;
       sparse_ ? kernels_.panel_logits_blocks(a) : kernels_.panel_logits(a);
     }
-  }
-
-  // Some rows of a chunk to their losses and dlogits, which go to the workspace of a piece.
-  void residual(int piece, int owner, std::ptrdiff_t index, std::int64_t step, Range mine) {
-    Workspace<In, T>& to = *workspaces_[static_cast<std::size_t>(owner)];
-    CrossEntropyArgs<T> a = cross_entropy_args(problem_, list_of(piece, step),
-                                               batches_.chunk(index), mine, intercepts_.of(step));
-    a.parts = parts_of(step, 0) + mine.begin * row_stride_;
-    a.n_parts = slices_.count();
-    a.part_stride = chunk_rows_ * row_stride_;
-    a.row_stride = row_stride_;
-    a.dlogits_stride = row_stride_;
-    a.dlogits = to.dlogits.data() + mine.begin * row_stride_;
-    a.losses = to.losses.data() + mine.begin;
-    arithmetic_.cross_entropy_of_parts(a);
   }
 
   // Some features of a slice one step on, or of the gradient one chunk on.
@@ -229,7 +171,7 @@ class PanelStep {
     PanelUpdate<In, T> update{};
     static_cast<SliceOfRows<In, T>&>(update) = slice_of_rows(owner, step, {0, chunk.n_rows}, slice);
     set_rule<T>(problem_.options, chunk, update);
-    update.dlogits = workspaces_[static_cast<std::size_t>(owner)]->dlogits.data();
+    update.dlogits = dlogits_of(owner);
     update.row_stride = row_stride_;
     update.begin = mine.begin;
     update.end = mine.end;
@@ -240,46 +182,21 @@ class PanelStep {
     sparse_ ? kernels_.panel_update_blocks(update) : kernels_.panel_update(update);
   }
 
-  // Intercepts and losses, from the first workspace.
-  template <class Finish>
-  void end_step(std::ptrdiff_t index, std::int64_t step, const Finish& finish) {
-    const Chunk chunk = batches_.chunk(index);
-    const Workspace<In, T>& from = *workspaces_[0];
-    intercepts_.update(chunk, step, from.dlogits.data());
-    finish(from.losses.data(), chunk.n_rows);
-  }
-
-  MaskedRowList<In, T>& list_of(int piece, std::int64_t step) {
-    return workspaces_[static_cast<std::size_t>(piece)]->lists[static_cast<std::size_t>(step % 3)];
-  }
-  T* parts_of(std::int64_t step, std::ptrdiff_t slice) {
-    return parts_.data() + (step % 2 * slices_.count() + slice) * chunk_rows_ * row_stride_;
-  }
-
   SliceOfRows<In, T> slice_of_rows(int piece, std::int64_t step, Range mine, std::ptrdiff_t slice) {
     const MaskedRowList<In, T>& list = list_of(piece, step);
     return slices_.of_rows(slice, kernels_.block_features, list.rows.data() + mine.begin,
                            list.masks.data() + mine.begin, mine.end - mine.begin);
   }
 
-  // Of one instruction set throughout: another thread may choose another one meanwhile.
+  // Of one instruction set throughout, as those of the base.
   const StorageKernels<In, T> kernels_;
-  const ArithmeticKernels<T> arithmetic_;
 
-  const SgdProblem<In, T> problem_;
-  const Batches& batches_;
-  const std::ptrdiff_t chunk_rows_, n_classes_;
-  const std::ptrdiff_t row_stride_;  // of parts_, dlogits and b
-  const Slices<T> slices_;
   const bool sparse_;
   const std::ptrdiff_t mask_words_;
   const bool keeps_masks_;
 
   AlignedBuffer<std::uint64_t> masks_;  // of all rows, or of those of two steps in turn
-  AlignedBuffer<T> parts_;              // (2, slices, chunk_rows, row_stride), of two steps in turn
-  Intercepts<In, T> intercepts_;
   AlignedBuffer<T> W_, velocity_, gradient_;
-  std::vector<std::unique_ptr<Workspace<In, T>>> workspaces_;  // of each piece
 };
 
 }  // namespace fastsoftmax
