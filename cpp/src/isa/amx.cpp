@@ -1,6 +1,6 @@
 // AVX-512 with the tiles of AMX for training on bytes. All else is as in avx512.cpp.
 #define FASTSOFTMAX_ISA_NAMESPACE isa_amx
-#include "simd/avx512.h"
+#include "simd/amx.h"
 
 #include "kernels/byte_step-inl.h"
 

@@ -10,7 +10,6 @@
 #include "kernels/kernel_table.h"
 #include "kernels/later_lines-inl.h"
 #include "kernels/weight_step-inl.h"
-#include "simd/amx.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {

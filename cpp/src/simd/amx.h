@@ -1,11 +1,11 @@
-// The tiles of AMX: 16 rows of 64 bytes, multiplied byte by byte into 32-bit sums.
+// The tiles of AMX beside the vectors of AVX-512: 16 rows of 64 bytes, multiplied byte by byte into
+// 32-bit sums.
 //
 // In assembler: GCC's intrinsics for loads do not say that they read memory (12.2), so stores to
 // what they read may come too late.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include "simd/avx512.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
