@@ -1,5 +1,5 @@
-// A mini-batch step on bytes by products of integers, which tiles make sixteen times as fast as
-// vectors make those of floats.
+// A mini-batch step on bytes by products of integers, of which tiles make 32 times as many a cycle
+// as vectors make of floats.
 //
 // A number is three digits of base 256, from -128 to 127: 24 bits, as the mantissa of a float has,
 // of the largest number of its class. Digits times bytes are summed exactly, in 32 bits; only then

@@ -114,6 +114,8 @@ struct PackedUpdate : PackedRows<Acc>, WeightStep<Acc> {
 };
 
 // Training on bytes splits numbers into digits that are bytes as well (kernels/byte_step-inl.h).
+// The sums of two digits over so many rows, and those of one over so many features, are below 2^31:
+// 256 * 255 * 128 * 257, 65536 * 255 * 128.
 constexpr std::ptrdiff_t kMaxByteRows = 256, kMaxByteClasses = 31, kMaxByteFeatures = 65536;
 struct ByteSlice {
   const std::uint8_t* const* rows;  // (n_rows) rows of X
