@@ -32,7 +32,7 @@ function(fastsoftmax_add_isas target)
       continue()
     endif()
     if(name STREQUAL "amx" AND FASTSOFTMAX_EMULATE_AVX512)
-      continue()
+      continue()  # nothing emulates tiles
     endif()
     set(objects fastsoftmax_isa_${name})
     add_library(${objects} OBJECT cpp/src/isa/${name}.cpp)

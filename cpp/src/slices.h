@@ -42,6 +42,8 @@ class Slices {
   }
 
   std::ptrdiff_t count() const { return n_slices_; }
+  // Features of the longest slice, rounded up to whole grains.
+  std::ptrdiff_t stride() const { return stride_; }
   std::ptrdiff_t size() const { return n_slices_ * slice_size(); }
   Range features(std::ptrdiff_t slice) const {
     return share(n_features_, kGrain, static_cast<int>(slice), static_cast<int>(n_slices_));

@@ -195,10 +195,10 @@ void check_update(const Case& c, const Rule& rule) {
   }
 }
 
-// Of two classes one may be the other's negative, and the integers are too.
+// The largest sums there are, which must not overflow.
 void test_largest() {
   Case c(256, 0, 300, 3);
-  std::fill(c.X.begin(), c.X.end(), std::uint8_t{255});  // the largest sums there are
+  std::fill(c.X.begin(), c.X.end(), std::uint8_t{255});
   std::fill(c.W.begin(), c.W.end(), -1.0f);
   std::fill(c.dlogits.begin(), c.dlogits.end(), 1.0f);
   check_logits(c);

@@ -142,21 +142,20 @@ struct ByteLogits : ByteSlice {
 };
 struct ByteUpdate : ByteSlice, WeightStep<float> {
   std::uint8_t* by_feature;  // (2, n_rows rounded up to a multiple of 64, 64): scratch
-  const float*
-      dlogits;  // (n_rows, n_classes), row_stride apart, already divided by the batch's size
+  const float* dlogits;      // (n_rows, n_classes), row_stride apart, divided by the batch's size
   std::ptrdiff_t row_stride;
   std::ptrdiff_t begin, end;  // the features: multiples of 64
 };
 
 // The cross-entropy of rows whose logits are scale * (the sum over n_parts of parts) + b, with its
-// gradient in them (kernels/cross_entropy-inl.h). Rows of parts and of dlogits are row_stride
-// apart; of a row and of b whole vectors are read and written, whatever is in the last one. So
-// models whose classes lie side by side are worked on from left to right, and not in place.
+// gradient in them (kernels/cross_entropy-inl.h). Rows of parts are row_stride apart, those of
+// dlogits dlogits_stride; of a row and of b whole vectors are read and written, whatever is in the
+// last one. So models whose classes lie side by side are worked on from left to right, and not in
+// place.
 template <class Acc>
 struct CrossEntropyArgs {
   const Acc* parts;  // (n_parts, n_rows, n_classes)
-  std::ptrdiff_t n_parts, part_stride, row_stride;
-  std::ptrdiff_t dlogits_stride;
+  std::ptrdiff_t n_parts, part_stride, row_stride, dlogits_stride;
   std::ptrdiff_t n_rows, n_classes;
   Acc scale;
   const Acc* b;                // (n_classes)

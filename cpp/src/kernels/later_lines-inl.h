@@ -28,8 +28,8 @@ struct NoLines {
 template <class In>
 class LaterLines {
  public:
-  template <class Slice>
-  LaterLines(const Slice& slice, const LaterRows<In>& later)
+  template <class Acc>
+  LaterLines(const SliceOfRows<In, Acc>& slice, const LaterRows<In>& later)
       : rows_(later.rows),
         end_of_rows_(later.rows + later.n),
         first_feature_(slice.first_feature),

@@ -44,7 +44,7 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
                            static_cast<std::ptrdiff_t>(sizeof(T))),
              problem.state.n_classes),
         kernels_(kernels().bytes),
-        row_bytes_(slice_bytes()),
+        row_bytes_(round_up(slices_.stride(), 64)),
         // One number more: what is stored of a class's digits ends in one that means nothing.
         digit_stride_(ceil_div(3 * n_classes_ + 1, 16) * 64),
         digits_(slices_.count() * row_bytes_ / 4 * digit_stride_),
@@ -66,7 +66,7 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
       list_rows(piece, 0, step);
       list_rows(piece, 1, step + 1);
       if (!is_fused(n_pieces)) return;
-      forward(piece, 0, step, slices_of(piece, n_pieces), all_rows(0));
+      forward(piece, 0, step, slices_of(piece, n_pieces), all_rows(0), fetched_by_forward(0));
     });
   }
 
@@ -93,7 +93,7 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
     AlignedBuffer<In> by_row, by_feature;
 
     Copies(std::ptrdiff_t n_rows, std::ptrdiff_t row_bytes)
-        : by_row(32 * row_bytes), by_feature(2 * 64 * ceil_div(n_rows, 64) * 64) {
+        : by_row(32 * row_bytes), by_feature(2 * round_up(n_rows, 64) * 64) {
       std::fill_n(by_feature.data(), by_feature.size(), In(0));
     }
   };
@@ -114,11 +114,10 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
       residual(piece, piece, index, step, all_rows(index));
       if (piece == 0) end_step(index, step, finish);
       for (std::ptrdiff_t s = mine.begin; s < mine.end; ++s) {
-        backward(piece, piece, index, step, s, {0, row_bytes_},
-                 {all_rows(index + 1).end / 2, all_rows(index + 1).end});
+        backward(piece, piece, index, step, s, {0, row_bytes_}, fetched_by_backward(index));
         if (batches_.chunk(index).last) split(s);
       }
-      forward(piece, index + 1, step + 1, mine, all_rows(index + 1));
+      forward(piece, index + 1, step + 1, mine, all_rows(index + 1), fetched_by_forward(index + 1));
     });
   }
 
@@ -131,7 +130,7 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
       list_rows(piece, index + 1, step + 1);
       const Part part = part_of(slices_.count(), piece, n_pieces);
       const Range rows = share(n_rows, 32, part.index, part.count);
-      forward(piece, index, step, part.items, rows);
+      forward(piece, index, step, part.items, rows, rows);
     });
     member.run(
         [&](int piece) { residual(piece, 0, index, step, share(n_rows, 2, piece, n_pieces)); });
@@ -166,14 +165,22 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
             later};
   }
 
-  // Some rows of a chunk to their parts of the logits.
-  void forward(int piece, std::ptrdiff_t index, std::int64_t step, Range slices, Range mine) {
+  // Of the next chunk's rows, what each pass of a fused phase fetches: half of them.
+  Range fetched_by_forward(std::ptrdiff_t index) const {
+    return {0, batches_.rows_of_chunk(index + 1) / 2};
+  }
+  Range fetched_by_backward(std::ptrdiff_t index) const {
+    return {fetched_by_forward(index).end, batches_.rows_of_chunk(index + 1)};
+  }
+
+  // Some rows of a chunk to their parts of the logits; some of the next one are fetched.
+  void forward(int piece, std::ptrdiff_t index, std::int64_t step, Range slices, Range mine,
+               Range fetched) {
     if (mine.begin == mine.end) return;
     for (std::ptrdiff_t s = slices.begin; s < slices.end; ++s) {
       ByteLogits a{};
       static_cast<ByteSlice&>(a) =
-          slice(piece, step, s, mine,
-                later_rows(piece, index + 1, step + 1, {0, all_rows(index + 1).end / 2}));
+          slice(piece, step, s, mine, later_rows(piece, index + 1, step + 1, fetched));
       a.by_row = copies_[static_cast<std::size_t>(piece)]->by_row.data();
       a.digits = digits_of(s);
       a.digit_stride = digit_stride_;
@@ -213,13 +220,6 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
     return digits_.data() + s * row_bytes_ / 4 * digit_stride_;
   }
 
-  std::ptrdiff_t slice_bytes() const {
-    std::ptrdiff_t longest = 0;
-    for (std::ptrdiff_t s = 0; s < slices_.count(); ++s) {
-      longest = std::max(longest, slices_.features(s).end - slices_.features(s).begin);
-    }
-    return ceil_div(longest, 64) * 64;
-  }
   std::ptrdiff_t size() const { return slices_.count() * row_bytes_ * n_classes_; }
   T* at(AlignedBuffer<T>& buffer, std::ptrdiff_t s) {
     return buffer.data() + s * row_bytes_ * n_classes_;
