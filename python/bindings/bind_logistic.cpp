@@ -70,14 +70,13 @@ LogisticSolver solver_of(const std::string& name) {
 }
 
 // An exception in the callback is kept, to be thrown once the solver has come back.
-FitProgress progress_to(const py::object& callback, std::ptrdiff_t n_models,
+FitProgress progress_to(const py::object& callback, const py::dict& found,
                         std::optional<py::error_already_set>& error) {
   if (callback.is_none()) return nullptr;
-  return [&, n_models](std::int64_t iteration, const double* objective, const double* gap) {
+  return [&](std::int64_t iteration, bool goes_on) {
     const py::gil_scoped_acquire acquire;
     try {
-      return py::cast<bool>(callback(iteration, py::array_t<double>(n_models, objective),
-                                     py::array_t<double>(n_models, gap)));
+      return py::cast<bool>(callback(iteration, goes_on, found));
     } catch (py::error_already_set& e) {
       error.emplace(e);
       return true;
@@ -147,20 +146,20 @@ py::dict fit_logistic_on_arrays(const Problem& on, const py::array& penalty,
   models.n_iter = n_iter.mutable_data();
   models.status = reinterpret_cast<LogisticStatus*>(status.mutable_data());
   options.n_threads = on.plan(options.n_threads, n_models);
-  std::optional<py::error_already_set> error;
-  const FitProgress progress = progress_to(callback, n_models, error);
-  {
-    const py::gil_scoped_release release;
-    fit_logistic(on.problem, options, models, progress, signal_raised);
-  }
-  if (error) throw py::error_already_set(*error);
-  if (PyErr_Occurred()) throw py::error_already_set();
   py::dict found;
   found["objective"] = objective;
   found["gap"] = gap;
   found["n_iter"] = n_iter;
   found["n_passes"] = n_passes;
   found["status"] = status;
+  std::optional<py::error_already_set> error;
+  const FitProgress progress = progress_to(callback, found, error);
+  {
+    const py::gil_scoped_release release;
+    fit_logistic(on.problem, options, models, progress, signal_raised);
+  }
+  if (error) throw py::error_already_set(*error);
+  if (PyErr_Occurred()) throw py::error_already_set();
   found["n_gram_rows"] = models.n_curvature_rows;
   return found;
 }

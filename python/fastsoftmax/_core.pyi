@@ -86,7 +86,7 @@ def fit_logistic(
     warm: bool,
     seed: int,
     n_threads: int,
-    callback: Callable[[int, NDArray[np.float64], NDArray[np.float64]], bool] | None = None,
+    callback: Callable[[int, bool, dict[str, Any]], bool] | None = None,
     shape: tuple[int, int] | None = None,
 ) -> dict[str, Any]: ...
 def logistic_loss(

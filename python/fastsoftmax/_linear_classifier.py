@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,20 +34,28 @@ from ._validation import (
 _Array = NDArray[Any]
 _INDEX = np.dtype(np.int64)
 
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
-@contextmanager
-def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Give the estimator its attributes back after any exception, Ctrl-C included."""
-    before = vars(estimator).copy()
-    random = estimator.random_state
-    random_before = random.get_state() if isinstance(random, np.random.RandomState) else None
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__ = before
-        if random_before is not None:
-            random.set_state(random_before)
-        raise
+
+def unchanged_on_error(method: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+    """Give the estimator its attributes back after any exception in the method, Ctrl-C included."""
+
+    @wraps(method)
+    def all_or_nothing(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        estimator: Any = args[0]
+        before = vars(estimator).copy()
+        random = estimator.random_state
+        random_before = random.get_state() if isinstance(random, np.random.RandomState) else None
+        try:
+            return method(*args, **kwargs)
+        except BaseException:
+            estimator.__dict__ = before
+            if random_before is not None:
+                random.set_state(random_before)
+            raise
+
+    return all_or_nothing
 
 
 def _check_is_fitted(estimator: BaseEstimator) -> None:

@@ -7,6 +7,7 @@ checks of what users pass are elsewhere.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ _Array = NDArray[Any]
 _Floats = NDArray[np.float64]
 _Ints = NDArray[np.int64]
 
-CERTIFIED, MAX_ITER, SEPARABLE, ROUNDED = range(4)  # the core's status
+CERTIFIED, MAX_ITER, SEPARABLE, ROUNDED, STOPPED = range(5)  # the core's status
 
 # A gap like the rounding of the objective itself, a sum of thousands of float64: whoever asks for less
 # has what there is.
@@ -67,6 +68,11 @@ class Models:
             getattr(self, name)[where] = values
 
 
+# Called after each iteration: its number, whether another follows, and the models as they are until
+# it returns; True ends the fit.
+Progress = Callable[[int, bool, Models], bool]
+
+
 def fit_models(
     data: TrainingData,
     penalties: _Floats,
@@ -85,7 +91,8 @@ def fit_models(
     held_out : ndarray of shape (M,), int32, or None
         The fold that each leaves out; -1 for none.
     options : dict
-        For the core: fit_intercept, input_scale, tol, max_iter, solver, seed, n_threads, callback.
+        For the core: fit_intercept, input_scale, tol, max_iter, solver, seed, n_threads; and
+        callback, a Progress or None.
     start : Models, optional
         Coefficients to go on from; else zero.
 
@@ -121,6 +128,21 @@ def _call(
     if start is not None:
         models.coef[...], models.intercept[...] = start.coef, start.intercept
     is_sparse, is_small = issparse(data.X), data.X.shape[0] * models.coef[0].size <= _SMALL
+    progress: Progress | None = options["callback"]
+
+    def take(found: dict[str, _Array]) -> Models:
+        for name in ("objective", "gap", "n_iter", "n_passes", "status"):
+            getattr(models, name)[...] = found[name]
+        if data.n_classes > 2:
+            # Softmax does not see a number added to all classes: take the one that makes their mean zero.
+            models.intercept -= models.intercept.mean(axis=1, keepdims=True)
+            free = penalties == 0
+            models.coef[free] -= models.coef[free].mean(axis=1, keepdims=True)
+        return models
+
+    def tell(iteration: int, goes_on: bool, found: dict[str, _Array]) -> bool:
+        return progress is not None and progress(iteration, goes_on, take(found))
+
     found = _core.fit_logistic(
         (data.X.data, data.X.indices, data.X.indptr) if is_sparse else data.X,
         data.indices,
@@ -133,16 +155,11 @@ def _call(
         n_classes=data.n_classes,
         warm=start is not None,
         **({"shape": data.X.shape} if is_sparse else {}),
-        **options | ({"tol": min(options["tol"], 1e-15)} if is_small else {}),
+        **options
+        | ({"tol": min(options["tol"], 1e-15)} if is_small else {})
+        | {"callback": tell if progress else None},
     )
-    for name in ("objective", "gap", "n_iter", "n_passes", "status"):
-        getattr(models, name)[...] = found[name]
-    if data.n_classes > 2:
-        # Softmax does not see a number added to all classes: take the one that makes their mean zero.
-        models.intercept -= models.intercept.mean(axis=1, keepdims=True)
-        free = penalties == 0
-        models.coef[free] -= models.coef[free].mean(axis=1, keepdims=True)
-    return models
+    return take(found)
 
 
 def _fit_present(
@@ -166,14 +183,23 @@ def _fit_present(
         return models
     # Two rows of weights, each other's negatives, of half the length have half the penalty.
     pair = rest.n_classes == 2
-    fitted = _call(rest, penalties / (2 if pair else 1), np.full(len(penalties), -1), options, None)
-    W, b = fitted.coef, fitted.intercept
-    if pair:
-        W, b = np.concatenate([-W, W], axis=1) / 2, np.concatenate([-b, b], axis=1) / 2
-    models.put(slice(None), replace(fitted, coef=models.coef, intercept=models.intercept))
-    models.coef[:, present], models.intercept[:, present] = W, b
-    models.intercept[:, ~present] = _ABSENT
-    return models
+    progress: Progress | None = options["callback"]
+
+    def of_all(fitted: Models) -> Models:
+        W, b = fitted.coef, fitted.intercept
+        if pair:
+            W, b = np.concatenate([-W, W], axis=1) / 2, np.concatenate([-b, b], axis=1) / 2
+        models.put(slice(None), replace(fitted, coef=models.coef, intercept=models.intercept))
+        models.coef[:, present], models.intercept[:, present] = W, b
+        models.intercept[:, ~present] = _ABSENT
+        return models
+
+    def tell(iteration: int, goes_on: bool, fitted: Models) -> bool:
+        return progress is not None and progress(iteration, goes_on, of_all(fitted))
+
+    options = options | {"callback": tell if progress else None}
+    penalties = penalties / (2 if pair else 1)
+    return of_all(_call(rest, penalties, np.full(len(penalties), -1), options, None))
 
 
 def _some(models: Models, which: NDArray[np.bool_]) -> Models:
@@ -181,7 +207,10 @@ def _some(models: Models, which: NDArray[np.bool_]) -> Models:
 
 
 def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int = 3) -> None:
-    """Warn of models that are not proven to be as close to the optimum as `tol` asks."""
+    """Warn of models that are not proven to be as close to the optimum as `tol` asks.
+
+    Not of those that a callback stopped. `stacklevel` is as in `warnings.warn`.
+    """
 
     def warn(which: NDArray[np.bool_], text: str) -> None:
         if not which.any():

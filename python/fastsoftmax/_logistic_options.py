@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from ._arrays import threads_or_default
+from ._logistic_models import Models, Progress
 from ._validation import check_bool, check_number
-
-_Array = NDArray[Any]
 
 SOLVERS = ("auto", "lbfgs", "newton-cg")
 
@@ -92,14 +90,14 @@ def _seed(random_state: object) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def _reporter(verbose: object) -> Callable[..., bool] | None:
+def _reporter(verbose: object) -> Progress | None:
     if not check_number(verbose, "verbose", integer=True):
         return None
 
-    def report(iteration: int, objective: Any, gap: Any) -> bool:
+    def report(iteration: int, goes_on: bool, models: Models) -> bool:
         print(
-            f"iteration {iteration}: objective {np.max(objective):.6g}, "
-            f"relative gap {np.max(gap):.2g}",
+            f"iteration {iteration}: objective {models.objective.max():.6g}, "
+            f"relative gap {models.gap.max():.2g}",
             flush=True,
         )
         return False

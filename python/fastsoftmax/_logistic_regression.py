@@ -8,15 +8,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from ._linear_classifier import LinearClassifier, unchanged_on_error
 from ._logistic_data import prepare_data
-from ._logistic_models import Models, fit_models, warn_of_limits
+from ._logistic_models import Models, Progress, fit_models, warn_of_limits
 from ._logistic_options import check_C, check_l1_ratio, check_options, check_penalty
 
 _Array = NDArray[Any]
 
 
-class LogisticRegression(LinearClassifier):
+class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignore[misc]
     """Softmax (multinomial logistic) regression at the exact, certified optimum.
 
     Minimizes ``sum_i s_i loss_i + |coef_|^2 / (2 C)``, where ``loss_i`` is the cross-entropy of
@@ -101,6 +102,9 @@ class LogisticRegression(LinearClassifier):
     Without a penalty (``C=np.inf``) the optimum of separable classes is not finite; the fit says so in
     a warning and returns weights that separate them.
 
+    scikit-learn's callbacks (its version 1.9 or later; `set_callbacks`) are told of each iteration, with
+    the estimator fitted so far, and may stop the fit after any; then there is no warning of the gap.
+
     After any exception, Ctrl-C included, the estimator is as it was before the call.
 
     Examples
@@ -145,6 +149,8 @@ class LogisticRegression(LinearClassifier):
         self.input_scale = input_scale
         self.n_threads = n_threads
 
+    @unchanged_on_error
+    @with_callbacks
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Find the optimum.
 
@@ -174,22 +180,48 @@ class LogisticRegression(LinearClassifier):
         sklearn.exceptions.ConvergenceWarning
             If the gap is not proven to be below `tol`; the message states the gap.
         """
-        with unchanged_on_error(self):
-            options = check_options(self)
-            check_l1_ratio(self.l1_ratio)
-            penalty = check_C(self.C) if check_penalty(self.penalty) else 0.0
-            data, goes_on = prepare_data(self, X, y, sample_weight)
-            start = self._start() if goes_on else None
-            models = fit_models(data, np.array([penalty]), None, options, start)
-            warn_of_limits(models, options["tol"], options["max_iter"])
-            self.coef_ = models.coef[0].astype(data.dtype)
-            self.intercept_ = models.intercept[0].astype(data.dtype)
-            self.objective_, self.gap_ = float(models.objective[0]), float(models.gap[0])
-            self.n_iter_ = models.n_iter.astype(np.int32)
-            self.n_passes_ = float(models.n_passes[0])
+        options = check_options(self)
+        check_l1_ratio(self.l1_ratio)
+        penalty = check_C(self.C) if check_penalty(self.penalty) else 0.0
+        data, goes_on = prepare_data(self, X, y, sample_weight)
+        start = self._start() if goes_on else None
+        task = FitTask(self, "iteration", options["max_iter"], X, y, sample_weight)
+        options["callback"] = _also(options["callback"], task, data.dtype)
+        task.begin_iteration()
+        models = fit_models(data, np.array([penalty]), None, options, start)
+        warn_of_limits(models, options["tol"], options["max_iter"], stacklevel=5)
+        self.__dict__.update(_fitted(models, data.dtype))
+        task.end()
         return self
 
     def _start(self) -> Models:
         models = Models.zeros(1, *self.coef_.shape)
         models.coef[0], models.intercept[0] = self.coef_, self.intercept_
         return models
+
+
+def _fitted(models: Models, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """The attributes of an estimator that is this model."""
+    return {
+        "coef_": models.coef[0].astype(dtype),
+        "intercept_": models.intercept[0].astype(dtype),
+        "objective_": float(models.objective[0]),
+        "gap_": float(models.gap[0]),
+        "n_iter_": models.n_iter.astype(np.int32),
+        "n_passes_": float(models.n_passes[0]),
+    }
+
+
+def _also(report: Progress | None, task: FitTask, dtype: np.dtype[Any]) -> Progress | None:
+    """A progress that reports and tells the callbacks."""
+    if not task.has_callbacks:
+        return report
+
+    def tell(iteration: int, goes_on: bool, models: Models) -> bool:
+        stop = report is not None and report(iteration, goes_on, models)
+        stop |= task.end_iteration(lambda: _fitted(models, dtype))
+        if goes_on and not stop:
+            task.begin_iteration()
+        return stop
+
+    return tell

@@ -150,6 +150,7 @@ class LogisticRegressionCV(LinearClassifier):
         self.input_scale = input_scale
         self.n_threads = n_threads
 
+    @unchanged_on_error
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any
     ) -> Self:
@@ -181,23 +182,22 @@ class LogisticRegressionCV(LinearClassifier):
         sklearn.exceptions.ConvergenceWarning
             If the gap of a model is not proven to be below `tol`.
         """
-        with unchanged_on_error(self):
-            options, Cs, refit = self._check_parameters()
-            scorer = self._scorer()
-            to_splitter, to_scorer = self._route(sample_weight, params)
-            data, _ = prepare_data(self, X, y, sample_weight)
-            labels = self.classes_[data.indices]
-            splitter = check_cv(self.cv, labels, classifier=True)
-            splits = list(splitter.split(data.X, labels, **to_splitter))
-            penalties = np.array([check_C(C) for C in Cs])
-            models = fit_folds(data, splits, penalties, options)
-            warn_of_limits(models, options["tol"], options["max_iter"])
-            scores = score_folds(self, data, splits, models, scorer, to_scorer)
-            self._keep_paths(data, models, scores, Cs)
-            if refit:
-                self._refit(data, models, options)
-            else:
-                self._average(data, models)
+        options, Cs, refit = self._check_parameters()
+        scorer = self._scorer()
+        to_splitter, to_scorer = self._route(sample_weight, params)
+        data, _ = prepare_data(self, X, y, sample_weight)
+        labels = self.classes_[data.indices]
+        splitter = check_cv(self.cv, labels, classifier=True)
+        splits = list(splitter.split(data.X, labels, **to_splitter))
+        penalties = np.array([check_C(C) for C in Cs])
+        models = fit_folds(data, splits, penalties, options)
+        warn_of_limits(models, options["tol"], options["max_iter"], stacklevel=4)
+        scores = score_folds(self, data, splits, models, scorer, to_scorer)
+        self._keep_paths(data, models, scores, Cs)
+        if refit:
+            self._refit(data, models, options)
+        else:
+            self._average(data, models)
         return self
 
     def _check_parameters(self) -> tuple[dict[str, Any], _Array, bool]:
@@ -250,7 +250,7 @@ class LogisticRegressionCV(LinearClassifier):
         start.intercept[0] = models.intercept[best::n_cs].mean(axis=0)
         data.fold_of_row = None
         refitted = fit_models(data, np.array([check_C(self.C_)]), None, options, start)
-        warn_of_limits(refitted, options["tol"], options["max_iter"], stacklevel=4)
+        warn_of_limits(refitted, options["tol"], options["max_iter"], stacklevel=5)
         self.coef_ = refitted.coef[0].astype(data.dtype)
         self.intercept_ = refitted.intercept[0].astype(data.dtype)
         self.objective_, self.gap_ = float(refitted.objective[0]), float(refitted.gap[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from . import _core
 from ._arrays import floating_dtype, threads_or_default
+from ._callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from ._linear_classifier import LinearClassifier, unchanged_on_error
 from ._validation import (
     as_classes,
@@ -41,7 +43,7 @@ class _State:
     loss_curve: list[float]
 
 
-class SoftmaxClassifier(LinearClassifier):
+class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore[misc]
     """Softmax (multinomial logistic) regression, trained by mini-batch gradient descent.
 
     Minimizes the mean cross-entropy of ``softmax(input_scale * X @ coef_.T + intercept_)`` plus
@@ -117,6 +119,9 @@ class SoftmaxClassifier(LinearClassifier):
     NaN and infinities are found in the pass itself. After any exception, Ctrl-C included, the
     estimator is as it was before the call.
 
+    scikit-learn's callbacks (its version 1.9 or later; `set_callbacks`) are told of each epoch of `fit`,
+    with the estimator fitted so far, and may stop it after any.
+
     References
     ----------
     .. [1] I. Sutskever, J. Martens, G. Dahl and G. Hinton, "On the importance of initialization and
@@ -162,6 +167,8 @@ class SoftmaxClassifier(LinearClassifier):
         self.warm_start = warm_start
         self.verbose = verbose
 
+    @unchanged_on_error
+    @with_callbacks
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train for `max_iter` epochs.
 
@@ -186,15 +193,17 @@ class SoftmaxClassifier(LinearClassifier):
             If a parameter is out of range, the shapes do not fit, `X` contains NaN or infinity, `y`
             has a single class, or the training diverges; the message says which and where.
         """
-        with unchanged_on_error(self):
-            options = self._options()
-            n_epochs = check_number(self.max_iter, "max_iter", integer=True, minimum=1, below=2**31)
-            X, indices, goes_on = self._check_training_data(X, y)
-            state = self._saved_state(X) if goes_on else self._zero_state(X)
-            weights = check_sample_weight(sample_weight, len(X), state.W.dtype, rescale=True)
-            self._train(state, X, indices, weights, options, n_epochs)
+        options = self._options()
+        n_epochs = check_number(self.max_iter, "max_iter", integer=True, minimum=1, below=2**31)
+        rows, indices, goes_on = self._check_training_data(X, y)
+        state = self._saved_state(rows) if goes_on else self._zero_state(rows)
+        weights = check_sample_weight(sample_weight, len(rows), state.W.dtype, rescale=True)
+        task = FitTask(self, "epoch", n_epochs, X, y, sample_weight)
+        self._train(state, rows, indices, weights, options, n_epochs, task)
+        task.end()
         return self
 
+    @unchanged_on_error
     def partial_fit(
         self,
         X: ArrayLike,
@@ -227,19 +236,18 @@ class SoftmaxClassifier(LinearClassifier):
             As for `fit`; also if `classes` is missing in the first call or not the same in a later
             one, or `y` has a label that is not among them.
         """
-        with unchanged_on_error(self):
-            options = self._options()
-            first = not hasattr(self, "coef_")
-            if first and classes is None:
-                raise ValueError("classes must be given in the first call of partial_fit")
-            X = check_X(self, X, reset=first)
-            labels = check_labels(self, X, y)
-            if classes is not None:
-                self._check_classes(classes, first)
-            indices = encode_known(labels, self.classes_)
-            state = self._zero_state(X) if first else self._saved_state(X)
-            weights = check_sample_weight(sample_weight, len(X), state.W.dtype, rescale=False)
-            self._train(state, X, indices, weights, options, n_epochs=1)
+        options = self._options()
+        first = not hasattr(self, "coef_")
+        if first and classes is None:
+            raise ValueError("classes must be given in the first call of partial_fit")
+        X = check_X(self, X, reset=first)
+        labels = check_labels(self, X, y)
+        if classes is not None:
+            self._check_classes(classes, first)
+        indices = encode_known(labels, self.classes_)
+        state = self._zero_state(X) if first else self._saved_state(X)
+        weights = check_sample_weight(sample_weight, len(X), state.W.dtype, rescale=False)
+        self._train(state, X, indices, weights, options, n_epochs=1)
         return self
 
     def _check_classes(self, classes: ArrayLike, first: bool) -> None:
@@ -298,8 +306,9 @@ class SoftmaxClassifier(LinearClassifier):
         weights: _Array | None,
         options: dict[str, Any],
         n_epochs: int,
+        task: FitTask | None = None,
     ) -> None:
-        """Run the epochs and take their result over."""
+        """Run the epochs, or those before a callback says stop, and take their result over."""
         for name in ("learning_rate", "input_scale"):
             check_scale(options[name], name, state.W.dtype)
         if not options["momentum"]:
@@ -307,20 +316,34 @@ class SoftmaxClassifier(LinearClassifier):
         elif state.velocity is None:
             state.velocity = np.zeros_like(state.W), np.zeros_like(state.b)
         # A call for each epoch where there is something to say, else one for all.
-        steps = [1] * n_epochs if self.verbose else [n_epochs]
+        followed = task is not None and task.has_callbacks
+        steps = [1] * n_epochs if self.verbose or followed else [n_epochs]
         for step in steps:
             started = time.perf_counter()
+            if task:
+                task.begin_iteration()
             self._run_epochs(state, X, indices, weights, options, step)
             if self.verbose:
                 rate = len(X) / (time.perf_counter() - started)
                 loss = state.loss_curve[-1]
                 print(f"epoch {state.n_iter}: loss {loss:.6f}, {rate:,.0f} samples/s", flush=True)
+            if task and task.end_iteration(lambda: self._fitted(deepcopy(state))):
+                break
+        self.__dict__.update(self._fitted(state))
+
+    def _fitted(self, state: _State) -> dict[str, Any]:
+        """The attributes of an estimator in this state."""
         W, b = state.W, state.b
         if len(self.classes_) == 2:
             W, b = W[1:] - W[:1], b[1:] - b[:1]
-        self.coef_, self.intercept_ = W, b
-        self.n_iter_, self.loss_curve_ = state.n_iter, state.loss_curve
-        self._velocity, self._seed = state.velocity, state.seed
+        return {
+            "coef_": W,
+            "intercept_": b,
+            "n_iter_": state.n_iter,
+            "loss_curve_": state.loss_curve,
+            "_velocity": state.velocity,
+            "_seed": state.seed,
+        }
 
     @staticmethod
     def _run_epochs(

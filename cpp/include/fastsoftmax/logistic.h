@@ -46,9 +46,9 @@ struct LogisticProblem {
   std::ptrdiff_t n_outputs() const { return n_classes == 2 ? 1 : n_classes; }
 };
 
-// Called between iterations with the objectives and proven gaps of all models; true stops the fit.
-using FitProgress =
-    std::function<bool(std::int64_t iteration, const double* objective, const double* gap)>;
+// Called after each iteration, when the models are written as they are by then; goes_on: another
+// iteration follows. true stops the fit.
+using FitProgress = std::function<bool(std::int64_t iteration, bool goes_on)>;
 
 enum class LogisticSolver { kAuto, kLbfgs, kNewtonCg };
 
@@ -61,7 +61,7 @@ struct LogisticOptions {
   int n_threads = 1;
 };
 
-enum class LogisticStatus : std::int64_t { kCertified, kMaxIter, kSeparable, kRounding };
+enum class LogisticStatus : std::int64_t { kCertified, kMaxIter, kSeparable, kRounding, kStopped };
 
 // n_models models on the same rows, each with a penalty and a fold of rows that it leaves out.
 struct LogisticModels {
@@ -79,8 +79,9 @@ struct LogisticModels {
 };
 
 // Minimizes the objective of each model. All models that still need it share each pass over X. The
-// same bits for any n_threads. False if it was stopped: then W and b are somewhere on the way.
-// Throws std::invalid_argument for a label out of range, std::bad_alloc.
+// same bits for any n_threads. False if stop_requested stopped it: then W and b are somewhere on
+// the way. Models that progress stopped are kStopped. Throws std::invalid_argument for a label out
+// of range, std::bad_alloc.
 bool fit_logistic(const LogisticProblem& problem, const LogisticOptions& options,
                   LogisticModels& models, const FitProgress& progress,
                   const StopRequested& stop_requested);

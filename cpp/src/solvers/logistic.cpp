@@ -44,6 +44,11 @@ bool LogisticFit::run() {
     if (!stop_.stopped()) go_on = run_to_end(all);
   }
   if (stop_.stopped()) return false;
+  if (!go_on) {
+    for (Model& model : models_) {
+      if (model.active || model.wave >= wave_) finish(model, LogisticStatus::kStopped);
+    }
+  }
   report();
   return true;
 }
@@ -105,7 +110,6 @@ void LogisticFit::advance(Model& model) {
 
 // The models of a wave; false if the progress is to end here.
 bool LogisticFit::run_to_end(const Rows& all) {
-  std::vector<double> objectives(models_.size()), gaps(models_.size());
   // The curvature anew, now and then: on the digits it halves the passes and more, on MNIST it
   // changes nothing. A twentieth of the work at the most.
   const Rows sample = curvature_rows();
@@ -128,16 +132,13 @@ bool LogisticFit::run_to_end(const Rows& all) {
     widen_if_stuck();
     if (!progress_) continue;
     std::int64_t iteration = last_of_waves_;
-    for (std::size_t m = 0; m < models_.size(); ++m) {
-      objectives[m] = objective(models_[m]);
-      gaps[m] = models_[m].gap;
-      if (models_[m].wave == wave_) {
-        iteration = std::max(iteration, last_of_waves_ + models_[m].n_iter);
-      }
+    for (const Model& model : models_) {
+      if (model.wave == wave_) iteration = std::max(iteration, last_of_waves_ + model.n_iter);
     }
-    if (iteration == last_reported_) continue;
+    if (iteration <= last_reported_) continue;  // a step that is still searching, or widening
     last_reported_ = iteration;
-    if (progress_(iteration, objectives.data(), gaps.data())) return false;
+    report();
+    if (progress_(iteration, any_active() || wave_ + 1 < n_waves_)) return false;
   }
   last_of_waves_ = last_reported_;
   return true;
