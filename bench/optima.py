@@ -95,9 +95,9 @@ FULL: list[Optimum] = [
     Optimum("words 20,000 x 30,000 (CSR), 20 classes", "words", 20_000, 30_000, 20, cap=4.0),
 ]  # fmt: skip
 PATHS: list[Path] = [
-    Path("MNIST, 20 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=25.0,
+    Path("MNIST, 20 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=240.0,
          gaps=(1e-4,), Cs=grid(1e-4, 1, 20)),
-    Path("MNIST, 5 folds x 10 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=25.0,
+    Path("MNIST, 5 folds x 10 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=400.0,
          gaps=(1e-4,), Cs=grid(1e-4, 1, 10), n_folds=5),
 ]  # fmt: skip
 QUICK = [mnist(0.1, n=10_000, cap=1.0), FULL[3]]

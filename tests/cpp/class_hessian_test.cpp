@@ -15,24 +15,13 @@ std::vector<long double> reference(const LogisticCase<In>& c, const std::vector<
                                    const std::vector<std::vector<double>>& directions,
                                    std::ptrdiff_t q, std::int32_t held_out) {
   const std::ptrdiff_t u = q + 1, n = c.R * u;
-  std::vector<long double> H(c.at(n * n)), p(c.at(c.R)), along(c.at(u));
-  const auto logit = [&](const std::vector<double>& parameters, std::ptrdiff_t r,
-                         std::ptrdiff_t i) {
-    long double z = parameters[c.at(c.R * c.d + r)];
-    for (std::ptrdiff_t f = 0; f < c.d; ++f) {
-      z += static_cast<long double>(parameters[c.at(r * c.d + f)]) * c.input_scale *
-           static_cast<long double>(c.X[c.at(i * c.d + f)]);
-    }
-    return z;
-  };
+  std::vector<long double> H(c.at(n * n)), along(c.at(u));
   for (std::ptrdiff_t i = 0; i < c.n; ++i) {
     if (held_out >= 0 && c.fold_of_row[c.at(i)] == held_out) continue;
     const long double s = c.weights.empty() ? 1.0L : c.weights[c.at(i)];
-    long double sum = c.R == 1 ? 1.0L : 0.0L;
-    for (std::ptrdiff_t r = 0; r < c.R; ++r) sum += p[c.at(r)] = std::exp(logit(model, r, i));
-    for (long double& each : p) each /= sum;
+    const auto p = c.probabilities(model, i);
     for (std::ptrdiff_t a = 0; a < q; ++a) {
-      along[c.at(a)] = logit(directions[c.at(a / c.R)], a % c.R, i);
+      along[c.at(a)] = c.logit(directions[c.at(a / c.R)], a % c.R, i);
     }
     along[c.at(q)] = 1.0L;
     for (std::ptrdiff_t j = 0; j < n; ++j) {
@@ -71,7 +60,7 @@ void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptr
     const fastsoftmax::StopRequested never;
     fastsoftmax::StopPoll stop(never);
     std::vector<double> H(expected.size());
-    fastsoftmax::make_loss(problem, false, q > 8 ? 8 : 1, n_threads, stop)
+    fastsoftmax::make_loss(problem, false, q > 8 ? 8 : 1, false, n_threads, stop)
         ->class_hessian(fastsoftmax::Rows{n, 1, 0}, {model.data(), nullptr, 0.0, 1, 1.0},
                         pointers.data(), q, H.data());
     // Its weights are in parts of the largest.

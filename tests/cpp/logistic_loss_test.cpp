@@ -102,7 +102,7 @@ Losses evaluate_all(const fastsoftmax::LogisticProblem& problem,
   const fastsoftmax::StopRequested never;
   fastsoftmax::StopPoll stop(never);
   const auto n = static_cast<std::ptrdiff_t>(at.size());
-  const auto loss = make_loss(problem, wide, n + n_left, n_threads, stop);
+  const auto loss = make_loss(problem, wide, n + n_left, false, n_threads, stop);
   Losses found;
   std::vector<fastsoftmax::LossPoint> points;
   for (const auto& parameters : at) {
@@ -183,7 +183,7 @@ void test_curvature(bool wide) {
     const auto view = c.view();
     const fastsoftmax::StopRequested never;
     fastsoftmax::StopPoll stop(never);
-    const auto loss = make_loss(c.problem(view), wide, 2, 3, stop);
+    const auto loss = make_loss(c.problem(view), wide, 2, false, 3, stop);
     const fastsoftmax::Rows rows{c.n, 1, 0};
     const fastsoftmax::LossPoint point{parameters.data(), nullptr, 0.0, -1, 1.0};
     std::vector<float> curvature(c.at(c.n));

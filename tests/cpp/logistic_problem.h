@@ -78,6 +78,26 @@ struct LogisticCase {
     return p;
   }
 
+  // Of a row and an output; parameters are W and then b.
+  long double logit(const std::vector<double>& parameters, std::ptrdiff_t r,
+                    std::ptrdiff_t i) const {
+    long double z = parameters[at(R * d + r)];
+    for (std::ptrdiff_t f = 0; f < d; ++f) {
+      z += static_cast<long double>(parameters[at(r * d + f)]) * input_scale *
+           static_cast<long double>(X[at(i * d + f)]);
+    }
+    return z;
+  }
+  // Of the outputs: for two classes that of class 1.
+  std::vector<long double> probabilities(const std::vector<double>& parameters,
+                                         std::ptrdiff_t i) const {
+    std::vector<long double> p(at(R));
+    long double sum = R == 1 ? 1.0L : 0.0L;
+    for (std::ptrdiff_t r = 0; r < R; ++r) sum += p[at(r)] = std::exp(logit(parameters, r, i));
+    for (long double& each : p) each /= sum;
+    return p;
+  }
+
   // The loss and its gradient without the penalty, of the rows that are not in a fold.
   Objective reference(const std::vector<double>& W, const std::vector<double>& b,
                       std::int32_t held_out = -1) const {

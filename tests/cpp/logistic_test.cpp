@@ -8,13 +8,17 @@
 namespace {
 
 using fastsoftmax::LogisticOptions;
+using fastsoftmax::LogisticSolver;
 using fastsoftmax::LogisticStatus;
 using test::fit;
 using test::Fitted;
 using test::LogisticCase;
 
+LogisticSolver solver = LogisticSolver::kLbfgs;  // of all tests until it is changed
+
 LogisticOptions options(double tol, int n_threads = 1) {
   LogisticOptions o;
+  o.solver = solver;
   o.tol = tol;
   o.max_iter = 2000;
   o.n_threads = n_threads;
@@ -251,6 +255,29 @@ void test_stop() {
   for (const LogisticStatus status : ended.status) CHECK(status == LogisticStatus::kStopped);
 }
 
+// Newton's iterations are few; Ctrl-C between its products ends the fit.
+void test_newton() {
+  LogisticCase<double> c(3000, 20, 5);
+  const auto view = c.view();
+  const Fitted newton = fit(c.problem(view), options(1e-9), {1e-3});
+  LogisticOptions lbfgs = options(1e-9);
+  lbfgs.solver = LogisticSolver::kLbfgs;
+  const Fitted other = fit(c.problem(view), lbfgs, {1e-3});
+  CHECK(newton.n_iter[0] < other.n_iter[0]);
+  // An evaluation and at least one product each.
+  CHECK(newton.n_passes[0] >= 2.5 * static_cast<double>(newton.n_iter[0] - 1));
+  CHECK_NEAR(newton.objective[0], other.objective[0], 2e-9 * other.objective[0]);
+  LogisticCase<float> large(20000, 300, 10);
+  const auto large_view = large.view();
+  for (const int last : {2, 4, 6}) {
+    int n_polls = 0;
+    CHECK(!fit(large.problem(large_view), options(0.0, 2), {1e-6}, {}, nullptr, [&] {
+             return ++n_polls == last;
+           }).finished);
+    CHECK_EQ(n_polls, last);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -269,5 +296,17 @@ int main() {
   test_path();
   test_ends();
   test_stop();
+  solver = LogisticSolver::kNewtonCg;
+  test_optimum<double>();
+  test_optimum<float>();
+  test_optimum<std::uint8_t>();
+  test_bounds();
+  test_models<double>();
+  test_models<float>();
+  test_threads<float>();
+  test_threads<double>();
+  test_units();
+  test_ends();
+  test_newton();
   return test::report();
 }

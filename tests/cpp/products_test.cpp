@@ -39,7 +39,7 @@ Result<T> pass(Products<T>& products, const Rows& rows, const std::vector<T>& W,
   Result<T> result{{}, std::vector<double>(static_cast<std::size_t>(n_outputs * d))};
   std::vector<double*> gradient;
   for (std::ptrdiff_t r = 0; r < n_outputs; ++r) gradient.push_back(result.gradient.data() + r * d);
-  products.set_weights(W.data(), n_outputs);
+  products.set_weights(W.data(), n_outputs, n_outputs);
   for (std::ptrdiff_t begin = 0; begin < rows.size(); begin += chunk_rows) {
     const std::ptrdiff_t n = std::min(chunk_rows, rows.size() - begin);
     const RowChunk chunk{begin, n, begin + n == rows.size()};

@@ -50,12 +50,13 @@ struct LogisticProblem {
 // iteration follows. true stops the fit.
 using FitProgress = std::function<bool(std::int64_t iteration, bool goes_on)>;
 
-enum class LogisticSolver { kAuto, kLbfgs, kNewtonCg };
+// L-BFGS, or Newton's method with conjugate gradients; both preconditioned alike.
+enum class LogisticSolver { kLbfgs, kNewtonCg };
 
 struct LogisticOptions {
   double tol = 1e-6;  // on the relative gap (F - minimum) / minimum
   std::int64_t max_iter = 1000;
-  LogisticSolver solver = LogisticSolver::kAuto;
+  LogisticSolver solver = LogisticSolver::kLbfgs;
   bool warm = false;  // W and b are a start to go on from, else zero
   std::uint64_t seed = 0;
   int n_threads = 1;
@@ -73,7 +74,7 @@ struct LogisticModels {
   double* objective = nullptr;             // (n_models), as the others: F
   double* gap = nullptr;                   // proven; without a penalty an estimate
   std::int64_t* n_iter = nullptr;          // iterations on all rows
-  double* n_passes = nullptr;              // over X, on some rows pro rata
+  double* n_passes = nullptr;              // over X, on some rows pro rata; a product with H is 1.5
   LogisticStatus* status = nullptr;
   std::int64_t n_curvature_rows = 0;  // read for the preconditioners, all together
 };

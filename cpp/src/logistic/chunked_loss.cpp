@@ -17,8 +17,10 @@ namespace {
 // Outputs at once; more models than fit take turns, each with a pass of its own.
 constexpr std::ptrdiff_t kMaxOutputs = 4096;
 
-std::ptrdiff_t points_at_once(const LogisticProblem& problem, std::ptrdiff_t max_points) {
-  return std::min(max_points, std::max<std::ptrdiff_t>(1, kMaxOutputs / problem.n_outputs()));
+std::ptrdiff_t points_at_once(const LogisticProblem& problem, std::ptrdiff_t max_points,
+                              std::ptrdiff_t least) {
+  return std::min(least * max_points,
+                  std::max<std::ptrdiff_t>(least, kMaxOutputs / problem.n_outputs()));
 }
 
 template <class T>
@@ -70,8 +72,37 @@ class ChunkedLoss final : public LogisticLoss {
     }
   }
 
+  void hessian_products(const Rows& rows, const HessianPoint* points,
+                        std::ptrdiff_t n_points) override {
+    // The directions are as more models, of which only the logits count.
+    const std::ptrdiff_t at_once = group_points_ / 2;
+    for (std::ptrdiff_t first = 0; first < n_points; first += at_once) {
+      const std::ptrdiff_t n = std::min(at_once, n_points - first);
+      std::vector<LossPoint> both;
+      for (std::ptrdiff_t m = 0; m < n; ++m) {
+        const HessianPoint& point = points[first + m];
+        both.push_back({point.parameters, point.product, 0.0, point.held_out, point.scale});
+      }
+      for (std::ptrdiff_t m = 0; m < n; ++m) {
+        both.push_back({points[first + m].direction, nullptr, 0.0, -1, 1.0});
+      }
+      set_points(both.data(), 2 * n, n);
+      sum_gradients(
+          rows, both.data(), n,
+          [&](const RowChunk& chunk, Range mine, int piece) {
+            forward(rows, chunk, mine, piece, both.data(), n, false);
+            for (std::ptrdiff_t m = 0; m < n; ++m) {
+              for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+                curve(i, m, n, row_weights_(rows[chunk.begin + i], both[at(m)].held_out));
+              }
+            }
+          },
+          [](const RowChunk&, int, int) {});
+    }
+  }
+
   double curvature(const Rows& rows, const LossPoint& point, float* curvature) override {
-    set_points(&point, 1);
+    set_points(&point, 1, 0);
     for_chunks(rows, 1, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
       member.run([&](int piece) {
         const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
@@ -134,7 +165,10 @@ class ChunkedLoss final : public LogisticLoss {
     });
   }
 
-  void set_points(const LossPoint* points, std::ptrdiff_t n_points) {
+  static std::size_t at(std::ptrdiff_t i) { return static_cast<std::size_t>(i); }
+
+  // Gradients are wanted of the first n_gradients.
+  void set_points(const LossPoint* points, std::ptrdiff_t n_points, std::ptrdiff_t n_gradients) {
     const std::ptrdiff_t size = n_outputs_ * d_;
     for_weights(points, n_points, [&](const LossPoint& point, std::ptrdiff_t i) {
       W_[(&point - points) * size + i] = static_cast<T>(point.parameters[i]);
@@ -144,7 +178,7 @@ class ChunkedLoss final : public LogisticLoss {
         b_[m * n_outputs_ + r] = static_cast<T>(points[m].parameters[size + r]);
       }
     }
-    products_->set_weights(W_.data(), n_points * n_outputs_);
+    products_->set_weights(W_.data(), n_points * n_outputs_, n_gradients * n_outputs_);
   }
 
   // body(member, n_pieces, chunk) on every thread. After a stop the chunks still come, for all
@@ -172,7 +206,7 @@ class ChunkedLoss final : public LogisticLoss {
       points.push_back({directions[i], nullptr, 0.0, -1, 1.0});
     }
     const auto n_points = static_cast<std::ptrdiff_t>(points.size());
-    set_points(points.data(), n_points);
+    set_points(points.data(), n_points, 0);
     ClassHessian<T> sum(n_outputs_, n_directions, chunk_rows_, n_threads_);
     for_chunks(rows, n_points, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
       member.run([&](int piece) {
@@ -195,22 +229,42 @@ class ChunkedLoss final : public LogisticLoss {
   }
 
   void evaluate_group(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) {
-    set_points(points, n_points);
-    std::vector<double*> gradient;
+    set_points(points, n_points, n_points);
+    for (std::ptrdiff_t m = 0; m < n_points; ++m) points[m].loss = 0.0;
+    const auto add_losses = [&](const RowChunk& chunk, int piece, int n_pieces) {
+      for (std::ptrdiff_t m = piece; m < n_points; m += n_pieces) {
+        for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
+          points[m].loss += static_cast<double>(losses_[m * chunk_rows_ + i]);
+        }
+      }
+    };
+    sum_gradients(
+        rows, points, n_points,
+        [&](const RowChunk& chunk, Range mine, int piece) {
+          forward(rows, chunk, mine, piece, points, n_points, true);
+        },
+        add_losses);
+    for (std::ptrdiff_t m = 0; m < n_points; ++m)
+      points[m].loss *= points[m].scale * row_weights_.unit();
+  }
+
+  // The gradients of n_points are the sums of dlogits' X and dlogits over all rows; make(chunk,
+  // mine, piece) makes dlogits of some rows of a chunk, also(chunk, piece, n_pieces) then has its
+  // turn.
+  template <class Make, class Also>
+  void sum_gradients(const Rows& rows, const LossPoint* points, std::ptrdiff_t n_points,
+                     const Make& make, const Also& also) {
     for_weights(points, n_points,
                 [](const LossPoint& point, std::ptrdiff_t i) { point.gradient[i] = 0.0; });
-    for (std::ptrdiff_t m = 0; m < n_points; ++m) {
-      points[m].loss = 0.0;
-      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
-        gradient.push_back(points[m].gradient + r * d_);
-      }
+    std::vector<double*> gradient;
+    for (std::ptrdiff_t r = 0; r < n_points * n_outputs_; ++r) {
+      gradient.push_back(points[r / n_outputs_].gradient + r % n_outputs_ * d_);
     }
     std::fill_n(db_.data(), db_.size(), 0.0);
     for_chunks(rows, n_points, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
       member.run([&](int piece) {
         const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
-        if (mine.begin == mine.end || stop_.stopped()) return;
-        forward(rows, chunk, mine, piece, points, n_points, true);
+        if (mine.begin != mine.end && !stop_.stopped()) make(chunk, mine, piece);
       });
       if (products_->needs_preparation()) {
         member.run([&](int piece) {
@@ -221,11 +275,7 @@ class ChunkedLoss final : public LogisticLoss {
         if (stop_.stopped()) return;
         products_->backward(rows, chunk, dlogits(), piece, n_pieces, gradient.data());
         add_rows(chunk, share(n_points * n_outputs_, kRowGrain, piece, n_pieces));
-        for (std::ptrdiff_t m = piece; m < n_points; m += n_pieces) {
-          for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
-            points[m].loss += static_cast<double>(losses_[m * chunk_rows_ + i]);
-          }
-        }
+        also(chunk, piece, n_pieces);
       });
     });
     const double unit = problem_.input_scale * row_weights_.unit();
@@ -233,9 +283,8 @@ class ChunkedLoss final : public LogisticLoss {
       point.gradient[i] *= point.scale * unit;
     });
     for (std::ptrdiff_t m = 0; m < n_points; ++m) {
-      const double scale = points[m].scale * row_weights_.unit();
-      points[m].loss *= scale;
-      finish_intercepts(db_.data() + m * n_outputs_, scale, points[m].gradient + n_outputs_ * d_);
+      finish_intercepts(db_.data() + m * n_outputs_, points[m].scale * row_weights_.unit(),
+                        points[m].gradient + n_outputs_ * d_);
     }
   }
 
@@ -299,6 +348,26 @@ class ChunkedLoss final : public LogisticLoss {
     }
   }
 
+  // dlogits of model m, from p - onehot to weight (diag(p) - p p') u; u is the direction's logits,
+  // which follow those of n models.
+  void curve(std::ptrdiff_t i, std::ptrdiff_t m, std::ptrdiff_t n, double weight) {
+    T* d = dlogits_.data() + i * stride_ + m * n_outputs_;
+    const auto w = static_cast<T>(weight);
+    if (n_outputs_ == 1) {
+      const T p = std::abs(d[0]);  // or 1 - p
+      d[0] = w * p * (T(1) - p) * logit(i, n + m);
+      return;
+    }
+    d[labels_[i]] += T(1);
+    T* u = parts_.data() + i * stride_ + (n + m) * n_outputs_;
+    T mean = 0;
+    for (std::ptrdiff_t c = 0; c < n_outputs_; ++c) {
+      u[c] = logit(i, (n + m) * n_outputs_ + c);
+      mean += d[c] * u[c];
+    }
+    for (std::ptrdiff_t c = 0; c < n_outputs_; ++c) d[c] *= w * (u[c] - mean);
+  }
+
   void add_rows(const RowChunk& chunk, Range outputs) {
     for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
       const T* d = dlogits_.data() + i * stride_;
@@ -349,8 +418,9 @@ void StopPoll::poll() {
 }
 
 std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, bool wide,
-                                        std::ptrdiff_t max_points, int n_threads, StopPoll& stop) {
-  const std::ptrdiff_t n_points = points_at_once(problem, max_points);
+                                        std::ptrdiff_t max_points, bool has_hessian_products,
+                                        int n_threads, StopPoll& stop) {
+  const std::ptrdiff_t n_points = points_at_once(problem, max_points, has_hessian_products ? 2 : 1);
   const Storage storage = problem.dense ? problem.dense->storage : problem.csr->storage;
   if (wide || storage == Storage::kFloat64) {
     return std::make_unique<ChunkedLoss<double>>(problem, n_points, n_threads, stop);

@@ -46,8 +46,9 @@ class CsrProducts final : public Products<T> {
     return static_cast<double>(entries_before_[n_features_]) / static_cast<double>(X_.n_rows);
   }
 
-  void set_weights(const T* W, std::ptrdiff_t n_outputs) override {
+  void set_weights(const T* W, std::ptrdiff_t n_outputs, std::ptrdiff_t n_gradients) override {
     n_outputs_ = n_outputs;
+    n_gradients_ = n_gradients;
     parallel_region(n_features_ * n_outputs > 100000 ? n_threads_ : 1, [&](int thread, int n) {
       const Range mine = share(n_features_, 16, thread, n);
       for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
@@ -72,12 +73,12 @@ class CsrProducts final : public Products<T> {
     const Range mine = share(chunk.n_rows, 16, piece, n_pieces);
     for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
       const T* row = dlogits.data + i * dlogits.row_stride;
-      std::copy_n(row, n_outputs_, dlogits_.data() + i * n_outputs_);
+      std::copy_n(row, n_gradients_, dlogits_.data() + i * n_gradients_);
     }
     const Range features = features_of(piece, n_pieces);
     if (chunk.begin == 0) {
-      std::fill(gradient_.data() + features.begin * n_outputs_,
-                gradient_.data() + features.end * n_outputs_, 0.0);
+      std::fill(gradient_.data() + features.begin * n_gradients_,
+                gradient_.data() + features.end * n_gradients_, 0.0);
     }
   }
 
@@ -87,12 +88,12 @@ class CsrProducts final : public Products<T> {
     if (mine.begin == mine.end) return;
     for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
       kernels_.add_sparse_row(entries(rows[chunk.begin + i], mine),
-                              dlogits_.data() + i * n_outputs_, n_outputs_, gradient_.data());
+                              dlogits_.data() + i * n_gradients_, n_gradients_, gradient_.data());
     }
     if (!chunk.last) return;
-    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+    for (std::ptrdiff_t r = 0; r < n_gradients_; ++r) {
       for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
-        gradient[r][f] += gradient_[f * n_outputs_ + r];
+        gradient[r][f] += gradient_[f * n_gradients_ + r];
       }
     }
   }
@@ -209,7 +210,7 @@ class CsrProducts final : public Products<T> {
   const Index* const indices_;
   const int n_threads_;
   bool is_sorted_ = true;
-  std::ptrdiff_t n_outputs_ = 0;
+  std::ptrdiff_t n_outputs_ = 0, n_gradients_ = 0;
   AlignedBuffer<std::ptrdiff_t> entries_before_;  // those of all features before one
   AlignedBuffer<T> weights_;
   AlignedBuffer<double> gradient_;

@@ -80,6 +80,7 @@ class FewOutputs final : public DenseProducts<In, T> {
         n_threads_(n_threads),
         flush_chunks_(std::max<std::ptrdiff_t>(1, kFlushRows / chunk_rows_)),
         slices_(max_outputs, X.n_cols, kSliceBytes),
+        gradient_slices_(slices_),
         mask_words_(slices_.mask_words(kernels_.block_features)),
         sparse_(sparse),
         keeps_masks_(sparse && X.n_rows * mask_words_ <= max_mask_words),
@@ -94,8 +95,9 @@ class FewOutputs final : public DenseProducts<In, T> {
 
   std::ptrdiff_t n_parts() const override { return slices_.count(); }
 
-  void set_weights(const T* W, std::ptrdiff_t n_outputs) override {
+  void set_weights(const T* W, std::ptrdiff_t n_outputs, std::ptrdiff_t n_gradients) override {
     slices_ = slices_.of_classes(n_outputs);
+    gradient_slices_ = slices_.of_classes(n_gradients);
     parallel_region(X_.n_cols * n_outputs > 100000 ? n_threads_ : 1, [&](int thread, int n) {
       slices_.cut(W, share(X_.n_cols, kGrain, thread, n), W_);
     });
@@ -113,7 +115,7 @@ class FewOutputs final : public DenseProducts<In, T> {
     }
     for (std::ptrdiff_t s = 0; s < slices_.count(); ++s) {
       PanelLogits<In, T> a{};
-      static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(s, mine);
+      static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(slices_, s, mine);
       a.masks_known = keeps_masks_;
       a.later = {later_.data() + mine.begin, n_later};
       a.W = slices_.at(W_, s);
@@ -127,23 +129,23 @@ class FewOutputs final : public DenseProducts<In, T> {
                 int n_pieces, double* const* gradient) override {
     const Range mine = share(X_.n_cols, kGrain, piece, n_pieces);
     const std::ptrdiff_t turn = chunk.begin / chunk_rows_ % flush_chunks_;
-    for (std::ptrdiff_t s = 0; s < slices_.count(); ++s) {
-      const Range slice = slices_.features(s);
+    for (std::ptrdiff_t s = 0; s < gradient_slices_.count(); ++s) {
+      const Range slice = gradient_slices_.features(s);
       PanelUpdate<In, T> a{};
-      static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(s, {0, chunk.n_rows});
+      static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(gradient_slices_, s, {0, chunk.n_rows});
       a.dlogits = dlogits.data;
       a.row_stride = dlogits.row_stride;
       a.begin = std::max(slice.begin, mine.begin) - slice.begin;
       a.end = std::min(slice.end, mine.end) - slice.begin;
       if (a.begin >= a.end) continue;
-      a.W = slices_.at(W_, s);
-      a.gradient = slices_.at(gradient_, s);
+      a.W = gradient_slices_.at(W_, s);
+      a.gradient = gradient_slices_.at(gradient_, s);
       a.first_chunk = turn == 0;
       a.last_chunk = false;  // the gradient is what is wanted, not a step
       sparse_ ? kernels_.panel_update_blocks(a) : kernels_.panel_update(a);
     }
     if (!chunk.last && turn + 1 < flush_chunks_) return;
-    slices_.for_each_grain(
+    gradient_slices_.for_each_grain(
         mine, [&](std::ptrdiff_t at, std::ptrdiff_t r, std::ptrdiff_t f, std::ptrdiff_t n) {
           // Said twice, so that the compiler knows the number: most are whole.
           n == kGrain ? add_to(&gradient_[at], kGrain, gradient[r] + f)
@@ -178,15 +180,16 @@ class FewOutputs final : public DenseProducts<In, T> {
     });
   }
 
-  SliceOfRows<In, T> slice_of_rows(std::ptrdiff_t slice, Range mine) const {
-    return slices_.of_rows(slice, kernels_.block_features, rows_.data() + mine.begin,
-                           row_masks_.data() + mine.begin, mine.end - mine.begin);
+  SliceOfRows<In, T> slice_of_rows(const Slices<T>& slices, std::ptrdiff_t slice,
+                                   Range mine) const {
+    return slices.of_rows(slice, kernels_.block_features, rows_.data() + mine.begin,
+                          row_masks_.data() + mine.begin, mine.end - mine.begin);
   }
 
   const StorageKernels<In, T> kernels_;
   const int n_threads_;
   const std::ptrdiff_t flush_chunks_;
-  Slices<T> slices_;
+  Slices<T> slices_, gradient_slices_;  // the same features
   const std::ptrdiff_t mask_words_;
   const bool sparse_, keeps_masks_;
   AlignedBuffer<std::uint64_t> masks_;  // of all rows, or of the chunk

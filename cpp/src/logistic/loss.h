@@ -38,6 +38,16 @@ struct LossPoint {
   double scale;           // of the loss and the gradient
 };
 
+// A point and a direction from there, both like parameters, and the Hessian of the loss at the
+// point times the direction.
+struct HessianPoint {
+  const double* parameters;
+  const double* direction;
+  double* product;
+  std::int32_t held_out;
+  double scale;
+};
+
 // Asks at most every 30 ms whether to stop; only the calling thread may.
 class StopPoll {
  public:
@@ -59,6 +69,11 @@ class LogisticLoss {
 
   // Fills loss and gradient of each point; after a stop they mean nothing.
   virtual void evaluate(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) = 0;
+
+  // Fills the product of each point, in the time of one and a half evaluations: X' (diag(p) - p p')
+  // X needs the logits of point and direction, and one product back.
+  virtual void hessian_products(const Rows& rows, const HessianPoint* points,
+                                std::ptrdiff_t n_points) = 0;
 
   // curvature (rows.size()): s_i / unit (1 - sum_k p_ik^2) / (K - 1) at the parameters, the mean of
   // the eigenvalues but for the zero of the Hessian of a row's loss in its logits; for two classes
@@ -82,8 +97,9 @@ class LogisticLoss {
 };
 
 // The loss of a problem that has been checked. wide: arithmetic in float64 whatever X is stored in.
-// max_points: the most that evaluate is called with.
+// max_points: the most that evaluate is called with, or hessian_products, if it is at all.
 std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, bool wide,
-                                        std::ptrdiff_t max_points, int n_threads, StopPoll& stop);
+                                        std::ptrdiff_t max_points, bool has_hessian_products,
+                                        int n_threads, StopPoll& stop);
 
 }  // namespace fastsoftmax

@@ -40,8 +40,9 @@ class ManyOutputs final : public DenseProducts<In, T> {
         tiles_(kTileOutputs * kTileFeatures * n_threads),
         chunk_copy_(chunk_rows_ * X.n_cols) {}
 
-  void set_weights(const T* W, std::ptrdiff_t n_outputs) override {
+  void set_weights(const T* W, std::ptrdiff_t n_outputs, std::ptrdiff_t n_gradients) override {
     n_outputs_ = n_outputs;
+    n_gradients_ = n_gradients;
     Tasks tasks;
     const Cuts outputs{n_outputs, ceil_div(n_outputs, 4 * arithmetic_.gemm_columns),
                        arithmetic_.gemm_columns};
@@ -77,7 +78,7 @@ class ManyOutputs final : public DenseProducts<In, T> {
                int n_pieces) override {
     const auto [X, x_stride] = chunk_rows_at(rows, chunk);
     const Cuts slices = row_slices(chunk);
-    const Range r = share(n_outputs_, arithmetic_.gemm_rows, piece, n_pieces);
+    const Range r = share(n_gradients_, arithmetic_.gemm_rows, piece, n_pieces);
     const Range f = share(X_.n_cols, arithmetic_.gemm_columns, piece, n_pieces);
     for (std::ptrdiff_t slice = 0; slice < slices.n_parts; ++slice) {
       const Range k = slices[slice];
@@ -103,8 +104,8 @@ class ManyOutputs final : public DenseProducts<In, T> {
     for (std::ptrdiff_t f = mine.begin; f < mine.end; f += kTileFeatures) {
       const std::ptrdiff_t n_f = std::min(kTileFeatures, mine.end - f);
       const std::ptrdiff_t step = kTileOutputs / arithmetic_.gemm_rows * arithmetic_.gemm_rows;
-      for (std::ptrdiff_t r = 0; r < n_outputs_; r += step) {
-        const std::ptrdiff_t n_r = std::min(step, n_outputs_ - r);
+      for (std::ptrdiff_t r = 0; r < n_gradients_; r += step) {
+        const std::ptrdiff_t n_r = std::min(step, n_gradients_ - r);
         for (std::ptrdiff_t slice = 0; slice < slices.n_parts; ++slice) {
           const Range k = slices[slice];
           const std::ptrdiff_t depth = k.end - k.begin;
@@ -153,7 +154,7 @@ class ManyOutputs final : public DenseProducts<In, T> {
   const int n_threads_;
   const Cuts features_;
   const std::ptrdiff_t feature_depth_, padded_outputs_, padded_features_;
-  std::ptrdiff_t n_outputs_ = 0;
+  std::ptrdiff_t n_outputs_ = 0, n_gradients_ = 0;
   AlignedBuffer<T> packed_W_, packed_X_, packed_dlogits_, tiles_;
   AlignedBuffer<In> chunk_copy_;
 };

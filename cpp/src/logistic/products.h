@@ -39,12 +39,12 @@ class Products {
 
   virtual std::ptrdiff_t n_parts() const { return 1; }
 
-  // W (n_outputs, n_features).
-  virtual void set_weights(const T* W, std::ptrdiff_t n_outputs) = 0;
+  // W (n_outputs, n_features); backward is asked for the gradients of the first n_gradients.
+  virtual void set_weights(const T* W, std::ptrdiff_t n_outputs, std::ptrdiff_t n_gradients) = 0;
   // Some rows of the chunk times W'.
   virtual void forward(const Rows& rows, const RowChunk& chunk, Range mine, int piece,
                        const ChunkProducts<T>& out) = 0;
-  // What backward needs of the chunk, in as many pieces; then its rows of the gradient (n_outputs
+  // What backward needs of the chunk, in as many pieces; then its rows of the gradient (n_gradients
   // pointers) get their sum over the chunk added, without the scale of the inputs, for the features
   // of the piece, at the last chunk at the latest.
   virtual bool needs_preparation() const { return false; }

@@ -164,10 +164,10 @@ void Lbfgs::along_pairs(double* v, const Added& added, const Dotted& dotted, con
   });
 }
 
-void Lbfgs::direction(const Precondition& precondition) {
+void Lbfgs::step_for(const double* v, const Precondition& precondition, double* out) {
   std::vector<double> alpha(static_cast<std::size_t>(n_pairs_)), beta(alpha);
   double* q = scratch_.data();
-  std::copy_n(g_.data(), size_, q);
+  std::copy_n(v, size_, q);
   along_pairs(
       q, [&](std::ptrdiff_t age) { return y(age); }, [&](std::ptrdiff_t age) { return s(age); },
       [&](std::ptrdiff_t age, double product) { return -rho_[place(age)] * product; },
@@ -175,23 +175,23 @@ void Lbfgs::direction(const Precondition& precondition) {
   double scale = 1.0;
   if (precondition) {
     if (n_pairs_ > 0) {
-      precondition(y(0), p_.data());
-      const double yHy = dot(y(0), p_.data(), size_, n_threads_);
+      precondition(y(0), out);
+      const double yHy = dot(y(0), out, size_, n_threads_);
       if (yHy > 0.0) scale = 1.0 / (rho_[place(0)] * yHy);
     }
-    precondition(q, p_.data());
+    precondition(q, out);
   } else {
     if (n_pairs_ > 0) scale = 1.0 / (rho_[place(0)] * dot(y(0), y(0), size_, n_threads_));
-    std::copy_n(q, size_, p_.data());
+    std::copy_n(q, size_, out);
   }
   for_vector_blocks(size_, n_threads_,
                     [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
-                      for (std::ptrdiff_t i = begin; i < end; ++i) p_[i] *= -scale;
+                      for (std::ptrdiff_t i = begin; i < end; ++i) out[i] *= -scale;
                     });
   // The oldest first.
   const auto age_of = [&](std::ptrdiff_t i) { return n_pairs_ - 1 - i; };
   along_pairs(
-      p_.data(), [&](std::ptrdiff_t i) { return s(age_of(i)); },
+      out, [&](std::ptrdiff_t i) { return s(age_of(i)); },
       [&](std::ptrdiff_t i) { return y(age_of(i)); },
       [&](std::ptrdiff_t i, double product) {
         return alpha[static_cast<std::size_t>(age_of(i))] - rho_[place(age_of(i))] * product;
@@ -200,22 +200,34 @@ void Lbfgs::direction(const Precondition& precondition) {
 }
 
 void Lbfgs::advance(const Precondition& precondition) {
-  direction(precondition);
+  step_for(g_.data(), precondition, p_.data());
   slope_ = dot(g_.data(), p_.data(), size_, n_threads_);
   for (int attempt = 0; attempt < 2 && !(slope_ < 0.0); ++attempt) {
     // Rounding: without the pairs, and then without the preconditioner.
     n_pairs_ = n_stored_ = 0;
-    direction(attempt == 0 ? precondition : nullptr);
+    step_for(g_.data(), attempt == 0 ? precondition : nullptr, p_.data());
     slope_ = dot(g_.data(), p_.data(), size_, n_threads_);
   }
-  low_ = {0.0, f_, slope_};
-  has_high_ = false;
-  n_trials_ = 0;
   double t = 1.0;
   if (n_pairs_ == 0 && !precondition) {
     // The gradient has no scale: as far as would halve the objective if it were linear, at most.
     t = std::min(1.0, 0.5 * std::abs(f_) / std::max(-slope_, 1e-300));
   }
+  search(t);
+}
+
+void Lbfgs::advance_along(const double* direction, const Precondition& precondition) {
+  slope_ = dot(g_.data(), direction, size_, n_threads_);
+  if (!(slope_ < 0.0)) return advance(precondition);
+  std::copy_n(direction, size_, p_.data());
+  search(1.0);
+}
+
+// Begins the line search along p_.
+void Lbfgs::search(double t) {
+  low_ = {0.0, f_, slope_};
+  has_high_ = false;
+  n_trials_ = 0;
   try_step(t);
 }
 

@@ -35,6 +35,10 @@ class Lbfgs {
   Outcome tell(double f);
   // The next direction, and the first trial along it.
   void advance(const Precondition& precondition);
+  // A direction of the caller's, downhill, or advance's own if it is not.
+  void advance_along(const double* direction, const Precondition& precondition);
+  // out = -(approximate Hessian)^-1 v, by the pairs and the preconditioner.
+  void step_for(const double* v, const Precondition& precondition, double* out);
 
   const double* x() const { return x_.data(); }
   const double* gradient() const { return g_.data(); }
@@ -51,7 +55,7 @@ class Lbfgs {
   std::ptrdiff_t place(std::ptrdiff_t age) const { return (n_stored_ - 1 - age) % memory_; }
   void take_trial();
   void try_step(double t);
-  void direction(const Precondition& precondition);
+  void search(double t);
   template <class Added, class Dotted, class Factor>
   void along_pairs(double* v, const Added& added, const Dotted& dotted, const Factor& factor,
                    double* factors) const;

@@ -101,11 +101,11 @@ Lbfgs::Outcome LogisticFit::tell(Model& model, double* loss) {
   return model.solver->tell(model.objective);
 }
 
-void LogisticFit::advance(Model& model) {
-  if (!model.preconditioner) return model.solver->advance(nullptr);
-  model.solver->advance([&](const double* g, double* out) {
+Lbfgs::Precondition LogisticFit::preconditioner_of(const Model& model) const {
+  if (!model.preconditioner) return nullptr;
+  return [&](const double* g, double* out) {
     model.preconditioner->apply(g, n_outputs_, out, options_.n_threads);
-  });
+  };
 }
 
 // The models of a wave; false if the progress is to end here.
@@ -128,6 +128,8 @@ bool LogisticFit::run_to_end(const Rows& all) {
     for_models([&](Model& model, std::ptrdiff_t) {
       if (model.active) step(model);
     });
+    take_newton_directions(all);
+    if (stop_.stopped()) return false;
     prove(all);
     widen_if_stuck();
     if (!progress_) continue;
@@ -148,12 +150,13 @@ void LogisticFit::step(Model& model) {
   double loss;
   const Lbfgs::Outcome outcome = tell(model, &loss);
   if (outcome == Lbfgs::Outcome::kSearching) return;
-  if (outcome == Lbfgs::Outcome::kRestarted) return advance(model);
+  if (outcome == Lbfgs::Outcome::kRestarted) {
+    return model.solver->advance(preconditioner_of(model));
+  }
   if (outcome == Lbfgs::Outcome::kStuck) {
     model.stuck = true;
     return;
   }
-  const double f = model.solver->f();
   ++model.n_iter;
   model.has_stepped = true;
   if (model.certificate) {
@@ -161,7 +164,17 @@ void LogisticFit::step(Model& model) {
     if (update_gap(model, false)) return;
   }
   if (model.n_iter >= options_.max_iter) return finish(model, LogisticStatus::kMaxIter);
-  advance(model);
+  if (options_.solver == LogisticSolver::kNewtonCg) {
+    model.awaits_direction = true;
+  } else {
+    model.solver->advance(preconditioner_of(model));
+    look_ahead(model);
+  }
+}
+
+// What the direction says of the end, without a proof, and whether there is still progress.
+void LogisticFit::look_ahead(Model& model) {
+  const double f = model.solver->f();
   if (!model.certificate) {
     // Nothing is proven: what the step promises, with a margin.
     if (f <= kSeparable * zero_objective(model)) return finish(model, LogisticStatus::kSeparable);
@@ -247,7 +260,8 @@ double logistic_loss(const LogisticProblem& problem, const double* W, const doub
   std::copy_n(W, n_weights, at.data());
   std::copy_n(b, k, at.data() + n_weights);
   LossPoint point{at.data(), gradient.data(), 0.0, -1, 1.0};
-  make_loss(problem, wide, 1, n_threads, stop)->evaluate(Rows{problem.n_rows(), 1, 0}, &point, 1);
+  make_loss(problem, wide, 1, false, n_threads, stop)
+      ->evaluate(Rows{problem.n_rows(), 1, 0}, &point, 1);
   std::copy_n(gradient.data(), n_weights, W_gradient);
   std::copy_n(gradient.data() + n_weights, k, b_gradient);
   return point.loss;

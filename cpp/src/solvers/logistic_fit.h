@@ -12,6 +12,7 @@
 #include "logistic/loss.h"
 #include "logistic/weights.h"
 #include "solvers/certificate.h"
+#include "solvers/conjugate_gradients.h"
 #include "solvers/lbfgs.h"
 #include "solvers/preconditioner.h"
 #include "tasks.h"
@@ -43,6 +44,7 @@ class LogisticFit {
 
   struct Model {
     std::unique_ptr<Lbfgs> solver;
+    std::unique_ptr<ConjugateGradients> newton;  // with solver newton-cg
     std::unique_ptr<Certificate> certificate;
     std::shared_ptr<const Preconditioner> preconditioner;  // neighbours may share one
     double penalty = 0.0, objective = 0.0, gap = HUGE_VAL, n_passes = 0.0;
@@ -50,7 +52,7 @@ class LogisticFit {
     std::int32_t held_out = -1;
     int wave = 0;
     std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0;
-    bool active = true, stuck = false, has_stepped = false;
+    bool active = true, stuck = false, has_stepped = false, awaits_direction = false;
     LogisticStatus status = LogisticStatus::kMaxIter;
   };
 
@@ -73,7 +75,7 @@ class LogisticFit {
   double sample_scale(const Rows& rows, Fold held_out);
   void evaluate(const Rows& rows);
   Lbfgs::Outcome tell(Model& model, double* loss);
-  void advance(Model& model);
+  Lbfgs::Precondition preconditioner_of(const Model& model) const;
   template <class F>
   void for_models(const F& body) {
     const auto n = static_cast<std::ptrdiff_t>(models_.size());
@@ -101,6 +103,7 @@ class LogisticFit {
   // The iterations: logistic.cpp.
   bool run_to_end(const Rows& all);
   void step(Model& model);
+  void look_ahead(Model& model);
   double zero_objective(const Model& model);
   double objective(const Model& model);
   void widen_if_stuck();
@@ -109,6 +112,9 @@ class LogisticFit {
     model.status = status;
   }
   void report();
+
+  // Newton's directions: logistic_newton.cpp.
+  void take_newton_directions(const Rows& all);
 
   // The proof: logistic_proof.cpp.
   void sum_classes();

@@ -43,7 +43,8 @@ bool fits_float32(const In* data, std::ptrdiff_t n, double scale) {
 }  // namespace
 
 std::unique_ptr<LogisticLoss> LogisticFit::make(bool wide) {
-  return make_loss(problem_, wide, out_.n_models, options_.n_threads, stop_);
+  return make_loss(problem_, wide, out_.n_models, options_.solver == LogisticSolver::kNewtonCg,
+                   options_.n_threads, stop_);
 }
 
 // Gaps below what float32 can show, or inputs that it cannot work with.
@@ -137,7 +138,7 @@ void LogisticFit::run_stage(const Rows& rows, int n_iter) {
         model.active = false;
         return;
       }
-      advance(model);
+      model.solver->advance(preconditioner_of(model));
       if (model.stage_iter > 3 && model.solver->decrement() < 1e-4 * model.objective) {
         model.active = false;
       }
