@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   fastsoftmax::bind_isa(m);
   fastsoftmax::bind_functions(m);
   fastsoftmax::bind_objective(m);
+  fastsoftmax::bind_output(m);
   fastsoftmax::bind_logistic(m);
   fastsoftmax::bind_solvers(m);
 }

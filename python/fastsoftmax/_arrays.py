@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator
 from typing import Any, TypeGuard
@@ -9,11 +10,17 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import _core
+
 # The dtypes that the core reads as they are.
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 STORAGE_DTYPES = (_FLOAT32, _FLOAT64, np.dtype(np.uint8))
 
 _SLICE_WORK = 10**9
+
+# Bytes from which on a result is worth the core's memory: what NumPy frees below it, the C library
+# keeps.
+_LARGE = 1 << 25
 
 
 def floating_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -46,6 +53,13 @@ def is_plain(x: object) -> TypeGuard[NDArray[Any]]:
         return False
     flags = x.flags
     return (x.dtype is _FLOAT32 or x.dtype is _FLOAT64) and flags.c_contiguous and flags.aligned
+
+
+def new_output(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array to write a result to; a large one on memory that earlier results have left."""
+    if math.prod(shape) * dtype.itemsize < _LARGE:
+        return np.empty(shape, dtype)
+    return _core.large_output(shape, dtype)
 
 
 def is_short(n_rows: int, work_per_row: int) -> bool:

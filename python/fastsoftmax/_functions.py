@@ -20,6 +20,7 @@ from ._arrays import (
     interruptible_slices,
     is_plain,
     is_short,
+    new_output,
     threads_or_default,
 )
 
@@ -259,7 +260,7 @@ def _along_axis(
     overlap = () if last and isinstance(out, np.ndarray) and _is_same_memory(out, rows) else (rows,)
 
     def compute(result: _Array) -> None:
-        moved = result.reshape(rows.shape) if last else np.empty_like(rows)
+        moved = result.reshape(rows.shape) if last else new_output(rows.shape, rows.dtype)
         for part in _softmax_slices(rows):
             kernel(rows[part], moved[part], threads)
         if not last:
@@ -273,7 +274,7 @@ def _plain_output(
 ) -> _Array | None:
     """Where plain inputs' result can go at once: a new array, or `out`; None if that needs care."""
     if out is None:
-        return np.empty(shape, dtype)
+        return new_output(shape, dtype)
     if not (is_plain(out) and out.dtype is dtype and out.shape == shape and out.flags.writeable):
         return None
     return None if any(np.may_share_memory(out, array) for array in inputs) else out
@@ -313,7 +314,7 @@ def _into(
 ) -> _Array:
     """Let `compute` fill a contiguous array: a new one, or `out` or a stand-in for it."""
     if out is None:
-        result = np.empty(shape, dtype=dtype)
+        result = new_output(shape, dtype)
         compute(result)
         return result
     if not isinstance(out, np.ndarray) or out.dtype != dtype:
@@ -326,7 +327,7 @@ def _into(
     if fits and not any(np.may_share_memory(out, array) for array in inputs):
         compute(out)
     else:
-        result = np.empty(shape, dtype=dtype)
+        result = new_output(shape, dtype)
         compute(result)
         out[...] = result
     return out

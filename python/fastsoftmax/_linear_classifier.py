@@ -18,6 +18,7 @@ from ._arrays import (
     interruptible_slices,
     is_plain,
     is_short,
+    new_output,
     threads_or_default,
 )
 from ._functions import log_softmax, softmax
@@ -233,7 +234,7 @@ def dense_prediction(
     if not (holds_X and is_plain(W) and b.dtype is W.dtype and b.flags.c_contiguous):
         dtype = np.result_type(W, floating_dtype(X.dtype))
         W, b = np.require(W, dtype, ["C", "A"]), np.require(b, dtype, ["C", "A"])
-    out = np.empty(len(X) if labels else (len(X), len(W)), labels or W.dtype)
+    out = new_output((len(X),) if labels else (len(X), len(W)), labels or W.dtype)
     if is_short(len(X), W.size):
         is_finite = kernel(X, W, b, input_scale, out, n_threads)
     else:
@@ -250,7 +251,7 @@ def sparse_logits(X: Any, coef: _Array, intercept: _Array, input_scale: float) -
     """The logits of a CSR matrix, likewise."""
     dtype = np.result_type(coef, floating_dtype(X.dtype))
     Wt = np.require(coef.T * dtype.type(input_scale), dtype, ["C", "A"])
-    out: _Array = np.empty((X.shape[0], len(coef)), dtype)
+    out = new_output((X.shape[0], len(coef)), dtype)
     for rows in interruptible_slices(X.shape[0], len(coef) * (X.nnz // X.shape[0] + 1)):
         np.add(X[rows] @ Wt, intercept, out=out[rows])
     if not np.isfinite(out).all():
