@@ -93,6 +93,7 @@ FULL: list[Optimum] = [
         gaps=(1e-2, 1e-4), cap=12.0, long_cap=25.0,
     ),
     Optimum("words 20,000 x 30,000 (CSR), 20 classes", "words", 20_000, 30_000, 20, cap=4.0),
+    Optimum("few embeddings, 400 x 2048, 10 classes", "embeddings", 400, 2048, 10, cap=4.0),
 ]  # fmt: skip
 PATHS: list[Path] = [
     Path("MNIST, 20 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=240.0,

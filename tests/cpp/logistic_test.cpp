@@ -255,6 +255,24 @@ void test_stop() {
   for (const LogisticStatus status : ended.status) CHECK(status == LogisticStatus::kStopped);
 }
 
+// Few rows of many features: a diagonal at first, the whole curvature where that takes long.
+template <class In>
+void test_few_rows() {
+  LogisticCase<In> c(60, 40, 3);
+  const auto view = c.view();
+  double passes = 0.0;
+  for (const double penalty : {1.0, 1e-2, 1e-4}) {
+    test::set_context(test::name_of(In()), "few rows", penalty);
+    const Fitted tight = fit(c.problem(view), options(1e-9), {penalty});
+    check_optimum(c, tight, penalty, 1e-9, 1e-10);
+    for (const int n_threads : {2, 3}) {
+      CHECK(same_bits(fit(c.problem(view), options(1e-9, n_threads), {penalty}), tight));
+    }
+    passes = tight.n_passes[0];
+  }
+  CHECK(passes > 13.0);  // what the whole curvature costs: the last of them had it
+}
+
 // Newton's iterations are few; Ctrl-C between its products ends the fit.
 void test_newton() {
   LogisticCase<double> c(3000, 20, 5);
@@ -296,6 +314,8 @@ int main() {
   test_path();
   test_ends();
   test_stop();
+  test_few_rows<double>();
+  test_few_rows<float>();
   solver = LogisticSolver::kNewtonCg;
   test_optimum<double>();
   test_optimum<float>();

@@ -34,6 +34,11 @@ bool LogisticFit::run() {
   has_started_ = options_.warm;
   plan_waves();
   sum_classes();
+  // Milliseconds on two threads of a Zen 3, always dense, from 20 passes on diagonal, from 5:
+  // 100 x 2048 of 5 classes 390, 8, 8; 1,600 x 768 of 50 at C = 10 194, 142, 169, at C = 1000 1580,
+  // 1360, 300; 3,000 images of MNIST at C = 10 1220, 390, 320, 6,000 at C = 0.1 173, 407, 267.
+  constexpr double kCheap = 5.0;
+  is_dense_ = passes_of_dense() <= kCheap;
   const Rows all{n_, 1, 0};
   bool go_on = true;
   for (wave_ = 0; wave_ < n_waves_ && go_on && !stop_.stopped(); ++wave_) {
@@ -113,15 +118,15 @@ bool LogisticFit::run_to_end(const Rows& all) {
   // The curvature anew, now and then: on the digits it halves the passes and more, on MNIST it
   // changes nothing. A twentieth of the work at the most.
   const Rows sample = curvature_rows();
-  const double cost = static_cast<double>(sample.size()) / static_cast<double>(n_) *
-                          static_cast<double>(block()) / static_cast<double>(4 * n_outputs_) +
-                      passes_of_directions(sample, n_directions(sample, 1));
-  std::int64_t refresh = std::max<std::int64_t>(20, static_cast<std::int64_t>(20.0 * cost));
+  const double cost = passes_of_products() + passes_of_directions(sample, n_directions(sample, 1));
+  const auto often = std::max<std::int64_t>(20, static_cast<std::int64_t>(20.0 * cost));
+  // A diagonal that has taken as many passes as more would have cost should have been more.
+  std::int64_t refresh = is_dense_ ? often : static_cast<std::int64_t>(passes_of_dense());
   for (std::int64_t pass = 0; any_active(); ++pass) {
     if (pass == refresh) {
-      has_started_ = true;
+      has_started_ = is_dense_ = true;
       precondition(true);
-      refresh *= 2;
+      refresh = std::max(often, 2 * refresh);
     }
     evaluate(all);
     if (stop_.stopped()) return false;

@@ -90,7 +90,10 @@ class LogisticFit {
   }
 
   // The curvature: logistic_curvature.cpp.
+  std::ptrdiff_t largest_block() const;
   std::ptrdiff_t block() const;
+  double passes_of_products() const;
+  double passes_of_dense() const;
   Rows curvature_rows() const;
   double passes_of_directions(const Rows& rows, std::ptrdiff_t n_directions) const;
   std::ptrdiff_t n_directions(const Rows& rows, std::ptrdiff_t n_sharing) const;
@@ -137,6 +140,7 @@ class LogisticFit {
   const RowWeights weights_;
   const std::ptrdiff_t n_, d_, n_outputs_, size_;
   bool wide_, rounds_in_double_ = false, has_started_ = false;  // from zero, that is
+  bool is_dense_ = true;                                        // the preconditioner
   std::ptrdiff_t memory_ = 0;
   int wave_ = 0, n_waves_ = 1;
   std::int64_t last_reported_ = 0, last_of_waves_ = 0;
