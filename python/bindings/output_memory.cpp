@@ -1,5 +1,6 @@
 #include "output_memory.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <cstdint>
@@ -32,7 +33,12 @@ OutputMemory::Block map(std::size_t bytes) {
 }  // namespace
 
 OutputMemory& OutputMemory::shared() {
-  static OutputMemory& memory = *new OutputMemory;
+  static OutputMemory& memory = [&]() -> OutputMemory& {
+    // A child of fork must not find it locked by a thread that it does not have.
+    pthread_atfork([] { shared().mutex_.lock(); }, [] { shared().mutex_.unlock(); },
+                   [] { shared().mutex_.unlock(); });
+    return *new OutputMemory;
+  }();
   return memory;
 }
 
@@ -56,12 +62,12 @@ OutputMemory::Block OutputMemory::take(std::size_t bytes) {
 }
 
 void OutputMemory::give_back(Block block) {
+#if defined(MADV_FREE)
+  madvise(block.data, block.bytes, MADV_FREE);
+#endif
   std::vector<Block> too_many;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-#if defined(MADV_FREE)
-    madvise(block.data, block.bytes, MADV_FREE);
-#endif
     kept_.push_back(block);
     std::size_t bytes = 0;
     for (const Block& each : kept_) bytes += each.bytes;

@@ -80,7 +80,7 @@ class FitTask:
 
     def end(self) -> None:
         """Tell them that the estimator is fitted."""
-        if self._iteration:  # without an iteration
+        if self._iteration:  # one that was not to be: the fit ended where it was
             self.end_iteration(dict)
         if self.has_callbacks:
             self._fit.call_on_fit_task_end(**self._what, reconstruction_attributes=dict)

@@ -68,7 +68,7 @@ class Models:
             getattr(self, name)[where] = values
 
 
-# Called after each iteration: its number, whether another follows, and the models as they are until
+# Called after each iteration: its number, whether another may follow, and the models as they are until
 # it returns; True ends the fit.
 Progress = Callable[[int, bool, Models], bool]
 
@@ -126,7 +126,9 @@ def _call(
 ) -> Models:
     models = Models.zeros(len(penalties), data.n_rows, data.X.shape[1])
     if start is not None:
-        models.coef[...], models.intercept[...] = start.coef, start.intercept
+        models.coef[...] = start.coef
+        if options["fit_intercept"]:
+            models.intercept[...] = start.intercept
     is_sparse, is_small = issparse(data.X), data.X.shape[0] * models.coef[0].size <= _SMALL
     progress: Progress | None = options["callback"]
 

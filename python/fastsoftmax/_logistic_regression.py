@@ -43,8 +43,8 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
     random_state : int, RandomState instance or None, default=None
         Chooses the rows that the first iterations look at. None: always the same ones.
     solver : {'auto', 'lbfgs', 'newton-cg'}, default='auto'
-        The way to the optimum, which is the same for both; 'auto' is 'lbfgs', as 'newton-cg' took 1.3
-        to 2.6 times as long on all that was tried. Both are preconditioned with the curvature of `X`.
+        The way to the optimum, which is the same for both; 'auto' is 'lbfgs', as 'newton-cg' took
+        up to twice as long on all that was tried. Both are preconditioned with the curvature of `X`.
     max_iter : int, default=1000
         At most so many iterations over all rows, at least 1.
     verbose : int, default=0

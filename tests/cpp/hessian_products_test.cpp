@@ -1,4 +1,6 @@
 // The Hessian of the loss times directions, for several models at once, against loops.
+#include <cmath>
+
 #include "for_each_isa.h"
 #include "logistic/loss.h"
 #include "logistic_problem.h"
@@ -71,9 +73,15 @@ void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& proble
   const double tolerance = 2.0 * weight * size * (size + 1.0) * eps * static_cast<double>(c.d + 8);
   for (std::size_t m = 0; m < n_models; ++m) {
     const auto expected = reference(c, at[m], along[m], static_cast<std::int32_t>(m) - 1);
+    long double wrong = 0.0L, right = 0.0L;
     for (std::size_t i = 0; i < expected.size(); ++i) {
       CHECK_NEAR(one[m][i], 2.0L * expected[i], tolerance);
+      const long double difference = one[m][i] - 2.0L * expected[i];
+      wrong += difference * difference;
+      right += 4.0L * expected[i] * expected[i];
     }
+    // Errors at random add up by their roots: to far less than at worst.
+    CHECK(std::sqrt(wrong) <= 500.0L * static_cast<long double>(eps) * std::sqrt(right) + 1e-300L);
   }
   for (const int n_threads : {2, 5}) {
     const auto many = products(n_threads);
@@ -83,8 +91,9 @@ void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& proble
 
 template <class In>
 void test_shapes(bool wide) {
-  constexpr std::ptrdiff_t kShapes[][3] = {{1, 1, 2},    {37, 17, 2},  {200, 33, 10}, {50, 200, 5},
-                                           {45, 20, 16}, {45, 20, 33}, {90, 9, 70}};
+  constexpr std::ptrdiff_t kShapes[][3] = {{1, 1, 2},    {37, 17, 2},    {200, 33, 10},
+                                           {50, 200, 5}, {45, 20, 16},   {45, 20, 33},
+                                           {90, 9, 70},  {40, 1700, 16}, {9, 2, 1400}};
   for (const auto& shape : kShapes) {
     for (const std::size_t n_models : {1, 3}) {
       for (const bool weighted : {false, true}) {

@@ -139,6 +139,7 @@ struct Fitted {
   std::vector<double> W, b, objective, gap, n_passes;
   std::vector<std::int64_t> n_iter;
   std::vector<fastsoftmax::LogisticStatus> status;
+  std::int64_t n_curvature_rows = 0;
   bool finished = false;
 };
 
@@ -176,6 +177,7 @@ inline Fitted fit(const fastsoftmax::LogisticProblem& problem,
   models.n_passes = fitted.n_passes.data();
   models.status = fitted.status.data();
   fitted.finished = fastsoftmax::fit_logistic(problem, options, models, progress, stop);
+  fitted.n_curvature_rows = models.n_curvature_rows;
   return fitted;
 }
 

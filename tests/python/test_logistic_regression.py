@@ -200,6 +200,18 @@ def test_warm_start(n_classes):
     assert_allclose(clf.coef_, again, atol=1e-3)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_warm_start_without_the_intercept_of_before(n_classes):
+    X, y = blobs(300, 8, n_classes)
+    clf = LogisticRegression(tol=1e-8, warm_start=True).fit(X + 0.3, y)
+    assert np.abs(clf.intercept_).max() > 0.01
+    clf.set_params(fit_intercept=False).fit(X + 0.3, y)
+    cold = LogisticRegression(tol=1e-8, fit_intercept=False).fit(X + 0.3, y)
+    assert (clf.intercept_ == 0).all()
+    assert_allclose(clf.objective_, cold.objective_, rtol=2e-8)
+    assert_allclose(clf.predict_proba(X), cold.predict_proba(X), atol=1e-3)
+
+
 def test_warm_start_from_float32_goes_on_in_float64():
     X, y = blobs(200, 5, 3, np.float32)
     clf = LogisticRegression(tol=1e-5, warm_start=True).fit(X, y)

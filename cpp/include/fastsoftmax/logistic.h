@@ -47,7 +47,7 @@ struct LogisticProblem {
 };
 
 // Called after each iteration, when the models are written as they are by then; goes_on: another
-// iteration follows. true stops the fit.
+// iteration may follow. true stops the fit.
 using FitProgress = std::function<bool(std::int64_t iteration, bool goes_on)>;
 
 // L-BFGS, or Newton's method with conjugate gradients; both preconditioned alike.

@@ -358,13 +358,16 @@ class ChunkedLoss final : public LogisticLoss {
       d[0] = w * p * (T(1) - p) * logit(i, n + m);
       return;
     }
-    d[labels_[i]] += T(1);
+    // Less that of the label: else a row that is nearly certain would round away what it has to
+    // say.
     T* u = parts_.data() + i * stride_ + (n + m) * n_outputs_;
+    const T of_label = logit(i, (n + m) * n_outputs_ + labels_[i]);
     T mean = 0;
     for (std::ptrdiff_t c = 0; c < n_outputs_; ++c) {
-      u[c] = logit(i, (n + m) * n_outputs_ + c);
+      u[c] = logit(i, (n + m) * n_outputs_ + c) - of_label;
       mean += d[c] * u[c];
     }
+    d[labels_[i]] += T(1);
     for (std::ptrdiff_t c = 0; c < n_outputs_; ++c) d[c] *= w * (u[c] - mean);
   }
 

@@ -36,7 +36,7 @@ class LogisticFit {
         wide_(needs_wide()),
         points_(static_cast<std::size_t>(models.n_models)) {}
 
-  // False if it was stopped; nothing is written then.
+  // False if stop_requested stopped it.
   bool run();
 
  private:
@@ -92,7 +92,6 @@ class LogisticFit {
   // The curvature: logistic_curvature.cpp.
   std::ptrdiff_t largest_block() const;
   std::ptrdiff_t block() const;
-  double passes_of_products() const;
   double passes_of_dense() const;
   Rows curvature_rows() const;
   double passes_of_directions(const Rows& rows, std::ptrdiff_t n_directions) const;
@@ -117,7 +116,7 @@ class LogisticFit {
   void report();
 
   // Newton's directions: logistic_newton.cpp.
-  void take_newton_directions(const Rows& all);
+  int take_newton_directions(const Rows& all);
 
   // The proof: logistic_proof.cpp.
   void sum_classes();

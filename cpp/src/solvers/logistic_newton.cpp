@@ -16,8 +16,9 @@ constexpr double kTolerance = 0.5;
 
 }  // namespace
 
-// The direction of each model that waits for one, and the first trial along it.
-void LogisticFit::take_newton_directions(const Rows& all) {
+// The direction of each model that waits for one, and the first trial along it; how many products
+// that took, shared ones counted once.
+int LogisticFit::take_newton_directions(const Rows& all) {
   std::vector<Model*> open;
   for (Model& model : models_) {
     if (model.awaits_direction) open.push_back(&model);
@@ -34,7 +35,8 @@ void LogisticFit::take_newton_directions(const Rows& all) {
     }
     model->newton->start(model->solver->gradient(), kTolerance, step_for(*model));
   }
-  while (!open.empty()) {
+  int n_products = 0;
+  for (; !open.empty(); ++n_products) {
     std::vector<HessianPoint> points;
     for (Model* model : open) {
       points.push_back({model->solver->x(), model->newton->direction(), model->newton->product(),
@@ -42,7 +44,7 @@ void LogisticFit::take_newton_directions(const Rows& all) {
       model->n_passes += 1.5;
     }
     loss_->hessian_products(all, points.data(), static_cast<std::ptrdiff_t>(points.size()));
-    if (stop_.stopped()) return;
+    if (stop_.stopped()) return n_products;
     std::vector<Model*> still;
     for (Model* model : open) {
       const std::ptrdiff_t n_weights = n_outputs_ * d_;
@@ -59,6 +61,7 @@ void LogisticFit::take_newton_directions(const Rows& all) {
     model->solver->advance_along(model->newton->solution(), preconditioner_of(*model));
     look_ahead(*model);
   }
+  return n_products;
 }
 
 }  // namespace fastsoftmax
