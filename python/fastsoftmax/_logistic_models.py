@@ -73,6 +73,15 @@ class Models:
 Progress = Callable[[int, bool, Models], bool]
 
 
+def _told_of(
+    progress: Progress | None, models_of: Callable[[Any], Models]
+) -> Callable[[int, bool, Any], bool] | None:
+    """A progress for who knows something else, of which `models_of` makes models."""
+    if progress is None:
+        return None
+    return lambda iteration, goes_on, known: progress(iteration, goes_on, models_of(known))
+
+
 def fit_models(
     data: TrainingData,
     penalties: _Floats,
@@ -130,7 +139,6 @@ def _call(
         if options["fit_intercept"]:
             models.intercept[...] = start.intercept
     is_sparse, is_small = issparse(data.X), data.X.shape[0] * models.coef[0].size <= _SMALL
-    progress: Progress | None = options["callback"]
 
     def take(found: dict[str, _Array]) -> Models:
         for name in ("objective", "gap", "n_iter", "n_passes", "status"):
@@ -141,9 +149,6 @@ def _call(
             free = penalties == 0
             models.coef[free] -= models.coef[free].mean(axis=1, keepdims=True)
         return models
-
-    def tell(iteration: int, goes_on: bool, found: dict[str, _Array]) -> bool:
-        return progress is not None and progress(iteration, goes_on, take(found))
 
     found = _core.fit_logistic(
         (data.X.data, data.X.indices, data.X.indptr) if is_sparse else data.X,
@@ -159,7 +164,7 @@ def _call(
         **({"shape": data.X.shape} if is_sparse else {}),
         **options
         | ({"tol": min(options["tol"], 1e-15)} if is_small else {})
-        | {"callback": tell if progress else None},
+        | {"callback": _told_of(options["callback"], take)},
     )
     return take(found)
 
@@ -185,7 +190,6 @@ def _fit_present(
         return models
     # Two rows of weights, each other's negatives, of half the length have half the penalty.
     pair = rest.n_classes == 2
-    progress: Progress | None = options["callback"]
 
     def of_all(fitted: Models) -> Models:
         W, b = fitted.coef, fitted.intercept
@@ -196,10 +200,7 @@ def _fit_present(
         models.intercept[:, ~present] = _ABSENT
         return models
 
-    def tell(iteration: int, goes_on: bool, fitted: Models) -> bool:
-        return progress is not None and progress(iteration, goes_on, of_all(fitted))
-
-    options = options | {"callback": tell if progress else None}
+    options = options | {"callback": _told_of(options["callback"], of_all)}
     penalties = penalties / (2 if pair else 1)
     return of_all(_call(rest, penalties, np.full(len(penalties), -1), options, None))
 

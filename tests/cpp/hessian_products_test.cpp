@@ -105,16 +105,7 @@ void test_shapes(bool wide) {
         for (std::ptrdiff_t i = 0; i < c.n; ++i) {
           c.fold_of_row.push_back(static_cast<std::int32_t>(i % 4));
         }
-        const auto view = c.view();
-        auto problem = c.problem(view);
-        check(c, problem, wide, n_models);
-        if constexpr (sizeof(In) > 1) {
-          const test::Csr<In> sparse(c);
-          const auto csr = sparse.view();
-          problem.dense = nullptr;
-          problem.csr = &csr;
-          check(c, problem, wide, n_models);
-        }
+        test::for_each_layout(c, [&](const auto& problem) { check(c, problem, wide, n_models); });
       }
     }
   }

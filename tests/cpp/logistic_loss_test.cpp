@@ -75,16 +75,7 @@ void test_shapes(bool wide) {
       LogisticCase<In> c(shape[0], shape[1], shape[2]);
       if (variant > 0) c.use_weights();
       if (variant > 1) c.use_zeros();
-      const auto view = c.view();
-      check(c, c.problem(view), wide);
-      if constexpr (sizeof(In) > 1) {
-        const test::Csr<In> sparse(c);
-        const auto csr = sparse.view();
-        auto problem = c.problem(view);
-        problem.dense = nullptr;
-        problem.csr = &csr;
-        check(c, problem, wide);
-      }
+      test::for_each_layout(c, [&](const auto& problem) { check(c, problem, wide); });
     }
   }
 }
@@ -157,16 +148,8 @@ void test_models(bool wide) {
         for (std::ptrdiff_t i = 0; i < c.n; ++i) {
           c.fold_of_row.push_back(static_cast<std::int32_t>(i % 4));
         }
-        const auto view = c.view();
-        auto problem = c.problem(view);
-        check_models(c, problem, wide, n_models, weighted);
-        if constexpr (sizeof(In) > 1) {
-          const test::Csr<In> sparse(c);
-          const auto csr = sparse.view();
-          problem.dense = nullptr;
-          problem.csr = &csr;
-          check_models(c, problem, wide, n_models, weighted);
-        }
+        test::for_each_layout(
+            c, [&](const auto& problem) { check_models(c, problem, wide, n_models, weighted); });
       }
     }
   }
@@ -194,19 +177,10 @@ void test_curvature(bool wide) {
     for (double& h : hessian) h *= largest;
     const double tolerance = tolerance_of(c, wide) + 1e-6;
     for (std::ptrdiff_t i = 0; i < c.n; ++i) {
-      std::vector<double> p;
-      double sum = c.R == 1 ? 1.0 : 0.0, squares = 0.0;
-      for (std::ptrdiff_t r = 0; r < c.R; ++r) {
-        double z = parameters[c.at(c.R * c.d + r)];
-        for (std::ptrdiff_t f = 0; f < c.d; ++f) {
-          z += parameters[c.at(r * c.d + f)] * c.input_scale *
-               static_cast<double>(c.X[c.at(i * c.d + f)]);
-        }
-        p.push_back(std::exp(z));
-        sum += p.back();
-      }
-      if (c.R == 1) squares = 1.0 / (sum * sum);
-      for (double& v : p) v /= sum, squares += v * v;
+      const auto exact = c.probabilities(parameters, i);
+      const std::vector<double> p(exact.begin(), exact.end());
+      double squares = c.R == 1 ? (1.0 - p[0]) * (1.0 - p[0]) : 0.0;
+      for (const double v : p) squares += v * v;
       const double weight = c.weights[c.at(i)];
       // p (1 - p) of two classes is half of what the squares leave.
       const double mean = (1.0 - squares) / static_cast<double>(c.R == 1 ? 2 : K - 1);

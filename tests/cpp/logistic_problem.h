@@ -205,4 +205,19 @@ struct Csr {
   }
 };
 
+// f(problem) for the dense matrix and, but for bytes, the same in compressed rows.
+template <class In, class F>
+void for_each_layout(const LogisticCase<In>& c, const F& f) {
+  const auto view = c.view();
+  auto problem = c.problem(view);
+  f(problem);
+  if constexpr (sizeof(In) > 1) {
+    const Csr<In> sparse(c);
+    const auto csr = sparse.view();
+    problem.dense = nullptr;
+    problem.csr = &csr;
+    f(problem);
+  }
+}
+
 }  // namespace test

@@ -93,7 +93,7 @@ class ChunkedLoss final : public LogisticLoss {
             forward(rows, chunk, mine, piece, both.data(), n, false);
             for (std::ptrdiff_t m = 0; m < n; ++m) {
               for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-                curve(i, m, n, row_weights_(rows[chunk.begin + i], both[at(m)].held_out));
+                curve(i, m, n, row_weights_(rows[chunk.begin + i], points[first + m].held_out));
               }
             }
           },
@@ -164,8 +164,6 @@ class ChunkedLoss final : public LogisticLoss {
       }
     });
   }
-
-  static std::size_t at(std::ptrdiff_t i) { return static_cast<std::size_t>(i); }
 
   // Gradients are wanted of the first n_gradients.
   void set_points(const LossPoint* points, std::ptrdiff_t n_points, std::ptrdiff_t n_gradients) {

@@ -93,16 +93,19 @@ void LogisticFit::evaluate(const Rows& rows) {
   }
 }
 
+// To a gradient at v, or a product of the Hessian with v, of the loss: those of the objective.
+void LogisticFit::add_penalty(const Model& model, const double* v, double* product) const {
+  const std::ptrdiff_t n_weights = n_outputs_ * d_;
+  add_scaled(model.penalty, v, product, n_weights, options_.n_threads);
+  if (!problem_.fit_intercept) std::fill_n(product + n_weights, n_outputs_, 0.0);
+}
+
 // One evaluation more of a model: true if an iteration has ended. model.objective is the loss.
 Lbfgs::Outcome LogisticFit::tell(Model& model, double* loss) {
   const double* x = model.solver->trial();
-  double* g = model.solver->trial_gradient();
-  const std::ptrdiff_t n_weights = n_outputs_ * d_;
   *loss = model.objective;
-  const int n_threads = options_.n_threads;
-  model.objective += 0.5 * model.penalty * dot(x, x, n_weights, n_threads);
-  add_scaled(model.penalty, x, g, n_weights, n_threads);
-  if (!problem_.fit_intercept) std::fill_n(g + n_weights, n_outputs_, 0.0);
+  model.objective += 0.5 * model.penalty * dot(x, x, n_outputs_ * d_, options_.n_threads);
+  add_penalty(model, x, model.solver->trial_gradient());
   return model.solver->tell(model.objective);
 }
 

@@ -74,6 +74,7 @@ class LogisticFit {
   double total_weight(const Rows& rows, Fold held_out) const;
   double sample_scale(const Rows& rows, Fold held_out);
   void evaluate(const Rows& rows);
+  void add_penalty(const Model& model, const double* v, double* product) const;
   Lbfgs::Outcome tell(Model& model, double* loss);
   Lbfgs::Precondition preconditioner_of(const Model& model) const;
   template <class F>

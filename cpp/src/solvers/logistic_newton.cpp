@@ -3,7 +3,6 @@
 #include <vector>
 
 #include "solvers/logistic_fit.h"
-#include "solvers/vectors.h"
 
 namespace fastsoftmax {
 namespace {
@@ -47,11 +46,7 @@ int LogisticFit::take_newton_directions(const Rows& all) {
     if (stop_.stopped()) return n_products;
     std::vector<Model*> still;
     for (Model* model : open) {
-      const std::ptrdiff_t n_weights = n_outputs_ * d_;
-      double* product = model->newton->product();
-      add_scaled(model->penalty, model->newton->direction(), product, n_weights,
-                 options_.n_threads);
-      if (!problem_.fit_intercept) std::fill_n(product + n_weights, n_outputs_, 0.0);
+      add_penalty(*model, model->newton->direction(), model->newton->product());
       if (model->newton->tell(step_for(*model))) still.push_back(model);
     }
     open = still;
