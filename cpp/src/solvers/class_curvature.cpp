@@ -157,23 +157,29 @@ bool ClassCurvature::build(LogisticLoss& loss, const Rows& rows, const LossPoint
 }
 
 void ClassCurvature::add(const double* g, const double* g_intercepts, double* out,
-                         double* out_intercepts) const {
+                         double* out_intercepts, int n_threads) const {
   const std::ptrdiff_t q = n_directions_, d = n_features_, u = q + 1, n = n_outputs_ * u;
   std::vector<double> along(static_cast<std::size_t>(n));
-  for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+  const auto for_outputs = [&](const auto& body) {
+    const int threads = plan_threads(
+        n_threads, static_cast<double>(n) * static_cast<double>(n + 2 * d) / kProductsPerNs);
+    parallel_region(threads, [&](int thread, int n_running) {
+      const Range mine = share(n_outputs_, 1, thread, n_running);
+      for (std::ptrdiff_t r = mine.begin; r < mine.end; ++r) body(r);
+    });
+  };
+  for_outputs([&](std::ptrdiff_t r) {
     double* mine = along.data() + r * u;
     for (std::ptrdiff_t a = 0; a < q; ++a) mine[a] = dot_block(Z_.data() + a * d, g + r * d, d);
     mine[q] = g_intercepts[r];
-  }
-  for (std::ptrdiff_t i = 0; i < n; ++i) {
-    const double by = dot_block(correction_.data() + i * n, along.data(), n);
-    double* to = out + i / u * d;
-    if (i % u == q) {
-      out_intercepts[i / u] += by;
-    } else {
-      add_scaled(by, Z_.data() + i % u * d, to, d, 1);
-    }
-  }
+  });
+  for_outputs([&](std::ptrdiff_t r) {
+    const auto by = [&](std::ptrdiff_t a) {
+      return dot_block(correction_.data() + (r * u + a) * n, along.data(), n);
+    };
+    for (std::ptrdiff_t a = 0; a < q; ++a) add_scaled(by(a), Z_.data() + a * d, out + r * d, d, 1);
+    out_intercepts[r] += by(q);
+  });
 }
 
 }  // namespace fastsoftmax

@@ -21,18 +21,24 @@ std::ptrdiff_t LogisticFit::block() const { return is_dense_ ? largest_block() :
 // Of a dense preconditioner, in passes of one model: its products, of half a square for each row,
 // and its inverse, whose products in float64 count twice. With fewer rows than features that is
 // hundreds of passes.
-double LogisticFit::passes_of_dense() const {
+double LogisticFit::passes_of_dense(const Rows& rows) const {
   const auto block = static_cast<double>(largest_block());
-  return (0.5 * static_cast<double>(curvature_rows().size()) * block + 2.0 * block * block) /
+  return (0.5 * static_cast<double>(rows.size()) * block + 2.0 * block * block) /
          (2.0 * static_cast<double>(n_) * static_cast<double>(n_outputs_));
 }
 
 // Rows for the curvature, 10 for each feature: MNIST at C = 1 takes 47 passes to a gap of 1e-4, of
-// 24 it takes 44, but twice the time for the curvature.
-Rows LogisticFit::curvature_rows() const {
+// 24 it takes 44, but twice the time for the curvature. Twice as many, and again, while that takes
+// no more than some passes: who has made many may have hundreds to go.
+Rows LogisticFit::curvature_rows(double passes) const {
   const std::ptrdiff_t least = 8192;
   const std::ptrdiff_t wanted = std::min(std::max(n_ / 4, least), std::max(10 * d_, least));
-  return {n_, std::max<std::ptrdiff_t>(1, n_ / wanted), options_.seed + 1};
+  Rows rows{n_, std::max<std::ptrdiff_t>(1, n_ / wanted), options_.seed + 1};
+  for (Rows more = rows; rows.stride > 1; rows = more) {
+    more.stride = rows.stride / 2;
+    if (passes_of_dense(more) > passes) break;
+  }
+  return rows;
 }
 
 // Of the curvature between classes along so many directions, in passes of one model.
@@ -44,18 +50,20 @@ double LogisticFit::passes_of_directions(const Rows& rows, std::ptrdiff_t n_dire
 }
 
 // Directions of the features in which the curvature between classes is worth its cost, for so many
-// models that share it: that of four passes, and its memory. Where all probabilities are alike it
-// is known.
-std::ptrdiff_t LogisticFit::n_directions(const Rows& rows, std::ptrdiff_t n_sharing) const {
-  constexpr std::ptrdiff_t kLeast = 16, kMost = 64;
+// models that share it: that of four passes or more, and its memory. Where all probabilities are
+// alike it is known.
+std::ptrdiff_t LogisticFit::n_directions(const Rows& rows, std::ptrdiff_t n_sharing,
+                                         double passes) const {
+  constexpr std::ptrdiff_t kLeast = 16, kMost = 64, kMostAnew = 128;
   constexpr double kPasses = 4.0;
   if (n_outputs_ < 3 || block() < d_ || !has_started_) return 0;
   const auto is_too_much = [&](std::ptrdiff_t q) {
     const auto size = static_cast<double>(n_outputs_ * (q + 1));
     return 8.0 * size * size > kPreconditionerBytes ||
-           passes_of_directions(rows, q) > kPasses * static_cast<double>(n_sharing);
+           passes_of_directions(rows, q) >
+               std::max(passes, kPasses * static_cast<double>(n_sharing));
   };
-  std::ptrdiff_t q = std::min(kMost, d_);
+  std::ptrdiff_t q = std::min(passes > kPasses ? kMostAnew : kMost, d_);
   while (q >= kLeast && is_too_much(q)) q -= 8;
   return q < kLeast ? 0 : q;
 }
@@ -82,8 +90,8 @@ void LogisticFit::set_preconditioner(Model& model, std::shared_ptr<const Precond
 }
 
 // A preconditioner for each penalty, or for neighbours among them if these are many; anew: instead
-// of those that there are.
-void LogisticFit::precondition(bool anew) {
+// of those that there are. passes: what its parts, rows and directions, may each take at least.
+void LogisticFit::precondition(bool anew, double passes) {
   std::vector<std::size_t> order;
   for (std::size_t m = 0; m < models_.size(); ++m) {
     if (!models_[m].active) continue;
@@ -104,9 +112,9 @@ void LogisticFit::precondition(bool anew) {
   for (std::size_t i = 1; i < order.size(); ++i) {
     n_penalties += models_[order[i]].penalty > models_[order[i - 1]].penalty;
   }
-  const Rows rows = curvature_rows();
+  const Rows rows = curvature_rows(passes);
   const auto n_models = static_cast<std::ptrdiff_t>(order.size());
-  const auto classes = static_cast<double>(n_outputs_ * (1 + n_directions(rows, n_models)));
+  const auto classes = static_cast<double>(n_outputs_ * (1 + n_directions(rows, n_models, passes)));
   const double bytes =
       8.0 * (static_cast<double>(d_) * static_cast<double>(block()) + classes * classes);
   const auto most = static_cast<std::size_t>(std::max(1.0, kPreconditionerBytes / bytes));
@@ -122,7 +130,7 @@ void LogisticFit::precondition(bool anew) {
       last = penalty;
     }
     const auto built = build(rows, c.data(), models_[order[begin + (end - begin) / 2]],
-                             n_directions(rows, static_cast<std::ptrdiff_t>(end - begin)));
+                             n_directions(rows, static_cast<std::ptrdiff_t>(end - begin), passes));
     if (stop_.stopped()) return;
     for (std::size_t i = begin; i < end; ++i) set_preconditioner(models_[order[i]], built);
     begin = end;

@@ -51,7 +51,7 @@ class LogisticFit {
     double best_gap = HUGE_VAL, best_objective = HUGE_VAL;
     std::int32_t held_out = -1;
     int wave = 0;
-    std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0;
+    std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0, next_smooth = 0;
     bool active = true, stuck = false, has_stepped = false, awaits_direction = false;
     LogisticStatus status = LogisticStatus::kMaxIter;
   };
@@ -93,13 +93,13 @@ class LogisticFit {
   // The curvature: logistic_curvature.cpp.
   std::ptrdiff_t largest_block() const;
   std::ptrdiff_t block() const;
-  double passes_of_dense() const;
-  Rows curvature_rows() const;
+  Rows curvature_rows(double passes) const;
+  double passes_of_dense(const Rows& rows) const;
   double passes_of_directions(const Rows& rows, std::ptrdiff_t n_directions) const;
-  std::ptrdiff_t n_directions(const Rows& rows, std::ptrdiff_t n_sharing) const;
+  std::ptrdiff_t n_directions(const Rows& rows, std::ptrdiff_t n_sharing, double passes) const;
   std::shared_ptr<const Preconditioner> preconditioner_near(double penalty) const;
   void set_preconditioner(Model& model, std::shared_ptr<const Preconditioner> found);
-  void precondition(bool anew);
+  void precondition(bool anew, double passes);
   std::shared_ptr<const Preconditioner> build(const Rows& rows, float* c, const Model& model,
                                               std::ptrdiff_t n_directions);
 

@@ -121,13 +121,17 @@ double LogisticFit::part_left(const Model& model) const {
 
 // Whether there is one that is worth a pass.
 bool LogisticFit::find_smooth(Proof& proof) {
-  constexpr double kNear = 0.3, kEnough = 0.5;
+  // What is promised halves in 4 to 15 iterations: no need to ask in each of them.
+  constexpr double kNear = 0.3, kEnough = 0.5, kWait = 2.0, kMostWait = 16.0;
   Model& model = *proof.model;
   const double goal = options_.tol * model.solver->f();
+  if (model.n_iter < model.next_smooth) return false;
   if (!(model.solver->decrement() <= kNear * goal)) return false;
-  model.next_proof = model.n_iter + 2;
   const double promised = model.certificate->smooth(*model.solver, proof.at.data());
-  return promised <= kEnough * goal;
+  const double missing = std::log2(std::max(1.0, promised / (kEnough * goal)));
+  model.next_smooth =
+      model.n_iter + 2 + static_cast<std::int64_t>(std::min(kMostWait, kWait * missing));
+  return missing == 0.0;
 }
 
 void LogisticFit::move_intercepts(Proof& proof) {

@@ -11,8 +11,8 @@ namespace {
 // Pairs of L-BFGS: on MNIST at C = 1 a memory of 10 took 136 passes to a gap of 1e-6, of 50 took
 // 123, both before the directions of class_curvature.h. Fewer where the pairs of all models would
 // take more than 1 GB.
-constexpr std::ptrdiff_t kMemory = 50, kLeastMemory = 10;
-constexpr double kHistoryBytes = 1 << 30;
+constexpr std::ptrdiff_t kMemory = 50, kLeastMemory = 10, kMostMemory = 100;
+constexpr double kHistoryBytes = 1 << 30, kSmallHistoryBytes = 64 << 20;
 
 // Iterations on one row of so many, before all rows. Samples of fewer rows are not worth it, nor
 // those with fewer entries for each weight: 20,000 x 768 embeddings of 1000 classes are at a gap of
@@ -75,8 +75,9 @@ bool LogisticFit::needs_wide() const {
 
 void LogisticFit::make_models() {
   const double bytes = 16.0 * static_cast<double>(size_) * static_cast<double>(out_.n_models);
-  const auto memory = static_cast<std::ptrdiff_t>(
-      std::clamp(kHistoryBytes / bytes, double{kLeastMemory}, double{kMemory}));
+  const auto memory = static_cast<std::ptrdiff_t>(std::max(
+      std::clamp(kHistoryBytes / bytes, double{kLeastMemory}, double{kMemory}),
+      std::min(kSmallHistoryBytes / bytes, double{kMostMemory})));
   AlignedBuffer<double> start(size_);
   for (std::ptrdiff_t m = 0; m < out_.n_models; ++m) {
     Model model;

@@ -168,7 +168,7 @@ void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* ou
     }
     b[r] = fit_intercept_ ? gb[r] / total_ : 0.0;
   });
-  if (classes_) classes_->add(centred.data(), gb, out, b);
+  if (classes_) classes_->add(centred.data(), gb, out, b, n_threads);
   for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
     double shift = 0.0;
     for (std::ptrdiff_t f = 0; f < d; ++f) shift += means_[f] * out[r * d + f];

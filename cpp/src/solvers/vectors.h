@@ -9,18 +9,29 @@
 
 namespace fastsoftmax {
 
-constexpr std::ptrdiff_t kVectorBlock = 32768;
+constexpr std::ptrdiff_t kVectorBlock = 4096;
 
-// f(begin, end, block) for all blocks of 0..n-1.
+inline std::ptrdiff_t vector_blocks(std::ptrdiff_t n) {
+  return (n + kVectorBlock - 1) / kVectorBlock;
+}
+
+// So many vectors of n numbers are worth threads, which cost as much as some 10,000 products.
+inline int vector_threads(std::ptrdiff_t n, std::ptrdiff_t n_vectors, int n_threads) {
+  constexpr std::ptrdiff_t kWorthThreads = 100000;
+  return n * n_vectors < kWorthThreads ? 1 : n_threads;
+}
+
+// f(begin, end, block) for all blocks of 0..n-1, on threads if f does enough with so many vectors.
 template <class F>
-void for_vector_blocks(std::ptrdiff_t n, int n_threads, const F& f) {
-  const std::ptrdiff_t n_blocks = (n + kVectorBlock - 1) / kVectorBlock;
+void for_vector_blocks(std::ptrdiff_t n, int n_threads, const F& f, std::ptrdiff_t n_vectors = 1) {
+  const std::ptrdiff_t n_blocks = vector_blocks(n);
   const auto visit = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     for (std::ptrdiff_t i = begin; i < end; ++i) {
       f(i * kVectorBlock, std::min(n, (i + 1) * kVectorBlock), i);
     }
   };
-  if (n_blocks < 4 || n_threads < 2) return visit(0, n_blocks);
+  n_threads = vector_threads(n, n_vectors, n_threads);
+  if (n_blocks < 2 || n_threads < 2) return visit(0, n_blocks);
   parallel_region(n_threads, [&](int thread, int n_running) {
     const Range mine = share(n_blocks, 1, thread, n_running);
     visit(mine.begin, mine.end);
@@ -43,7 +54,7 @@ inline double dot_block(const double* a, const double* b, std::ptrdiff_t n) {
 
 inline double dot(const double* a, const double* b, std::ptrdiff_t n, int n_threads) {
   if (n <= kVectorBlock) return dot_block(a, b, n);
-  std::vector<double> sums(static_cast<std::size_t>((n + kVectorBlock - 1) / kVectorBlock));
+  std::vector<double> sums(static_cast<std::size_t>(vector_blocks(n)));
   for_vector_blocks(n, n_threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t i) {
     sums[static_cast<std::size_t>(i)] = dot_block(a + begin, b + begin, end - begin);
   });
@@ -57,16 +68,19 @@ inline double dot(const double* a, const double* b, std::ptrdiff_t n, int n_thre
 template <class Row>
 void dots(const Row& row, std::ptrdiff_t n_rows, const double* const* x, std::ptrdiff_t n_vectors,
           std::ptrdiff_t n, int n_threads, double* sums) {
-  const std::ptrdiff_t n_blocks = (n + kVectorBlock - 1) / kVectorBlock, size = n_vectors * n_rows;
+  const std::ptrdiff_t n_blocks = vector_blocks(n), size = n_vectors * n_rows;
   std::vector<double> parts(static_cast<std::size_t>(n_blocks * size));
-  for_vector_blocks(n, n_threads, [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t i) {
-    double* part = parts.data() + i * size;
-    for (std::ptrdiff_t r = 0; r < n_rows; ++r) {
-      for (std::ptrdiff_t v = 0; v < n_vectors; ++v) {
-        part[v * n_rows + r] = dot_block(row(r) + begin, x[v] + begin, end - begin);
-      }
-    }
-  });
+  for_vector_blocks(
+      n, n_threads,
+      [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t i) {
+        double* part = parts.data() + i * size;
+        for (std::ptrdiff_t r = 0; r < n_rows; ++r) {
+          for (std::ptrdiff_t v = 0; v < n_vectors; ++v) {
+            part[v * n_rows + r] = dot_block(row(r) + begin, x[v] + begin, end - begin);
+          }
+        }
+      },
+      size);
   std::fill_n(sums, size, 0.0);
   for (std::ptrdiff_t i = 0; i < n_blocks; ++i) {
     for (std::ptrdiff_t j = 0; j < size; ++j)
