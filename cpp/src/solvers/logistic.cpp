@@ -189,14 +189,18 @@ void LogisticFit::step(Model& model) {
   }
 }
 
+// Where nothing can be proven: what the step promises, with a margin.
+bool LogisticFit::promises_little(Model& model) {
+  model.gap = std::abs(model.solver->decrement()) / std::max(model.solver->f(), 1e-300);
+  return model.gap <= 0.1 * options_.tol;
+}
+
 // What the direction says of the end, without a proof, and whether there is still progress.
 void LogisticFit::look_ahead(Model& model) {
   const double f = model.solver->f();
   if (!model.certificate) {
-    // Nothing is proven: what the step promises, with a margin.
     if (f <= kSeparable * zero_objective(model)) return finish(model, LogisticStatus::kSeparable);
-    model.gap = std::abs(model.solver->decrement()) / std::max(f, 1e-300);
-    if (model.gap <= 0.1 * options_.tol) return finish(model, LogisticStatus::kCertified);
+    if (promises_little(model)) return finish(model, LogisticStatus::kCertified);
   }
   if (f < model.best_objective - 1e-15 * std::abs(f) || model.gap < 0.99 * model.best_gap) {
     model.last_progress = model.n_iter;
@@ -217,6 +221,19 @@ double LogisticFit::objective(const Model& model) {
   return model.has_stepped ? model.solver->f() : zero_objective(model);
 }
 
+// A penalty whose term is lost in the objective's rounding, as with inputs of 1e30, proves nothing:
+// the bound divides by it the square of what rounding leaves of the gradient. It might as well be
+// none.
+void LogisticFit::end_by_rounding(Model& model) {
+  constexpr double kLost = 1e-16;
+  const double* x = model.solver->x();
+  const double term = 0.5 * model.penalty * dot(x, x, n_outputs_ * d_, options_.n_threads);
+  const bool is_near = model.certificate && (model.gap <= options_.tol ||
+                                             (term <= kLost * model.solver->f() &&
+                                              promises_little(model)));
+  finish(model, is_near ? LogisticStatus::kCertified : LogisticStatus::kRounding);
+}
+
 // Models that rounding keeps from going on do so in float64; those that were there are finished.
 void LogisticFit::widen_if_stuck() {
   bool widen = false;
@@ -225,8 +242,7 @@ void LogisticFit::widen_if_stuck() {
     model.stuck = false;
     model.last_progress = model.n_iter;
     if (rounds_in_double_) {
-      const bool is_proven = model.certificate && model.gap <= options_.tol;
-      finish(model, is_proven ? LogisticStatus::kCertified : LogisticStatus::kRounding);
+      end_by_rounding(model);
     } else {
       widen = true;
     }

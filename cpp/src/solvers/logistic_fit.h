@@ -109,6 +109,8 @@ class LogisticFit {
   void look_ahead(Model& model);
   double zero_objective(const Model& model);
   double objective(const Model& model);
+  bool promises_little(Model& model);
+  void end_by_rounding(Model& model);
   void widen_if_stuck();
   void finish(Model& model, LogisticStatus status) {
     model.active = false;
