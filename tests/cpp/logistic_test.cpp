@@ -274,6 +274,24 @@ void test_few_rows() {
   }
 }
 
+// A fit that takes long: the curvature anew from more rows; and threads for vectors of some blocks,
+// which a case of few parameters never sees.
+void test_long() {
+  LogisticCase<float> c(20000, 30, 5);
+  const auto view = c.view();
+  const Fitted tight = fit(c.problem(view), options(1e-9), {1e-6});
+  check_optimum(c, tight, 1e-6, 1e-9, 1e-10);
+  CHECK(tight.n_iter[0] > 20);
+  CHECK(tight.n_curvature_rows >= c.n / 2 + c.n);  // half of them first, then all
+  LogisticCase<float> wide(2000, 500, 10);
+  const auto wide_view = wide.view();
+  const Fitted serial = fit(wide.problem(wide_view), options(1e-7), {0.1});
+  CHECK(serial.n_iter[0] > 20);
+  for (const int n_threads : {2, 3}) {
+    CHECK(same_bits(fit(wide.problem(wide_view), options(1e-7, n_threads), {0.1}), serial));
+  }
+}
+
 // Newton's iterations are few; Ctrl-C between its products ends the fit.
 void test_newton() {
   LogisticCase<double> c(3000, 20, 5);
@@ -317,6 +335,7 @@ int main() {
   test_stop();
   test_few_rows<double>();
   test_few_rows<float>();
+  test_long();
   solver = LogisticSolver::kNewtonCg;
   test_optimum<double>();
   test_optimum<float>();
