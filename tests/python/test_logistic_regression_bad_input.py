@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.optimize
 import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import assert_unchanged, blobs, logistic_objective, snapshot
@@ -308,6 +309,29 @@ def test_huge_and_tiny_inputs(scale, dtype, n_classes, fit_intercept):
         free = LogisticRegression(C=np.inf, tol=1e-10, fit_intercept=fit_intercept).fit(dense, y)
         assert_allclose(clf.objective_, free.objective_, rtol=1e-4)
         assert_allclose(clf.predict_proba(inputs), free.predict_proba(dense), atol=0.02)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("scale", [1e10, 1e20, 1e50, 1e140, 1e160])
+def test_one_huge_column_beside_usual_ones(scale, n_classes):
+    X, y = blobs(60, 5, n_classes)
+    n_rows = 1 if n_classes == 2 else n_classes
+
+    def objective(parameters):
+        W, b = parameters[: 5 * n_rows].reshape(n_rows, 5), parameters[5 * n_rows :]
+        huge = W[:, 1].copy() / scale  # whose penalty counts for nothing
+        return logistic_objective(X, y, W, b, 1.0) - (W[:, 1] ** 2 - huge**2).sum() / 2
+
+    zero = np.zeros(6 * n_rows)
+    minimum = scipy.optimize.minimize(objective, zero, tol=1e-12).fun
+    X[:, 1] *= scale
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # too much for a proof
+        clf = LogisticRegression(tol=1e-6).fit(X, y)
+    assert np.isfinite(clf.coef_).all()
+    assert clf.objective_ / minimum - 1 <= clf.gap_ + 1e-9  # no proof of what is not so
+    if scale < 1e154:  # whose square is not finite
+        assert_allclose(clf.objective_, minimum, rtol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e30])

@@ -10,6 +10,7 @@ namespace fastsoftmax {
 namespace {
 
 constexpr double kRidge = 1e-10, kResidualWeight = 100.0;
+constexpr double kRounding = 0x1p-49;  // of a sum of products that are sums themselves
 
 double entropy_term(double p) { return p > 0.0 ? p * std::log(p) : 0.0; }
 
@@ -223,7 +224,10 @@ Certificate::Mixture Certificate::mix() const {
     if (share_[i] == 0.0) continue;
     mixture.entropy += share_[i] * entropy_[i];
     for (std::size_t j = 0; j < n; ++j) {
-      if (share_[j] > 0.0) mixture.squared += share_[i] * share_[j] * gram_[i * n + j];
+      if (share_[j] == 0.0) continue;
+      const double product = share_[i] * share_[j] * gram_[i * n + j];
+      mixture.squared += product;
+      mixture.magnitude += std::abs(product);
     }
     if (!sums_) continue;
     mixture.sum_xy += share_[i] * sum_xy_[i];
@@ -261,10 +265,10 @@ Certificate::Constant Certificate::cancel(const Mixture& m) const {
 double Certificate::bound_of(const Mixture& m) const {
   const Constant q = cancel(m);
   const double rest = 1.0 - q.theta;
+  const double of_both = 2.0 * q.theta * rest * q.with_mixture, own = q.theta * q.theta * q.squared;
+  const double rounding = kRounding * (rest * rest * m.magnitude + std::abs(of_both) + own);
   return -(rest * m.entropy + q.theta * q.entropy) -
-         (rest * rest * m.squared + 2.0 * q.theta * rest * q.with_mixture +
-          q.theta * q.theta * q.squared) /
-             (2.0 * penalty_);
+         (rest * rest * m.squared + of_both + own + rounding) / (2.0 * penalty_);
 }
 
 double Certificate::own_gap(const Lbfgs& solver) const {
@@ -272,18 +276,20 @@ double Certificate::own_gap(const Lbfgs& solver) const {
   const auto slot = static_cast<std::size_t>(newest_), k = static_cast<std::size_t>(n_outputs_);
   double gap = dot(g, g, size_, n_threads_) / (2.0 * penalty_);
   if (!sums_) return gap;
-  Mixture own{entropy_[slot], gram_[slot * static_cast<std::size_t>(n_places_) + slot],
-              sum_xy_[slot], std::vector<double>(k), std::vector<double>(k)};
+  Mixture own{entropy_[slot],         gram_[slot * static_cast<std::size_t>(n_places_) + slot],
+              sum_xy_[slot],          0.0,
+              std::vector<double>(k), std::vector<double>(k)};
   for (std::size_t r = 0; r < k; ++r) {
     own.residual[r] = residual_[slot * k + r];
     own.on_sum[r] = on_sum_[slot * k + r];
     gap += own.residual[r] * b[r];
   }
   const Constant q = cancel(own);
+  const double of_both = 2.0 * q.theta * (q.with_mixture - own.squared);
+  const double of_change = q.theta * q.theta * (own.squared - 2.0 * q.with_mixture + q.squared);
+  const double rounding = kRounding * 2.0 * q.theta * (std::abs(q.with_mixture) + own.squared);
   return gap + q.theta * (q.entropy - own.entropy) +
-         (2.0 * q.theta * (q.with_mixture - own.squared) +
-          q.theta * q.theta * (own.squared - 2.0 * q.with_mixture + q.squared)) /
-             (2.0 * penalty_);
+         (of_both + of_change + rounding) / (2.0 * penalty_);
 }
 
 // The bound of the shares as they are; the best ones of a call are the target, whose residual the
@@ -296,7 +302,8 @@ void Certificate::consider(const Mixture& mixture, const double* b, double f, do
   *best = bound;
   target_ = share_;
   residual_of_mixture_ = mixture.residual;
-  double free_bound = -mixture.entropy - mixture.squared / (2.0 * penalty_);
+  double free_bound =
+      -mixture.entropy - (mixture.squared + kRounding * mixture.magnitude) / (2.0 * penalty_);
   for (std::size_t r = 0; sums_ && r < mixture.residual.size(); ++r) {
     free_bound += mixture.residual[r] * b[r];
   }

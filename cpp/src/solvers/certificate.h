@@ -11,7 +11,8 @@
 // gradient is known from sums over X. That share costs as much as the residual is large; where the
 // bound would do without it, a further point, of other intercepts alone, brings the residual down.
 //
-// Bounds hold but for the rounding of the losses and gradients.
+// Bounds hold but for the rounding of the losses and gradients. That of the sums of products, which
+// may cancel (1e100 of inputs of 1e50), is taken off.
 #pragma once
 
 #include <vector>
@@ -60,6 +61,7 @@ class Certificate {
 
   struct Mixture {
     double entropy = 0.0, squared = 0.0, sum_xy = 0.0;  // E, |G|^2, <G, class_sums>
+    double magnitude = 0.0;                             // of what was added up to |G|^2
     std::vector<double> residual, on_sum;
   };
 

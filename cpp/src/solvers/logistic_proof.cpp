@@ -128,10 +128,11 @@ bool LogisticFit::find_smooth(Proof& proof) {
   if (model.n_iter < model.next_smooth) return false;
   if (!(model.solver->decrement() <= kNear * goal)) return false;
   const double promised = model.certificate->smooth(*model.solver, proof.at.data());
-  const double missing = std::log2(std::max(1.0, promised / (kEnough * goal)));
+  const bool is_enough = promised <= kEnough * goal;
+  const double missing = is_enough ? 0.0 : std::log2(promised / (kEnough * goal));
   model.next_smooth =
       model.n_iter + 2 + static_cast<std::int64_t>(std::min(kMostWait, kWait * missing));
-  return missing == 0.0;
+  return is_enough;
 }
 
 void LogisticFit::move_intercepts(Proof& proof) {

@@ -76,9 +76,9 @@ bool LogisticFit::needs_wide() const {
 
 void LogisticFit::make_models() {
   const double bytes = 16.0 * static_cast<double>(size_) * static_cast<double>(out_.n_models);
-  const auto memory = static_cast<std::ptrdiff_t>(std::max(
-      std::clamp(kHistoryBytes / bytes, double{kLeastMemory}, double{kMemory}),
-      std::min(kSmallHistoryBytes / bytes, double{kMostMemory})));
+  const auto memory = static_cast<std::ptrdiff_t>(
+      std::max(std::clamp(kHistoryBytes / bytes, double{kLeastMemory}, double{kMemory}),
+               std::min(kSmallHistoryBytes / bytes, double{kMostMemory})));
   AlignedBuffer<double> start(size_);
   for (std::ptrdiff_t m = 0; m < out_.n_models; ++m) {
     Model model;

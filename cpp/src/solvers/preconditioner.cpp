@@ -50,6 +50,7 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
       for (std::ptrdiff_t i = 0; i < n; ++i) {
         gram[i] = std::isfinite(gram[i]) ? std::max(0.0, gram[i]) + penalty : penalty;
         largest = std::max(largest, gram[i]);
+        least_curvature_ = std::min(least_curvature_, gram[i]);
         scale_[i] = 1.0;
       }
       for (std::ptrdiff_t i = 0; i < n; ++i) {
@@ -83,8 +84,9 @@ void Preconditioner::build_block(double* gram, Range features, double penalty) {
   }
   for (std::ptrdiff_t i = 0; i < n; ++i) {
     const double d = std::max(0.0, gram[i * n + i]) + penalty;
-    const bool means_something = std::isfinite(d) && d > 1e-300 && d > 1e-40 * largest;
+    const bool means_something = std::isfinite(d) && d > 1e-300;
     scale[i] = means_something ? 1.0 / std::sqrt(d) : 0.0;
+    least_curvature_ = std::min(least_curvature_, means_something ? d : 0.0);
   }
   // The original stays above the diagonal.
   for (std::ptrdiff_t i = 0; i < n; ++i) {

@@ -5,6 +5,7 @@
 // from some of the rows at some point, without penalty for the intercept. X is left as it is.
 #pragma once
 
+#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -33,6 +34,9 @@ class Preconditioner {
   double total() const { return total_; }
   // That it was built for.
   double penalty() const { return penalty_; }
+  // Of the features, on the diagonal, with the penalty: 0 if there is one of which nothing is
+  // known.
+  double least_curvature() const { return least_curvature_; }
 
  private:
   template <class F>
@@ -49,7 +53,7 @@ class Preconditioner {
   AlignedBuffer<double> scale_;    // of the features, so that the matrix has a diagonal of ones
   AlignedBuffer<double> means_;    // of the features, weighted by c
   double total_ = 1.0;             // of c
-  double penalty_ = 0.0;
+  double penalty_ = 0.0, least_curvature_ = HUGE_VAL;
   std::unique_ptr<ClassCurvature> classes_;
 };
 
