@@ -29,14 +29,14 @@ double LogisticFit::passes_of_dense(const Rows& rows) const {
 
 // Rows for the curvature, 10 for each feature: MNIST at C = 1 takes 47 passes to a gap of 1e-4, of
 // 24 it takes 44, but twice the time for the curvature. Twice as many, and again, while that takes
-// no more than some passes: who has made many may have hundreds to go.
+// no more than some passes, for who has made many may have hundreds to go, and little memory.
 Rows LogisticFit::curvature_rows(double passes) const {
-  const std::ptrdiff_t least = 8192;
-  const std::ptrdiff_t wanted = std::min(std::max(n_ / 4, least), std::max(10 * d_, least));
+  constexpr std::ptrdiff_t kLeast = 8192, kMost = 1 << 20;
+  const std::ptrdiff_t wanted = std::min(std::max(n_ / 4, kLeast), std::max(10 * d_, kLeast));
   Rows rows{n_, std::max<std::ptrdiff_t>(1, n_ / wanted), options_.seed + 1};
   for (Rows more = rows; rows.stride > 1; rows = more) {
     more.stride = rows.stride / 2;
-    if (passes_of_dense(more) > passes) break;
+    if (more.size() > kMost || passes_of_dense(more) > passes) break;
   }
   return rows;
 }
@@ -90,7 +90,7 @@ void LogisticFit::set_preconditioner(Model& model, std::shared_ptr<const Precond
 }
 
 // A preconditioner for each penalty, or for neighbours among them if these are many; anew: instead
-// of those that there are. passes: what its parts, rows and directions, may each take at least.
+// of those that there are. passes: what more rows, and more directions, may take each.
 void LogisticFit::precondition(bool anew, double passes) {
   std::vector<std::size_t> order;
   for (std::size_t m = 0; m < models_.size(); ++m) {
