@@ -72,7 +72,7 @@ struct LogisticModels {
   double* W = nullptr;                     // (n_models, n_outputs, n_features)
   double* b = nullptr;                     // (n_models, n_outputs)
   double* objective = nullptr;             // (n_models), as the others: F
-  double* gap = nullptr;                   // proven; without a penalty that counts an estimate
+  double* gap = nullptr;                   // proven; an estimate without a penalty that counts
   std::int64_t* n_iter = nullptr;          // iterations on all rows
   double* n_passes = nullptr;              // over X, on some rows pro rata; a product with H is 1.5
   LogisticStatus* status = nullptr;

@@ -135,7 +135,7 @@ template <class Added, class Dotted, class Factor>
 void Lbfgs::along_pairs(double* v, const Added& added, const Dotted& dotted, const Factor& factor,
                         double* factors) const {
   const std::ptrdiff_t n_blocks = vector_blocks(size_);
-  const int n_threads = n_blocks < 2 ? 1 : vector_threads(size_, n_pairs_, n_threads_);
+  const int n_threads = vector_threads(size_, n_pairs_, n_threads_);
   std::vector<double> parts(static_cast<std::size_t>(n_pairs_ * n_blocks));
   Team team(n_threads);
   parallel_region(n_threads, [&](int thread, int n_pieces) {

@@ -17,6 +17,9 @@ namespace {
 // Without a penalty the minimum is taken for zero, and the classes for separable, below this part
 // of the objective at zero. Iterations without any gain after which rounding is taken for the end.
 constexpr double kSeparable = 1e-6;
+
+// Of tol, what a gap that is not proven may be.
+constexpr double kMargin = 0.1;
 constexpr int kPatience = 30;
 
 void check(const LogisticProblem& problem) {
@@ -190,10 +193,9 @@ void LogisticFit::step(Model& model) {
   }
 }
 
-// Where nothing can be proven: what the step promises, with a margin.
-bool LogisticFit::promises_little(Model& model) {
-  model.gap = std::abs(model.solver->decrement()) / std::max(model.solver->f(), 1e-300);
-  return model.gap <= 0.1 * options_.tol;
+// Where nothing can be proven: what the step promises, to be taken with a margin.
+double LogisticFit::promised_gap(const Model& model) const {
+  return std::abs(model.solver->decrement()) / std::max(model.solver->f(), 1e-300);
 }
 
 // What the direction says of the end, without a proof, and whether there is still progress.
@@ -201,7 +203,8 @@ void LogisticFit::look_ahead(Model& model) {
   const double f = model.solver->f();
   if (!model.certificate) {
     if (f <= kSeparable * zero_objective(model)) return finish(model, LogisticStatus::kSeparable);
-    if (promises_little(model)) return finish(model, LogisticStatus::kCertified);
+    model.gap = promised_gap(model);
+    if (model.gap <= kMargin * options_.tol) return finish(model, LogisticStatus::kCertified);
   }
   if (f < model.best_objective - 1e-15 * std::abs(f) || model.gap < 0.99 * model.best_gap) {
     model.last_progress = model.n_iter;
@@ -224,13 +227,17 @@ double LogisticFit::objective(const Model& model) {
 
 // A penalty that is lost in the rounding of every feature's curvature, as with inputs of 1e30,
 // proves nothing: the bound divides by it the square of what rounding leaves of the gradient. It
-// might as well be none.
+// might as well be none, unless the classes are separable: then it alone makes the optimum.
 void LogisticFit::end_by_rounding(Model& model) {
   constexpr double kLost = 1e-16;
-  const bool is_proven = model.certificate && model.gap <= options_.tol;
   const bool is_lost = model.certificate && model.preconditioner &&
-                       model.penalty <= kLost * model.preconditioner->least_curvature();
-  const bool is_near = is_proven || (is_lost && promises_little(model));
+                       model.penalty <= kLost * model.preconditioner->least_curvature() &&
+                       model.solver->f() > kSeparable * zero_objective(model);
+  const double promised = promised_gap(model);
+  if (is_lost && model.gap > options_.tol && promised <= kMargin * options_.tol) {
+    model.gap = promised;
+  }
+  const bool is_near = model.certificate && model.gap <= options_.tol;
   finish(model, is_near ? LogisticStatus::kCertified : LogisticStatus::kRounding);
 }
 

@@ -109,7 +109,7 @@ class LogisticFit {
   void look_ahead(Model& model);
   double zero_objective(const Model& model);
   double objective(const Model& model);
-  bool promises_little(Model& model);
+  double promised_gap(const Model& model) const;
   void end_by_rounding(Model& model);
   void widen_if_stuck();
   void finish(Model& model, LogisticStatus status) {

@@ -15,10 +15,11 @@ inline std::ptrdiff_t vector_blocks(std::ptrdiff_t n) {
   return (n + kVectorBlock - 1) / kVectorBlock;
 }
 
-// So many vectors of n numbers are worth threads, which cost as much as some 10,000 products.
+// How many threads so many vectors of n numbers are worth: one costs as much as 100,000 products.
 inline int vector_threads(std::ptrdiff_t n, std::ptrdiff_t n_vectors, int n_threads) {
   constexpr std::ptrdiff_t kWorthThreads = 100000;
-  return n * n_vectors < kWorthThreads ? 1 : n_threads;
+  if (n * n_vectors < kWorthThreads) return 1;
+  return static_cast<int>(std::min<std::ptrdiff_t>(n_threads, vector_blocks(n)));
 }
 
 // f(begin, end, block) for all blocks of 0..n-1, on threads if f does enough with so many vectors.
@@ -31,7 +32,7 @@ void for_vector_blocks(std::ptrdiff_t n, int n_threads, const F& f, std::ptrdiff
     }
   };
   n_threads = vector_threads(n, n_vectors, n_threads);
-  if (n_blocks < 2 || n_threads < 2) return visit(0, n_blocks);
+  if (n_threads < 2) return visit(0, n_blocks);
   parallel_region(n_threads, [&](int thread, int n_running) {
     const Range mine = share(n_blocks, 1, thread, n_running);
     visit(mine.begin, mine.end);
