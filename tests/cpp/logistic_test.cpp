@@ -281,12 +281,12 @@ void test_long() {
   const auto view = c.view();
   const Fitted tight = fit(c.problem(view), options(1e-9), {1e-6});
   check_optimum(c, tight, 1e-6, 1e-9, 1e-10);
-  CHECK(tight.n_iter[0] > 20);
-  CHECK(tight.n_curvature_rows >= c.n / 2 + c.n);  // half of them first, then all
-  LogisticCase<float> wide(2000, 500, 10);
+  CHECK(tight.n_passes[0] > 21.0 && tight.n_passes[0] < 40.0);  // anew once
+  CHECK(tight.n_curvature_rows >= c.n / 2 + c.n);               // half of them first, then all
+  LogisticCase<float> wide(2000, 600, 10);
   const auto wide_view = wide.view();
   const Fitted serial = fit(wide.problem(wide_view), options(1e-7), {0.1});
-  CHECK(serial.n_iter[0] > 20);
+  CHECK(serial.n_passes[0] > 36.0);  // past the first curvature with directions
   for (const int n_threads : {2, 3}) {
     CHECK(same_bits(fit(wide.problem(wide_view), options(1e-7, n_threads), {0.1}), serial));
   }
