@@ -276,9 +276,12 @@ double Certificate::own_gap(const Lbfgs& solver) const {
   const auto slot = static_cast<std::size_t>(newest_), k = static_cast<std::size_t>(n_outputs_);
   double gap = dot(g, g, size_, n_threads_) / (2.0 * penalty_);
   if (!sums_) return gap;
-  Mixture own{entropy_[slot],         gram_[slot * static_cast<std::size_t>(n_places_) + slot],
-              sum_xy_[slot],          0.0,
-              std::vector<double>(k), std::vector<double>(k)};
+  Mixture own;
+  own.entropy = entropy_[slot];
+  own.squared = gram_[slot * static_cast<std::size_t>(n_places_) + slot];
+  own.sum_xy = sum_xy_[slot];
+  own.residual.resize(k);
+  own.on_sum.resize(k);
   for (std::size_t r = 0; r < k; ++r) {
     own.residual[r] = residual_[slot * k + r];
     own.on_sum[r] = on_sum_[slot * k + r];

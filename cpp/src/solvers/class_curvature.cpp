@@ -160,20 +160,14 @@ void ClassCurvature::add(const double* g, const double* g_intercepts, double* ou
                          double* out_intercepts, int n_threads) const {
   const std::ptrdiff_t q = n_directions_, d = n_features_, u = q + 1, n = n_outputs_ * u;
   std::vector<double> along(static_cast<std::size_t>(n));
-  const auto for_outputs = [&](const auto& body) {
-    const int threads = plan_threads(
-        n_threads, static_cast<double>(n) * static_cast<double>(n + 2 * d) / kProductsPerNs);
-    parallel_region(threads, [&](int thread, int n_running) {
-      const Range mine = share(n_outputs_, 1, thread, n_running);
-      for (std::ptrdiff_t r = mine.begin; r < mine.end; ++r) body(r);
-    });
-  };
-  for_outputs([&](std::ptrdiff_t r) {
+  const int threads = plan_threads(
+      n_threads, static_cast<double>(n) * static_cast<double>(n + 2 * d) / kProductsPerNs);
+  for_shared(n_outputs_, threads, [&](std::ptrdiff_t r) {
     double* mine = along.data() + r * u;
     for (std::ptrdiff_t a = 0; a < q; ++a) mine[a] = dot_block(Z_.data() + a * d, g + r * d, d);
     mine[q] = g_intercepts[r];
   });
-  for_outputs([&](std::ptrdiff_t r) {
+  for_shared(n_outputs_, threads, [&](std::ptrdiff_t r) {
     const auto by = [&](std::ptrdiff_t a) {
       return dot_block(correction_.data() + (r * u + a) * n, along.data(), n);
     };

@@ -6,6 +6,7 @@
 #include "fastsoftmax/functions.h"
 #include "fastsoftmax/threads.h"
 #include "solvers/spd_inverse.h"
+#include "solvers/vectors.h"
 
 namespace fastsoftmax {
 
@@ -112,10 +113,7 @@ void Preconditioner::build_block(double* gram, Range features, double penalty) {
 // f(r) for all outputs, shared among threads where that pays.
 template <class F>
 void Preconditioner::for_outputs(std::ptrdiff_t n_outputs, int n_threads, const F& f) const {
-  parallel_region(n_outputs * n_features_ > 100000 ? n_threads : 1, [&](int thread, int n) {
-    const Range mine = share(n_outputs, 1, thread, n);
-    for (std::ptrdiff_t r = mine.begin; r < mine.end; ++r) f(r);
-  });
+  for_shared(n_outputs, n_outputs * n_features_ > 100000 ? n_threads : 1, f);
 }
 
 void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* out,

@@ -22,20 +22,22 @@ inline int vector_threads(std::ptrdiff_t n, std::ptrdiff_t n_vectors, int n_thre
   return static_cast<int>(std::min<std::ptrdiff_t>(n_threads, vector_blocks(n)));
 }
 
+// f(i) for 0..n-1, shared among threads in runs.
+template <class F>
+void for_shared(std::ptrdiff_t n, int n_threads, const F& f) {
+  const auto visit = [&](int thread, int n_running) {
+    const Range mine = share(n, 1, thread, n_running);
+    for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) f(i);
+  };
+  if (n_threads < 2) return visit(0, 1);
+  parallel_region(n_threads, visit);
+}
+
 // f(begin, end, block) for all blocks of 0..n-1, on threads if f does enough with so many vectors.
 template <class F>
 void for_vector_blocks(std::ptrdiff_t n, int n_threads, const F& f, std::ptrdiff_t n_vectors = 1) {
-  const std::ptrdiff_t n_blocks = vector_blocks(n);
-  const auto visit = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    for (std::ptrdiff_t i = begin; i < end; ++i) {
-      f(i * kVectorBlock, std::min(n, (i + 1) * kVectorBlock), i);
-    }
-  };
-  n_threads = vector_threads(n, n_vectors, n_threads);
-  if (n_threads < 2) return visit(0, n_blocks);
-  parallel_region(n_threads, [&](int thread, int n_running) {
-    const Range mine = share(n_blocks, 1, thread, n_running);
-    visit(mine.begin, mine.end);
+  for_shared(vector_blocks(n), vector_threads(n, n_vectors, n_threads), [&](std::ptrdiff_t i) {
+    f(i * kVectorBlock, std::min(n, (i + 1) * kVectorBlock), i);
   });
 }
 
