@@ -44,15 +44,22 @@ class PackedProduct {
   template <class Place, class Finish>
   void run(int n_threads, std::ptrdiff_t row_stride, bool whole_rows, const Place& place,
            const Finish& finish) {
+    Team team(n_threads);
     parallel_region(n_threads, [&](int thread, int n_running) {
+      Team::Member member(team, thread, n_running);
       for (std::ptrdiff_t j = 0; j < B_.n_cols; j += width_) {
         for (std::ptrdiff_t s = 0; s < slices_.n_parts; s += block_slices_) {
           const Block block{j, std::min(width_, B_.n_cols - j), s,
                             std::min(s + block_slices_, slices_.n_parts)};
-          pack(block);
-          start_next(multiplying_, n_running);
-          multiply(block, thread, n_running, row_stride, whole_rows, place, finish);
-          start_next(packing_, n_running);
+          // The tasks of one phase are set back in the other.
+          member.run([&](int piece) {
+            if (piece == 0) multiplying_.reset();
+            pack(block);
+          });
+          member.run([&](int piece) {
+            if (piece == 0) packing_.reset();
+            multiply(block, piece, n_running, row_stride, whole_rows, place, finish);
+          });
         }
       }
     });
@@ -78,12 +85,6 @@ class PackedProduct {
 
   T* packed_slice(const Block& block, std::ptrdiff_t slice) {
     return packed_B_.data() + (slice - block.first_slice) * width_ * depth_;
-  }
-
-  void start_next(Tasks& tasks, int n_running) {
-    barrier_.wait(n_running);
-    tasks.reset();
-    barrier_.wait(n_running);
   }
 
   void pack(const Block& block) {
@@ -146,7 +147,6 @@ class PackedProduct {
   const std::ptrdiff_t depth_, block_slices_, width_, height_;
   AlignedBuffer<T> packed_B_, packed_A_;
   Tasks packing_, multiplying_;
-  Barrier barrier_;
 };
 
 }  // namespace fastsoftmax

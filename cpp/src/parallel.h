@@ -1,5 +1,5 @@
 // The only door to threads: regions on OpenMP, or on std::thread in a build without it, and the
-// barrier inside them.
+// meetings inside them.
 #pragma once
 
 #include <atomic>
@@ -16,22 +16,17 @@ namespace fastsoftmax {
 // where the system gives no more threads. The body must not throw.
 void parallel_region(int n_threads, const std::function<void(int, int)>& body);
 
+// body() on the calling thread, for which up to n_threads - 1 others stay at hand: regions that it
+// opens are run by them and begin and end without the system. Who has no CPU when a region begins
+// misses it: another thread runs body(thread, n_threads) in his place, maybe after its own, so
+// threads may wait for each other by Team and Tasks alone. The body may throw.
+void with_crew(int n_threads, const std::function<void()>& body);
+
 // The thread's share of n items, in whole grains, so that no two threads write to one cache line.
 struct Range {
   std::ptrdiff_t begin, end;
 };
 Range share(std::ptrdiff_t n, std::ptrdiff_t grain, int thread, int n_threads);
-
-// A barrier for phases of milliseconds. Spins for a bounded time, then sleeps until the last of
-// n_threads comes.
-class Barrier {
- public:
-  void wait(int n_threads);
-
- private:
-  alignas(64) std::atomic<int> n_arrived_{0};
-  alignas(64) std::atomic<std::uint32_t> generation_{0};
-};
 
 // Threads that go through phases of a few microseconds together: phase after phase, each takes its
 // own piece, and the phase ends when all pieces are done. A thread that has no CPU at the moment
@@ -82,19 +77,22 @@ class Team {
     std::uint32_t phase_ = 0;
   };
 
+  // The parts of a member that is not there for the whole of a phase (1, 2, ..): a piece is the
+  // caller's if claim is true, and is to be done and then finished.
+  bool claim(int piece, std::uint32_t phase);
+  void finish(std::uint32_t phase, int n_threads);
+  void set_absent(int piece, bool absent);
+
  private:
   struct alignas(64) Piece {
     std::atomic<std::uint32_t> last_claimed{0};  // phase
     std::atomic<bool> absent{false};
   };
 
-  bool claim(int piece, std::uint32_t phase);
-  void finish(std::uint32_t phase, int n_threads);
   bool spin(std::uint32_t phase) const;
   void sleep(std::uint32_t phase) const;
   Piece& at(int piece) { return pieces_[static_cast<std::size_t>(piece)]; }
   bool is_absent(int piece) { return at(piece).absent.load(std::memory_order_relaxed); }
-  void set_absent(int piece, bool absent);
 
   std::unique_ptr<Piece[]> pieces_;
   alignas(64) std::atomic<int> n_done_{0};

@@ -1,11 +1,13 @@
-// Regions, shares, the barrier, forks, and the number of threads that a call gets.
+// Regions, crews, shares, teams, forks, and the number of threads that a call gets.
 #include "parallel.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <stdexcept>
 #include <vector>
 
 #include "check.h"
@@ -60,30 +62,7 @@ void test_nested_region() {
   CHECK_EQ(n_inside[0], 1);
 }
 
-// In each round each thread writes down its number and then finds those of all others: who runs
-// ahead is held, who comes late is waited for. Rounds take turns at two notes, because who has left
-// one barrier may already write the next.
-void test_barrier(int n_threads) {
-  // Threads without a CPU of their own take a time slice or so to meet.
-  const int n_rounds = n_threads <= fastsoftmax::available_threads() ? 10000 : 1000;
-  fastsoftmax::Barrier barrier;
-  std::vector<int> notes[2], wrong(static_cast<std::size_t>(n_threads), 0);
-  notes[0] = notes[1] = wrong;
-  parallel_region(n_threads, [&](int thread, int n) {
-    const auto me = static_cast<std::size_t>(thread);
-    for (int round = 1; round <= n_rounds; ++round) {
-      std::vector<int>& note = notes[round % 2];
-      note[me] = round;
-      barrier.wait(n);
-      for (int other = 0; other < n; ++other) {
-        wrong[me] += note[static_cast<std::size_t>(other)] != round;
-      }
-    }
-  });
-  for (const int count : wrong) CHECK_EQ(count, 0);
-}
-
-// As test_barrier: each piece of a phase is done once, by whomever, before anyone goes on. Threads
+// Each piece of a phase is done once, by whomever, before anyone goes on. Threads
 // that sleep now and then find that the others have done their pieces and gone on without them.
 void test_team(int n_threads, bool sleepy) {
   const int n_phases = sleepy ? 300 : n_threads <= fastsoftmax::available_threads() ? 10000 : 1000;
@@ -112,6 +91,79 @@ void test_team(int n_threads, bool sleepy) {
   CHECK(n_pieces >= 1);
 }
 
+// A crew's regions are as other regions: each thread of each once, of as many threads as are asked
+// for and there, and done when they end. Others that sleep meanwhile (in their own pieces, or
+// because nothing comes for a while) are woken or replaced.
+void test_crew(int n_threads, bool sleepy) {
+  const int n_regions = sleepy ? 200 : n_threads <= fastsoftmax::available_threads() ? 10000 : 500;
+  int wrong = 0, n_crew = 0;
+  fastsoftmax::with_crew(n_threads, [&] {
+    parallel_region(n_threads, [&](int thread, int n) {
+      if (thread == 0) n_crew = n;
+    });
+    for (int region = 1; region <= n_regions; ++region) {
+      const int n_asked = 1 + region % (n_threads + 1);
+      std::vector<int> seen(static_cast<std::size_t>(n_threads) + 1, 0);
+      if (sleepy && region % 20 == 0) usleep(500);
+      parallel_region(n_asked, [&](int thread, int n) {
+        if (sleepy && (region + thread) % 50 == 0) usleep(300);
+        seen[static_cast<std::size_t>(thread)] += n;
+        if (n == 1) return;
+        parallel_region(4, [&](int inner, int n_inside) {
+          std::atomic_ref(wrong).fetch_add(inner != 0 || n_inside != 1);
+        });
+      });
+      const int n = std::min(n_asked, n_crew);
+      for (int thread = 0; thread <= n_threads; ++thread) {
+        wrong += seen[static_cast<std::size_t>(thread)] != (thread < n ? n : 0);
+      }
+    }
+  });
+  CHECK_EQ(wrong, 0);
+  CHECK(n_crew >= 1 && n_crew <= n_threads);
+}
+
+// Phases inside a crew's regions, for which all of its threads have to come or be replaced.
+void test_team_of_crew() {
+  std::vector<int> done(3, 0);
+  int n_crew = 0;
+  fastsoftmax::with_crew(3, [&] {
+    for (int region = 0; region < 300; ++region) {
+      fastsoftmax::Team team(3);
+      parallel_region(3, [&](int thread, int n) {
+        fastsoftmax::Team::Member member(team, thread, n);
+        for (int phase = 0; phase < 5; ++phase) {
+          member.run([&](int piece) {
+            if (piece == 0) n_crew = n;
+            ++done[static_cast<std::size_t>(piece)];
+          });
+        }
+      });
+    }
+  });
+  for (int piece = 0; piece < 3; ++piece) {
+    CHECK_EQ(done[static_cast<std::size_t>(piece)], piece < n_crew ? 1500 : 0);
+  }
+}
+
+void test_crew_that_throws() {
+  bool is_caught = false;
+  int n_after = 0;
+  try {
+    fastsoftmax::with_crew(3, [] {
+      fastsoftmax::with_crew(2, [] { parallel_region(2, [](int, int) {}); });  // the same crew
+      throw std::runtime_error("");
+    });
+  } catch (const std::runtime_error&) {
+    is_caught = true;
+  }
+  CHECK(is_caught);
+  parallel_region(2, [&](int thread, int n) {
+    if (thread == 0) n_after = n;
+  });
+  CHECK(n_after >= 1);
+}
+
 // Runs the body in a forked child, which has ten seconds.
 template <class F>
 bool succeeds_in_child(const F& body) {
@@ -136,6 +188,8 @@ void test_fork() {
   CHECK(succeeds_in_child([] { return fastsoftmax::plan_threads(4, 1e12) == 1; }));
 #endif
   CHECK(same_bits(p.train_with(3), here));  // the parent goes on as before
+  fastsoftmax::with_crew(
+      3, [&] { CHECK(succeeds_in_child([&] { return same_bits(p.train_with(3), here); })); });
 }
 
 void test_plan_threads() {
@@ -186,11 +240,16 @@ int main() {
   test_share();
   test_region();
   test_nested_region();
-  for (int n_threads = 2; n_threads <= 8; ++n_threads) test_barrier(n_threads);
   for (int n_threads = 1; n_threads <= 8; ++n_threads) {
     test_team(n_threads, false);
     test_team(n_threads, true);
   }
+  for (int n_threads = 2; n_threads <= 8; ++n_threads) {
+    test_crew(n_threads, false);
+    test_crew(n_threads, true);
+  }
+  test_team_of_crew();
+  test_crew_that_throws();
   test_fork();
   test_plan_threads();
   test_small_work();

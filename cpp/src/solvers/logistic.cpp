@@ -81,19 +81,18 @@ double LogisticFit::sample_scale(const Rows& rows, Fold held_out) {
 
 // The objectives and gradients of the active models, where their solvers want them.
 void LogisticFit::evaluate(const Rows& rows) {
-  std::ptrdiff_t n_active = 0;
+  std::vector<Model*> evaluated;
+  std::vector<LossPoint> points;
   for (Model& model : models_) {
-    if (!model.active) continue;
-    points_[static_cast<std::size_t>(n_active++)] = {
-        model.solver->trial(), model.solver->trial_gradient(), 0.0, model.held_out,
-        sample_scale(rows, model.held_out)};
+    if (!model.active || (rows.stride == 1 && evaluate_at_zero(model))) continue;
+    evaluated.push_back(&model);
+    points.push_back({model.solver->trial(), model.solver->trial_gradient(), 0.0, model.held_out,
+                      sample_scale(rows, model.held_out)});
     model.n_passes += static_cast<double>(rows.size()) / static_cast<double>(n_);
   }
-  loss_->evaluate(rows, points_.data(), n_active);
-  n_active = 0;
-  for (Model& model : models_) {
-    if (model.active) model.objective = points_[static_cast<std::size_t>(n_active++)].loss;
-  }
+  if (points.empty()) return;
+  loss_->evaluate(rows, points.data(), static_cast<std::ptrdiff_t>(points.size()));
+  for (std::size_t i = 0; i < points.size(); ++i) evaluated[i]->objective = points[i].loss;
 }
 
 // To a gradient at v, or a product of the Hessian with v, of the loss: those of the objective.
@@ -287,7 +286,11 @@ bool fit_logistic(const LogisticProblem& problem, const LogisticOptions& options
                   LogisticModels& models, const FitProgress& progress,
                   const StopRequested& stop_requested) {
   check(problem);
-  return LogisticFit(problem, options, models, progress, stop_requested).run();
+  bool is_complete = false;
+  with_crew(options.n_threads, [&] {
+    is_complete = LogisticFit(problem, options, models, progress, stop_requested).run();
+  });
+  return is_complete;
 }
 
 double logistic_loss(const LogisticProblem& problem, const double* W, const double* b, bool wide,

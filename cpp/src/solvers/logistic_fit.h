@@ -33,8 +33,7 @@ class LogisticFit {
         d_(problem.n_cols()),
         n_outputs_(problem.n_outputs()),
         size_(n_outputs_ * (d_ + 1)),
-        wide_(needs_wide()),
-        points_(static_cast<std::size_t>(models.n_models)) {}
+        wide_(needs_wide()) {}
 
   // False if stop_requested stopped it.
   bool run();
@@ -62,6 +61,11 @@ class LogisticFit {
   void make_models();
   void set_noise();
   bool is_worth_a_stage(std::ptrdiff_t n_rows) const;
+  bool starts_on_all_rows() const;
+  bool is_at_zero(const Model& model) const {
+    return !has_started_ && model.wave == 0 && !model.has_stepped;
+  }
+  bool evaluate_at_zero(Model& model);
   void run_stages();
   void run_stage(const Rows& rows, int n_iter);
 
@@ -148,7 +152,6 @@ class LogisticFit {
   std::int64_t last_reported_ = 0, last_of_waves_ = 0;
   std::unique_ptr<LogisticLoss> loss_;
   std::vector<Model> models_;
-  std::vector<LossPoint> points_;
   std::map<Fold, ClassSums> class_sums_;
   std::map<std::pair<std::ptrdiff_t, Fold>, double> scales_;
 };

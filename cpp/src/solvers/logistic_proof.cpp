@@ -9,15 +9,15 @@
 
 namespace fastsoftmax {
 
-// What the certificates must know of constant probabilities.
+// What the certificates must know of constant probabilities; it may also be all of the first pass.
 void LogisticFit::sum_classes() {
-  if (problem_.fit_intercept) {
-    for (const Model& model : models_) {
-      if (model.penalty > 0.0 && !class_sums_.count(model.held_out)) {
-        class_sums_[model.held_out] = sums_of(model.held_out);
-      }
-      if (stop_.stopped()) return;
+  const bool replaces_a_pass = starts_on_all_rows();
+  for (const Model& model : models_) {
+    const bool is_for_proof = problem_.fit_intercept && model.penalty > 0.0;
+    if ((replaces_a_pass || is_for_proof) && !class_sums_.count(model.held_out)) {
+      class_sums_[model.held_out] = sums_of(model.held_out);
     }
+    if (stop_.stopped()) return;
   }
   for (Model& model : models_) {
     if (!(model.penalty > 0.0)) continue;

@@ -111,6 +111,33 @@ bool LogisticFit::is_worth_a_stage(std::ptrdiff_t n_rows) const {
                                        kLeastEntries * static_cast<double>(n_outputs_ * d_);
 }
 
+// Whether the first pass is one over all rows, at constant probabilities: sums over X tell all of
+// it.
+bool LogisticFit::starts_on_all_rows() const {
+  return !options_.warm &&
+         std::none_of(std::begin(kStages), std::end(kStages),
+                      [&](const Stage& s) { return is_worth_a_stage(n_ / s.stride); });
+}
+
+// The loss and its gradient where all parameters are zero, if the sums over X are known.
+bool LogisticFit::evaluate_at_zero(Model& model) {
+  const auto found = class_sums_.find(model.held_out);
+  if (!is_at_zero(model) || found == class_sums_.end()) return false;
+  const ClassSums& sums = found->second;
+  const double p = 1.0 / static_cast<double>(problem_.n_classes);
+  double* gradient = model.solver->trial_gradient();
+  for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
+    const double* of_class = sums.class_sums.data() + r * d_;
+    for (std::ptrdiff_t f = 0; f < d_; ++f) {
+      gradient[r * d_ + f] = p * sums.sum[static_cast<std::size_t>(f)] - of_class[f];
+    }
+    gradient[n_outputs_ * d_ + r] =
+        p * sums.total_weight - sums.weight[static_cast<std::size_t>(r)];
+  }
+  model.objective = zero_objective(model);
+  return true;
+}
+
 void LogisticFit::run_stages() {
   for (const Stage& stage : kStages) {
     if (!is_worth_a_stage(n_ / stage.stride)) continue;
