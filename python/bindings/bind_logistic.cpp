@@ -138,10 +138,12 @@ py::dict fit_logistic_on_arrays(const Problem& on, const py::array& penalty,
   require(!models.held_out || on.problem.fold_of_row, "held_out needs fold_of_row");
   models.W = checked_output<double>(W, {n_models, n_outputs, on.problem.n_cols()}, "W");
   models.b = checked_output<double>(b, {n_models, n_outputs}, "b");
-  py::array_t<double> objective(n_models), gap(n_models), n_passes(n_models);
+  py::array_t<double> objective(n_models), gap(n_models), float32_cost(n_models),
+      n_passes(n_models);
   py::array_t<std::int64_t> n_iter(n_models), status(n_models);
   models.objective = objective.mutable_data();
   models.gap = gap.mutable_data();
+  models.float32_cost = float32_cost.mutable_data();
   models.n_passes = n_passes.mutable_data();
   models.n_iter = n_iter.mutable_data();
   models.status = reinterpret_cast<LogisticStatus*>(status.mutable_data());
@@ -149,6 +151,7 @@ py::dict fit_logistic_on_arrays(const Problem& on, const py::array& penalty,
   py::dict found;
   found["objective"] = objective;
   found["gap"] = gap;
+  found["float32_cost"] = float32_cost;
   found["n_iter"] = n_iter;
   found["n_passes"] = n_passes;
   found["status"] = status;

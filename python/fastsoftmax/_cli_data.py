@@ -1,10 +1,15 @@
 """The data that the command works on: named data sets, and arrays from .npz and .npy files."""
 
+import errno
+import os
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._arrays import storage_dtype
+from ._validation import nonfinite_message
 
 Array = NDArray[Any]
 
@@ -51,6 +56,9 @@ def load_training_data(name: str, data_dir: str | None, seed: int) -> TrainingDa
         return _keras_split(name, arrays)
     if arrays.keys() >= {"X", "y"}:
         X, y = _rows(name, arrays, "X", "y")
+        X = np.require(X, storage_dtype(X.dtype), ["C", "A"])
+        if message := nonfinite_message(X):  # while rows have the numbers they have in the file
+            raise ValueError(f"{name}: {message}")
         return TrainingData(*_hold_out(X, y, seed), np.unique(y), _input_scale(X))
     raise ValueError(f"{name}: holds neither x_train, y_train, x_test and y_test nor X and y")
 
@@ -82,6 +90,11 @@ def load_prediction_data(name: str, data_dir: str | None) -> tuple[Array, Array 
     raise ValueError(f"{name}: holds neither X nor x_test")
 
 
+def is_text(labels: Array) -> bool:
+    """Tell whether labels are text, which equals no number."""
+    return labels.dtype.kind in "OTU"
+
+
 def _keras_split(path: str, arrays: dict[str, Array]) -> TrainingData:
     X_train, y_train = _rows(path, arrays, "x_train", "y_train")
     X_test, y_test = _rows(path, arrays, "x_test", "y_test")
@@ -101,6 +114,8 @@ def _input_scale(X: Array) -> float:
 def _load_named(name: str, data_dir: str | None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     from . import datasets
 
+    if data_dir is not None and not os.path.isdir(data_dir):
+        raise NotADirectoryError(errno.ENOTDIR, "no such directory", data_dir)
     return datasets.load_digits() if name == "digits" else datasets.load_mnist(data_dir)
 
 

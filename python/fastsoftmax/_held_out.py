@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+from sklearn.metrics import make_scorer
 
 from . import _core
 from ._arrays import threads_or_default
@@ -42,6 +44,17 @@ def fit_folds(
     return models
 
 
+def check_splits(splits: _Splits) -> None:
+    """Refuse those of which nothing can be learnt."""
+    if not splits:
+        raise ValueError("cv gives no split")
+    for i, (train, test) in enumerate(splits):
+        for rows, kind in ((train, "training"), (test, "test")):
+            rows = np.asarray(rows)
+            if not (rows.any() if rows.dtype == bool else rows.size):
+                raise ValueError(f"cv: the {kind} set of split {i} is empty")
+
+
 def shared_folds(n: int, splits: _Splits) -> NDArray[np.int32] | None:
     """The number of the one test set that each row is in, or else of one that nobody leaves out.
 
@@ -55,6 +68,12 @@ def shared_folds(n: int, splits: _Splits) -> NDArray[np.int32] | None:
             return None
         fold[test] = i
     return fold
+
+
+def parameters_of_one(estimator: LinearClassifier) -> dict[str, Any]:
+    """The parameters of a LogisticRegressionCV that are also those of each of its models."""
+    own, names = estimator.get_params(deep=False), LogisticRegression().get_params()
+    return {name: own[name] for name in own if name in names}
 
 
 class _HeldOutModel(LogisticRegression):
@@ -80,11 +99,14 @@ def score_folds(
     data: TrainingData,
     splits: _Splits,
     models: Models,
+    dtype: np.dtype[Any],
+    Cs: _Array,
     scorer: Any,
     params: dict[str, Any],
 ) -> _Array:
-    """Scores (n_splits, n_penalties) of the models on their test sets, by a scorer of scikit-learn."""
-    n_penalties = len(models.coef) // len(splits)
+    """Scores (n_splits, n_cs) of the models on their test sets, by a scorer of scikit-learn."""
+    n_penalties, shared = len(Cs), parameters_of_one(estimator)
+    scorer = _told_of_labels(scorer, estimator.classes_)
     scores = np.empty((len(splits), n_penalties))
     for i, (_, test) in enumerate(splits):
         X, y = data.X[test], estimator.classes_[data.indices[test]]
@@ -92,16 +114,32 @@ def score_folds(
             name: _of_rows(value, test, len(data.indices)) for name, value in params.items()
         }
         these = slice(i * n_penalties, (i + 1) * n_penalties)
-        coef = models.coef[these].astype(data.dtype)
-        intercept = models.intercept[these].astype(data.dtype)
+        coef, intercept = models.coef[these].astype(dtype), models.intercept[these].astype(dtype)
         logits = _logits(X, coef.reshape(-1, coef.shape[2]), intercept.reshape(-1), estimator)
         for j, part in enumerate(np.split(logits, n_penalties, axis=1)):
-            model = _HeldOutModel(input_scale=estimator.input_scale, n_threads=estimator.n_threads)
+            model = _HeldOutModel(C=float(Cs[j]), **shared)
             model.classes_, model.n_features_in_ = estimator.classes_, X.shape[1]
             model.coef_, model.intercept_ = coef[j], intercept[j]
             model.know(X, part)
             scores[i, j] = scorer(model, X, y, **own_params)
     return scores
+
+
+def _told_of_labels(scorer: Any, classes: _Array) -> Any:
+    """The scorer, for test sets that may lack a class; as scikit-learn's LogisticRegressionCV does."""
+    score = getattr(scorer, "_score_func", None)
+    names = inspect.signature(score).parameters if score else {}
+    if "labels" not in names:
+        return scorer
+    labels = {"labels": classes}
+    if len(classes) == 2 and "pos_label" in names:
+        labels["pos_label"] = classes[-1]
+    return make_scorer(
+        score,
+        response_method=scorer._response_method,
+        greater_is_better=scorer._sign > 0,
+        **{**labels, **scorer._kwargs},
+    )
 
 
 def _logits(X: Any, coef: _Array, intercept: _Array, estimator: LinearClassifier) -> _Array:

@@ -112,14 +112,21 @@ def class_weights(
 
 
 def _factors(class_weight: Mapping[Any, Any], classes: _Array) -> NDArray[np.float64]:
+    """Those of the classes; a label of no class is a mistake if a class goes without a weight."""
     factors = np.ones(len(classes))
     positions = {label: i for i, label in enumerate(classes.tolist())}
-    for label, weight in class_weight.items():
-        key = label.item() if isinstance(label, np.generic) else label
-        if key not in positions:
-            raise ValueError(
-                f"class_weight has a weight for {key!r}, which is no label of y; those are "
-                f"{classes.tolist()}"
-            )
-        factors[positions[key]] = check_number(weight, f"class_weight[{key!r}]")
+    given = {
+        label.item() if isinstance(label, np.generic) else label: weight
+        for label, weight in class_weight.items()
+    }
+    unknown = [label for label in given if label not in positions]
+    if unknown and not positions.keys() <= given.keys():
+        raise ValueError(
+            f"class_weight has a weight for {unknown[0]!r}, which is no label of y; those are "
+            f"{classes.tolist()}"
+        )
+    for label, weight in given.items():
+        factor = check_number(weight, f"class_weight[{label!r}]")
+        if label in positions:
+            factors[positions[label]] = factor
     return factors

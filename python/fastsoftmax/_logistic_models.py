@@ -46,6 +46,7 @@ class Models:
     intercept: _Floats  # (M, R)
     objective: _Floats  # (M,), as the others
     gap: _Floats
+    float32_cost: _Floats  # what coefficients in float32 would add to the objective, about
     n_iter: _Ints
     n_passes: _Floats
     status: _Ints
@@ -57,10 +58,19 @@ class Models:
             intercept=np.zeros((n_models, n_rows)),
             objective=np.zeros(n_models),
             gap=np.zeros(n_models),
+            float32_cost=np.zeros(n_models),
             n_iter=np.zeros(n_models, np.int64),
             n_passes=np.zeros(n_models),
             status=np.zeros(n_models, np.int64),
         )
+
+    def coef_dtype(self, dtype: np.dtype[Any], tol: float) -> np.dtype[Any]:
+        """`dtype`, but float64 if float32 would cost some model a tenth of the gap that is asked for.
+
+        As with features of large means: their weights decide about intercepts of many digits.
+        """
+        costs_too_much = self.float32_cost > 0.1 * max(tol, _ROUNDING) * self.objective
+        return np.dtype(np.float64) if costs_too_much.any() else dtype
 
     def put(self, where: Any, other: Models) -> None:
         """Write other models of the same shape over some of these."""
@@ -141,7 +151,7 @@ def _call(
     is_sparse, is_small = issparse(data.X), data.X.shape[0] * models.coef[0].size <= _SMALL
 
     def take(found: dict[str, _Array]) -> Models:
-        for name in ("objective", "gap", "n_iter", "n_passes", "status"):
+        for name in ("objective", "gap", "float32_cost", "n_iter", "n_passes", "status"):
             getattr(models, name)[...] = found[name]
         if data.n_classes > 2:
             # Softmax does not see a number added to all classes: take the one that makes their mean zero.
@@ -219,8 +229,8 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
         if not which.any():
             return
         of_several = f"{which.sum()} of {len(which)} models: " if len(which) > 1 else ""
-        gaps = models.gap[which]
-        gap = f"{np.nanmax(gaps):.2g}" if np.isfinite(gaps).any() else "unknown"
+        worst = models.gap[which].max()
+        gap = f"{worst:.2g}" if np.isfinite(worst) else "unknown"
         message = of_several + text.format(gap=gap)
         warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)
 
@@ -238,5 +248,5 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
     warn(  # not those who asked for it, with a tolerance of zero
         (models.status == ROUNDED) & missed & (tol > 0),
         f"rounding ended the fit at a relative gap of {{gap}}, before it fell to tol={tol:g}; "
-        f"a wider dtype of X or a larger tol helps",
+        f"a wider dtype of X, features of means near zero or a larger tol helps",
     )

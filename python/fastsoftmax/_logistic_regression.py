@@ -65,8 +65,9 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
     Attributes
     ----------
     coef_ : ndarray of shape (n_classes, n_features), or (1, n_features) for two classes
-        The weights; for two classes those of ``classes_[1]``. float64 if `X` was float64, else
-        float32.
+        The weights; for two classes those of ``classes_[1]``. float64 if `X` was float64, or if
+        rounding to float32 would cost more than a tenth of `tol` (features of means that are large
+        beside their spread), else float32.
     intercept_ : ndarray of shape (n_classes,) or (1,)
         The intercepts; for three classes or more their mean is zero.
     classes_ : ndarray of shape (n_classes,)
@@ -189,11 +190,11 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         data, goes_on = prepare_data(self, X, y, sample_weight)
         start = self._start() if goes_on else None
         task = FitTask(self, "iteration", options["max_iter"], X, y, sample_weight)
-        options["callback"] = _also(options["callback"], task, data.dtype)
+        options["callback"] = _also(options["callback"], task, data.dtype, options["tol"])
         task.begin_iteration()
         models = fit_models(data, np.array([penalty]), None, options, start)
         warn_of_limits(models, options["tol"], options["max_iter"], stacklevel=5)
-        self.__dict__.update(_fitted(models, data.dtype))
+        self.__dict__.update(_fitted(models, data.dtype, options["tol"]))
         task.end()
         return self
 
@@ -203,8 +204,9 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         return models
 
 
-def _fitted(models: Models, dtype: np.dtype[Any]) -> dict[str, Any]:
+def _fitted(models: Models, dtype: np.dtype[Any], tol: float) -> dict[str, Any]:
     """The attributes of an estimator that is this model."""
+    dtype = models.coef_dtype(dtype, tol)
     return {
         "coef_": models.coef[0].astype(dtype),
         "intercept_": models.intercept[0].astype(dtype),
@@ -215,14 +217,16 @@ def _fitted(models: Models, dtype: np.dtype[Any]) -> dict[str, Any]:
     }
 
 
-def _also(report: Progress | None, task: FitTask, dtype: np.dtype[Any]) -> Progress | None:
+def _also(
+    report: Progress | None, task: FitTask, dtype: np.dtype[Any], tol: float
+) -> Progress | None:
     """A progress that reports and tells the callbacks."""
     if not task.has_callbacks:
         return report
 
     def tell(iteration: int, goes_on: bool, models: Models) -> bool:
         stop = report is not None and report(iteration, goes_on, models)
-        stop |= task.end_iteration(lambda: _fitted(models, dtype))
+        stop |= task.end_iteration(lambda: _fitted(models, dtype, tol))
         if goes_on and not stop:
             task.begin_iteration()
         return stop

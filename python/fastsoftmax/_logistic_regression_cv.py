@@ -12,7 +12,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from ._held_out import fit_folds, score_folds
+from ._held_out import check_splits, fit_folds, score_folds
 from ._linear_classifier import LinearClassifier, unchanged_on_error
 from ._logistic_data import TrainingData, prepare_data
 from ._logistic_models import Models, fit_models, warn_of_limits
@@ -189,19 +189,21 @@ class LogisticRegressionCV(LinearClassifier):
         labels = self.classes_[data.indices]
         splitter = check_cv(self.cv, labels, classifier=True)
         splits = list(splitter.split(data.X, labels, **to_splitter))
+        check_splits(splits)
         penalties = np.array([check_C(C) for C in Cs])
         models = fit_folds(data, splits, penalties, options)
         warn_of_limits(models, options["tol"], options["max_iter"], stacklevel=4)
-        scores = score_folds(self, data, splits, models, scorer, to_scorer)
-        self._keep_paths(data, models, scores, Cs)
+        dtype = models.coef_dtype(data.dtype, options["tol"])
+        scores = score_folds(self, data, splits, models, dtype, Cs, scorer, to_scorer)
+        self._keep_paths(models, dtype, scores, Cs)
         if refit:
             self._refit(data, models, options)
         else:
-            self._average(data, models)
+            self._average(models, dtype)
         return self
 
     def _check_parameters(self) -> tuple[dict[str, Any], _Array, bool]:
-        for ratio in () if self.l1_ratios is None else self.l1_ratios:
+        for ratio in () if self.l1_ratios is None else np.ravel(self.l1_ratios).tolist():
             check_l1_ratio(ratio, "l1_ratios")
         if not check_penalty(self.penalty):
             raise ValueError("penalty=None leaves no C to choose; use LogisticRegression(C=np.inf)")
@@ -231,10 +233,10 @@ class LogisticRegressionCV(LinearClassifier):
     def _scorer(self) -> Any:
         return get_scorer("accuracy" if self.scoring is None else self.scoring)
 
-    def _keep_paths(self, data: TrainingData, models: Models, scores: _Array, Cs: _Array) -> None:
+    def _keep_paths(self, models: Models, dtype: np.dtype[Any], scores: _Array, Cs: _Array) -> None:
         shape = (len(scores), 1, len(Cs))
         parts = [models.coef] + [models.intercept[:, :, None]] * bool(self.fit_intercept)
-        paths = np.concatenate(parts, axis=2).astype(data.dtype)
+        paths = np.concatenate(parts, axis=2).astype(dtype)
         self.coefs_paths_ = paths.reshape(*shape, *paths.shape[1:])
         self.gaps_paths_ = models.gap.reshape(shape)
         self.n_iter_ = models.n_iter.astype(np.int32).reshape(shape)
@@ -251,18 +253,21 @@ class LogisticRegressionCV(LinearClassifier):
         data.fold_of_row = None
         refitted = fit_models(data, np.array([check_C(self.C_)]), None, options, start)
         warn_of_limits(refitted, options["tol"], options["max_iter"], stacklevel=5)
-        self.coef_ = refitted.coef[0].astype(data.dtype)
-        self.intercept_ = refitted.intercept[0].astype(data.dtype)
+        dtype = refitted.coef_dtype(data.dtype, options["tol"])
+        self.coef_, self.intercept_ = (
+            refitted.coef[0].astype(dtype),
+            refitted.intercept[0].astype(dtype),
+        )
         self.objective_, self.gap_ = float(refitted.objective[0]), float(refitted.gap[0])
         self.n_passes_ = float(refitted.n_passes[0])
 
-    def _average(self, data: TrainingData, models: Models) -> None:
+    def _average(self, models: Models, dtype: np.dtype[Any]) -> None:
         n_folds, _, n_cs = self.scores_.shape
         best = self.scores_[:, 0].argmax(axis=1)
         rows = np.arange(n_folds) * n_cs + best
         self.C_ = float(self.Cs_[best].mean())
-        self.coef_ = models.coef[rows].mean(axis=0).astype(data.dtype)
-        self.intercept_ = models.intercept[rows].mean(axis=0).astype(data.dtype)
+        self.coef_ = models.coef[rows].mean(axis=0).astype(dtype)
+        self.intercept_ = models.intercept[rows].mean(axis=0).astype(dtype)
         self.objective_ = self.gap_ = self.n_passes_ = float("nan")
 
     def score(

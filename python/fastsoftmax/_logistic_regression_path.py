@@ -122,11 +122,12 @@ def logistic_regression_path(
         penalties, shape = np.tile(penalties, n_folds), (n_folds, *shape)
     models = fit_models(data, penalties, held_out, options)
     warn_of_limits(models, options["tol"], options["max_iter"])
+    dtype = models.coef_dtype(data.dtype, options["tol"])
     return LogisticRegressionPath(
         values,
         estimator.classes_,
-        models.coef.astype(data.dtype).reshape(*shape, *models.coef.shape[1:]),
-        models.intercept.astype(data.dtype).reshape(*shape, -1),
+        models.coef.astype(dtype).reshape(*shape, *models.coef.shape[1:]),
+        models.intercept.astype(dtype).reshape(*shape, -1),
         models.objective.reshape(shape),
         models.gap.reshape(shape),
         models.n_iter.astype(np.int32).reshape(shape),

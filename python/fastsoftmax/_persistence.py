@@ -56,7 +56,9 @@ def save_model(model: "Model | LogisticRegressionCV", path: str | os.PathLike[st
     from ._logistic_regression_cv import LogisticRegressionCV
 
     if type(model) not in (*_classes().values(), LogisticRegressionCV):
-        raise TypeError(f"save_model takes a {' or '.join(KINDS)}, not {type(model).__name__}")
+        given = f"{type(model).__module__}.{type(model).__qualname__}"
+        taken = f"{', '.join(KINDS)} or LogisticRegressionCV"
+        raise TypeError(f"save_model takes a {taken} of fastsoftmax, not {given}")
     check_is_fitted(model, "coef_")
     arrays = _to_arrays(_chosen(model) if isinstance(model, LogisticRegressionCV) else model)
     try:
@@ -109,10 +111,10 @@ def _classes() -> "dict[str, type[Model]]":
 
 def _chosen(model: "LogisticRegressionCV") -> "LogisticRegression":
     """What cross-validation has chosen, as an estimator of its own."""
+    from ._held_out import parameters_of_one
     from ._logistic_regression import LogisticRegression
 
-    own, names = model.get_params(deep=False), LogisticRegression().get_params()
-    chosen = LogisticRegression(C=model.C_, **{name: own[name] for name in own if name in names})
+    chosen = LogisticRegression(C=model.C_, **parameters_of_one(model))
     for name in ("coef_", "intercept_", "classes_", "gap_", "objective_", "n_passes_"):
         setattr(chosen, name, getattr(model, name))
     for name in ("n_features_in_", "feature_names_in_"):

@@ -93,7 +93,7 @@ def _train(arguments: argparse.Namespace) -> None:
         check_writable(arguments.output)  # now, not after an hour of training
     data = load_training_data(arguments.dataset, arguments.data_dir, arguments.seed)
     settings = _settings(arguments)
-    n_threads = min(arguments.threads or math.inf, _core.available_threads())
+    n_threads = _core.plan_threads(arguments.threads or 0, math.inf)
     _say(
         f"{arguments.dataset}: {_describe(data)}; "
         + ", ".join(f"{name} {value}" for name, value in settings.items())
@@ -160,7 +160,7 @@ def _run_epochs(model: "SoftmaxClassifier", data: "TrainingData", n_epochs: int)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from ._cli_data import load_prediction_data
+    from ._cli_data import is_text, load_prediction_data
     from ._npz import check_writable
     from ._persistence import load_model
 
@@ -168,6 +168,10 @@ def _predict(arguments: argparse.Namespace) -> None:
         check_writable(arguments.output)
     model = load_model(arguments.model)
     X, y = load_prediction_data(arguments.data, arguments.data_dir)
+    if y is not None and (is_text(y) != is_text(model.classes_)):
+        raise ValueError(
+            f"{arguments.data}: its labels are {y.dtype}, those of the model {model.classes_.dtype}"
+        )
     labels = model.predict(X)
     # str of a NumPy number has as many digits as it takes to read the same number back.
     lines = (

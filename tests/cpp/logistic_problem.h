@@ -136,7 +136,7 @@ struct LogisticCase {
 };
 
 struct Fitted {
-  std::vector<double> W, b, objective, gap, n_passes;
+  std::vector<double> W, b, objective, gap, float32_cost, n_passes;
   std::vector<std::int64_t> n_iter;
   std::vector<fastsoftmax::LogisticStatus> status;
   std::int64_t n_curvature_rows = 0;
@@ -162,7 +162,9 @@ inline Fitted fit(const fastsoftmax::LogisticProblem& problem,
     fitted.W.assign(m * k * static_cast<std::size_t>(problem.n_cols()), 0.0);
     fitted.b.assign(m * k, 0.0);
   }
-  for (auto* each : {&fitted.objective, &fitted.gap, &fitted.n_passes}) each->assign(m, 0.0);
+  for (auto* each : {&fitted.objective, &fitted.gap, &fitted.float32_cost, &fitted.n_passes}) {
+    each->assign(m, 0.0);
+  }
   fitted.n_iter.assign(m, 0);
   fitted.status.resize(m);
   fastsoftmax::LogisticModels models;
@@ -173,6 +175,7 @@ inline Fitted fit(const fastsoftmax::LogisticProblem& problem,
   models.b = fitted.b.data();
   models.objective = fitted.objective.data();
   models.gap = fitted.gap.data();
+  models.float32_cost = fitted.float32_cost.data();
   models.n_iter = fitted.n_iter.data();
   models.n_passes = fitted.n_passes.data();
   models.status = fitted.status.data();

@@ -73,6 +73,7 @@ struct LogisticModels {
   double* b = nullptr;                     // (n_models, n_outputs)
   double* objective = nullptr;             // (n_models), as the others: F
   double* gap = nullptr;                   // proven; an estimate without a penalty that counts
+  double* float32_cost = nullptr;          // what W and b in float32 would add to F: an estimate
   std::int64_t* n_iter = nullptr;          // iterations on all rows
   double* n_passes = nullptr;              // over X, on some rows pro rata; a product with H is 1.5
   LogisticStatus* status = nullptr;

@@ -62,7 +62,7 @@ bool LogisticFit::is_polished(const Model& model) const {
 // True if the model is finished.
 bool LogisticFit::update_gap(Model& model, bool thorough) {
   const double f = model.solver->f(), gap = model.certificate->gap(*model.solver, thorough);
-  model.gap = gap <= 0.0 ? 0.0 : gap / std::max(f - gap, 1e-300);
+  model.gap = gap <= 0.0 ? 0.0 : gap < f ? gap / (f - gap) : HUGE_VAL;
   if (model.gap <= options_.tol && is_polished(model)) finish(model, LogisticStatus::kCertified);
   return !model.active;
 }

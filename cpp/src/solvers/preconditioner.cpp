@@ -116,6 +116,25 @@ void Preconditioner::for_outputs(std::ptrdiff_t n_outputs, int n_threads, const 
   for_shared(n_outputs, n_outputs * n_features_ > 100000 ? n_threads : 1, f);
 }
 
+double Preconditioner::cost_of_float32(const double* x, std::ptrdiff_t n_outputs) const {
+  const std::ptrdiff_t d = n_features_;
+  const auto rounding = [](double value) {
+    return value - static_cast<double>(static_cast<float>(value));
+  };
+  double cost = 0.0;
+  for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
+    double shift = fit_intercept_ ? rounding(x[n_outputs * d + r]) : 0.0;
+    for (std::ptrdiff_t f = 0; f < d; ++f) {
+      const double by = rounding(x[r * d + f]);
+      const double curvature = block_ == 1 ? 1.0 / inverse_[f] : 1.0 / (scale_[f] * scale_[f]);
+      cost += 0.5 * curvature * by * by;
+      shift += means_[f] * by;
+    }
+    cost += 0.5 * total_ * shift * shift;
+  }
+  return cost;
+}
+
 void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* out,
                            int n_threads) const {
   const std::ptrdiff_t d = n_features_;

@@ -37,6 +37,9 @@ class Preconditioner {
   // Of the features, on the diagonal, with the penalty: 0 if there is one of which nothing is
   // known.
   double least_curvature() const { return least_curvature_; }
+  // What an objective with this curvature, at its minimum x, gains if x is rounded to float32: as
+  // if roundings were independent, but for their common effect on samples that all have the means.
+  double cost_of_float32(const double* x, std::ptrdiff_t n_outputs) const;
 
  private:
   template <class F>
