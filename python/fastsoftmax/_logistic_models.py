@@ -230,7 +230,7 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
             return
         of_several = f"{which.sum()} of {len(which)} models: " if len(which) > 1 else ""
         worst = models.gap[which].max()
-        gap = f"{worst:.2g}" if np.isfinite(worst) else "unknown"
+        gap = "unknown" if np.isnan(worst) else f"{worst:.2g}"
         message = of_several + text.format(gap=gap)
         warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)
 

@@ -167,6 +167,55 @@ void check_parts(const Case<T>& c) {
   }
 }
 
+// By both kernels, with a gradient and without one; of two classes by the third, too.
+template <class T>
+void check_certain(const Case<T>& c, const std::vector<double>& expected, double margin) {
+  const std::ptrdiff_t stride = (c.n + 15) / 16 * 16;
+  std::vector<T> padded(static_cast<std::size_t>(c.n_rows * stride)), b(padded.size());
+  for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+    std::copy_n(c.logits.begin() + i * c.n, c.n, padded.begin() + i * stride);
+  }
+  const T* weights = c.weights.empty() ? nullptr : c.weights.data();
+  const auto& kernels = fastsoftmax::arithmetic_kernels<T>();
+  const auto check = [&](const std::vector<T>& losses, const std::vector<T>& d,
+                         std::ptrdiff_t row_stride, std::ptrdiff_t n) {
+    for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+      const auto row = static_cast<std::size_t>(i);
+      const double weight = weights ? static_cast<double>(weights[i]) : 1.0;
+      const double rounding = kEps<T> * (margin + static_cast<double>(c.n) + 12);
+      CHECK_NEAR(losses[row], weight * expected[row], rounding * weight * expected[row]);
+      if (d.empty()) continue;
+      const std::int64_t y = c.labels[row];
+      const double sign = n == 1 && y == 0 ? 1.0 : -1.0;
+      const double slope = sign * weight * c.gradient_scale * -std::expm1(-expected[row]);
+      CHECK_NEAR(d[static_cast<std::size_t>(i * row_stride + (n == 1 ? 0 : y))], slope,
+                 rounding * std::abs(slope));
+    }
+  };
+  std::vector<T> losses(static_cast<std::size_t>(c.n_rows)), d(c.logits.size()), of_parts(padded);
+  kernels.cross_entropy(c.logits.data(), c.n_rows, c.n, c.labels.data(), weights, c.gradient_scale,
+                        d.data(), losses.data());
+  check(losses, d, c.n, c.n);
+  kernels.cross_entropy(c.logits.data(), c.n_rows, c.n, c.labels.data(), weights, c.gradient_scale,
+                        nullptr, losses.data());
+  check(losses, {}, c.n, c.n);
+  kernels.cross_entropy_of_parts({padded.data(), 1, 0, stride, stride, c.n_rows, c.n, T(1),
+                                  b.data(), c.labels.data(), weights, c.gradient_scale,
+                                  of_parts.data(), losses.data()});
+  check(losses, of_parts, stride, c.n);
+  if (c.n != 2) return;
+  std::vector<T> differences;
+  for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+    differences.push_back(c.logits[static_cast<std::size_t>(2 * i + 1)] -
+                          c.logits[static_cast<std::size_t>(2 * i)]);
+  }
+  std::vector<T> slopes(differences);
+  kernels.logistic_of_parts({differences.data(), 1, 0, 1, 1, c.n_rows, 1, T(1), b.data(),
+                             c.labels.data(), weights, c.gradient_scale, slopes.data(),
+                             losses.data()});
+  check(losses, slopes, 1, 1);
+}
+
 template <class T>
 void check(const Case<T>& c) {
   check_parts(c);
@@ -248,6 +297,32 @@ void test_two_classes(const char* name) {
   for (std::size_t i = 0; i < 400; i += 2) CHECK_EQ(d[i], -d[i + 1]);
 }
 
+// Where the label is nearly certain its loss, and the gradient in its logit, have all their digits:
+// the others' exponentials are what they are made of.
+template <class T>
+void test_nearly_certain(const char* name) {
+  for (const std::ptrdiff_t n : {2, 3, 8, 10, 17, 33, 64, 65, 100, 1000}) {
+    for (const double margin : {4.0, 12.0, 30.0, 60.0, 80.0}) {
+      test::set_context("cross_entropy nearly certain", name, n, margin);
+      Case<T> c = make_case<T>(9, n, 1, n % 2 == 0);
+      std::vector<double> losses;
+      for (std::ptrdiff_t i = 0; i < c.n_rows; ++i) {
+        T& own = c.logits[static_cast<std::size_t>(i * n + c.labels[static_cast<std::size_t>(i)])];
+        own = static_cast<T>(margin);
+        long double others = 0.0L;
+        for (std::ptrdiff_t j = 0; j < n; ++j) {
+          const T z = c.logits[static_cast<std::size_t>(i * n + j)];
+          others += j == c.labels[static_cast<std::size_t>(i)]
+                        ? 0.0L
+                        : std::exp(static_cast<long double>(z) - static_cast<long double>(own));
+        }
+        losses.push_back(static_cast<double>(std::log1p(others)));
+      }
+      check_certain(c, losses, margin);
+    }
+  }
+}
+
 // A weight of 0 takes its row out, and each weight goes with its own row.
 template <class T>
 void test_zero_weight(const char* name) {
@@ -267,6 +342,8 @@ int main() {
     test_special_values<double>("f64");
     test_zero_weight<float>("f32");
     test_zero_weight<double>("f64");
+    test_nearly_certain<float>("f32");
+    test_nearly_certain<double>("f64");
     test_two_classes<float>("f32");
     test_two_classes<double>("f64");
     test_infinite_logit<float>("f32");

@@ -80,6 +80,37 @@ void test_optimum() {
   }
 }
 
+// The first evaluation of few rows is made of sums over X, and counts as no pass; a warm start at
+// zero makes one instead. The same iteration follows.
+template <class In>
+void test_start_at_zero() {
+  for (const std::ptrdiff_t K : {2, 3, 7}) {
+    for (const bool fit_intercept : {true, false}) {
+      for (const double penalty : {1.0, 0.0}) {
+        test::set_context(test::name_of(In()), "start", K, penalty, fit_intercept);
+        LogisticCase<In> c(300, 11, K);
+        c.use_weights();
+        c.fit_intercept = fit_intercept;
+        test::for_each_layout(c, [&](const fastsoftmax::LogisticProblem& problem) {
+          LogisticOptions o = options(1e-12);
+          o.max_iter = 1;
+          const Fitted cold = fit(problem, o, {penalty});
+          Fitted zero = cold;
+          std::fill(zero.W.begin(), zero.W.end(), 0.0);
+          std::fill(zero.b.begin(), zero.b.end(), 0.0);
+          o.warm = true;
+          const Fitted warm = fit(problem, o, {penalty}, {}, &zero);
+          CHECK_EQ(cold.n_passes[0], warm.n_passes[0] - 1.0);
+          const double objective = warm.objective[0];
+          CHECK_NEAR(cold.objective[0], objective, 1e-12 * objective);
+          for (std::size_t i = 0; i < cold.W.size(); ++i) CHECK_NEAR(cold.W[i], warm.W[i], 1e-10);
+          for (std::size_t i = 0; i < cold.b.size(); ++i) CHECK_NEAR(cold.b[i], warm.b[i], 1e-10);
+        });
+      }
+    }
+  }
+}
+
 // Every bound on the way is below the minimum, and every objective above.
 void test_bounds() {
   LogisticCase<double> c(4500, 20, 5);  // with samples of the rows before all of them
@@ -329,6 +360,7 @@ int main() {
   test_optimum<float>();
   test_optimum<std::uint8_t>();
   test_models<float>();
+  test_start_at_zero<double>();
   test_bounds();
   test_path();
   test_ends();

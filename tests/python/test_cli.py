@@ -237,12 +237,6 @@ def test_predict_output(capsys, tmp_path, digits_model):
     assert written.read_text() == expected
 
 
-def test_labels_of_another_type_are_all_wrong(capsys, tmp_path, digits_model):
-    _, (X, y) = datasets.load_digits()
-    np.savez(tmp_path / "data.npz", X=X, y=y.astype(str))
-    assert run(capsys, "predict", digits_model, tmp_path / "data.npz")[1] == "accuracy 0.0000\n"
-
-
 # info, help, version
 
 

@@ -147,7 +147,32 @@ def test_missing_mnist(capsys, tmp_path, monkeypatch):
         raise FileNotFoundError(f"no MNIST in {data_home}\nput it there")
 
     monkeypatch.setattr(datasets, "load_mnist", load_mnist)
-    assert "no MNIST in here put it there" in refuse(capsys, "train", "mnist", "--data-dir", "here")
+    complaint = refuse(capsys, "train", "mnist", "--data-dir", tmp_path)
+    assert f"no MNIST in {tmp_path} put it there" in complaint
+
+
+def test_no_such_directory(capsys, tmp_path):
+    typo = tmp_path / "mnits"
+    complaint = refuse(capsys, "train", "mnist", "--data-dir", typo)
+    assert f"{typo}: no such directory" in complaint
+    assert not typo.exists()
+
+
+def test_labels_of_another_type(capsys, tmp_path, digits_model):
+    _, (images, labels) = datasets.load_digits()
+    data = write_npz(tmp_path / "data.npz", X=images, y=labels.astype(str))
+    complaint = refuse(capsys, "predict", digits_model, data)
+    assert "its labels are <U" in complaint
+    assert "those of the model" in complaint
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_where_a_file_has_a_nan(capsys, tmp_path, dtype):
+    images = np.random.default_rng(0).normal(size=(50, 4)).astype(dtype)
+    images[19, 3] = np.nan
+    data = write_npz(tmp_path / "data.npz", X=images, y=np.arange(50) % 3)
+    complaint = refuse(capsys, "train", data)
+    assert f"{data}: X contains NaN at row 19, column 3" in complaint
 
 
 def test_wrong_number_of_features(capsys, tmp_path, digits_model):

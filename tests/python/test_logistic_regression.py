@@ -189,7 +189,7 @@ def test_columns_of_very_different_scales():
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_warm_start(n_classes):
-    X, y = blobs(300, 10, n_classes)
+    X, y = blobs(2000, 30, n_classes)  # smaller ones go on to the last digit, whatever tol
     cold = LogisticRegression(tol=1e-8, C=1.1).fit(X, y)
     clf = LogisticRegression(tol=1e-8, warm_start=True).fit(X, y).set_params(C=1.1)
     clf.fit(X, y)
@@ -239,6 +239,48 @@ def test_balanced_is_a_weight():
     totals = np.bincount(y, weights)
     by_hand = LogisticRegression(tol=1e-10).fit(X, y, weights * (totals.sum() / 3 / totals)[y])
     assert_allclose(clf.coef_, by_hand.coef_, atol=1e-5)
+
+
+def test_class_weight_of_a_label_that_is_not_there():
+    X, y = blobs(200, 6, 3)
+    weight = {0: 1.0, 1: 2.0, 2: 0.5}
+    expected = LogisticRegression(class_weight=weight).fit(X, y)
+    clf = LogisticRegression(class_weight=weight | {7: 9.0}).fit(X, y)
+    assert_array_equal(clf.coef_, expected.coef_)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e5, 1e6])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array])
+def test_what_is_returned_is_what_is_certified(offset, fit_intercept, make):
+    """Rounded to float32, weights of features with large means are not worth their tol."""
+    rng = np.random.default_rng(4)
+    spread = rng.normal(size=(3000, 6))
+    y = np.argmax(2 * spread[:, :3] + rng.gumbel(size=(3000, 3)), axis=1)
+    X = (spread + offset).astype(np.float32)
+    clf = LogisticRegression(tol=1e-5, fit_intercept=fit_intercept)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # without an intercept
+        clf.fit(make(X), y)
+    reached = logistic_objective(X.astype(np.float64), y, clf.coef_, clf.intercept_, C=1.0)
+    assert reached <= clf.objective_ * (1 + 2e-6)
+    assert clf.coef_.dtype == clf.intercept_.dtype
+    if offset == 0:
+        assert clf.coef_.dtype == np.float32
+    if offset == 1e6:
+        assert clf.coef_.dtype == np.float64
+
+
+def test_bytes_of_separable_classes_reach_the_gap():
+    """In float32 their gradient is nothing but rounding."""
+    rng = np.random.default_rng(5)
+    X = rng.integers(256, size=(300, 60)).astype(np.uint8)
+    y = np.argmax(X[:, :3] + 10.0 * rng.gumbel(size=(300, 3)), axis=1)
+    clf = LogisticRegression(C=1e4).fit(X, y)
+    assert clf.gap_ <= 1e-4
+    assert clf.n_passes_ > 60  # or this asks nothing
+    exact = LogisticRegression(C=1e4, tol=1e-8).fit(X.astype(np.float64), y)
+    assert_allclose(clf.objective_, exact.objective_, rtol=1e-4)
 
 
 def test_class_weight_of_text_labels():

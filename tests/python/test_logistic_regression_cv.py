@@ -218,6 +218,36 @@ def test_a_class_with_no_sample_in_a_fold():
     assert_allclose(2 * paths[:, 1, 4], alone.intercept[:, 0], atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "accuracy"])
+def test_a_class_that_a_test_set_lacks(scoring):
+    X, y = blobs(60, 3, 3, seed=3)
+    y[:50] = np.arange(50) % 2
+    y[50:] = 2
+    rows = np.arange(60)
+    splits = [(np.setdiff1d(rows, test), test) for test in (rows[:20], rows[20:40])]
+    parameters = {"cv": splits, "scoring": scoring}
+    clf = LogisticRegressionCV(Cs=CS, tol=1e-12, **parameters).fit(X, y)
+    assert_allclose(clf.scores_[:, 0], scores_of(reference_cv(X, y, **parameters)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("scoring", ["f1", "neg_log_loss", "roc_auc"])
+def test_the_positive_class_of_text(scoring):
+    X, y = blobs(80, 3, 2)
+    labels = np.array(["no", "yes"])[y]
+    parameters = {"cv": 3, "scoring": scoring}
+    clf = LogisticRegressionCV(Cs=CS, tol=1e-12, **parameters).fit(X, labels)
+    assert_allclose(clf.scores_[:, 0], scores_of(reference_cv(X, labels, **parameters)), rtol=1e-5)
+
+
+def test_scorers_see_the_parameters_of_the_model():
+    def look(clf, X, y):
+        return clf.C + 1000 * clf.fit_intercept + clf.tol
+
+    X, y = blobs(80, 3, 2)
+    clf = LogisticRegressionCV(Cs=CS, cv=2, scoring=look, fit_intercept=False, tol=0.5).fit(X, y)
+    assert_array_equal(clf.scores_[:, 0], [np.add(CS, 0.5)] * 2)
+
+
 def test_callable_scorers_get_an_estimator(data):
     X, y = data
     seen = []
@@ -282,6 +312,23 @@ class TestMetadataRouting:
         assert_allclose(clf.scores_[:, 0], scores_of(reference), atol=1e-9)
         expected = np.average(clf.predict(X) == y, weights=weights)
         assert clf.score(X, y, sample_weight=weights) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ([], "cv gives no split"),
+        ([(np.arange(30), [])], "the test set of split 0 is empty"),
+        (
+            [(np.arange(30), np.arange(5)), (np.zeros(80, bool), np.arange(5))],
+            "training set of split 1",
+        ),
+    ],
+)
+def test_empty_splits(splits, message):
+    X, y = blobs(80, 3, 2)
+    with pytest.raises(ValueError, match=message):
+        LogisticRegressionCV(Cs=CS, cv=splits).fit(X, y)
 
 
 def test_parameters_of_fit_need_routing(data):

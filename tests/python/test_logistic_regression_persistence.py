@@ -53,11 +53,19 @@ def test_what_cross_validation_has_chosen(tmp_path):
     assert_array_equal(twin.predict_proba(X), clf.predict_proba(X))
 
 
+def test_the_mean_of_the_folds_has_no_certificate(tmp_path):
+    clf = LogisticRegressionCV(Cs=[0.1, 1], cv=3, refit=False, scoring="accuracy").fit(X, Y)
+    save_model(clf, tmp_path / "model")
+    twin = load_model(tmp_path / "model")
+    assert np.isnan([twin.gap_, twin.objective_, twin.n_passes_]).all()
+    assert_array_equal(twin.predict_proba(X), clf.predict_proba(X))
+
+
 def test_refused(tmp_path):
     class Own(LogisticRegression):
         pass
 
-    with pytest.raises(TypeError, match="SoftmaxClassifier or LogisticRegression, not Own"):
+    with pytest.raises(TypeError, match=r"LogisticRegressionCV of fastsoftmax, not test_.*Own"):
         save_model(Own().fit(X, Y), tmp_path / "model")
     clf = LogisticRegression().fit(X, Y)
     clf.coef_ = clf.coef_ * np.inf

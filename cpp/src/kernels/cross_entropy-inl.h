@@ -1,6 +1,10 @@
 // The cross-entropy of softmax(logits) against labels, with its gradient in the logits.
 //
 //   loss_i = w_i (m + log s - z_y),  dlogits_i = gradient_scale w_i (exp(z - m) / s - onehot(y))
+//
+// Where the label has nearly all of s, the others are summed by themselves: they alone say how far
+// from one its probability is, and from zero the loss. 1e-11 has all its digits then in float32
+// too, on which fits of classes that are nearly separable depend.
 #pragma once
 
 #include "kernels/kernel_table.h"
@@ -10,44 +14,104 @@
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
 
+// x, but 0 where the class is the label.
+template <class T>
+Vec<T> of_others(Vec<T> classes, Vec<T> label, Vec<T> x) {
+  const Vec<T> distance = classes - label;
+  return select_less(Vec<T>::zero(), distance * distance, x, Vec<T>::zero());
+}
+
+// In the logit of the label, from the probabilities times scale. Of two classes one's gradient is
+// the other's negative: said so, weights that start at zero stay so to the last bit.
+template <class T>
+T residual_of_label(const T* probabilities, std::ptrdiff_t n, std::int64_t label, T scale) {
+  return n == 2 ? -probabilities[1 - label] : probabilities[label] - scale;
+}
+
+// log s, s being others + own rounded; what that has lost counts where s is near one.
+template <class T>
+T log_sum(T sum, T others, T own) {
+  return log(sum) + (others - (sum - own)) / sum;
+}
+
+// The sum of n numbers but for one; at(j) is the vector of those from j on.
+template <class T, class At>
+T sum_but_one(std::ptrdiff_t n, std::ptrdiff_t but, const At& at) {
+  using V = Vec<T>;
+  T lanes[V::kLanes];
+  for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) lanes[i] = static_cast<T>(i);
+  const V first = V::load(lanes);
+  constexpr std::ptrdiff_t kPart = 128 * V::kLanes;  // as row_sum_exp
+  V sum = V::zero();
+  for (std::ptrdiff_t begin = 0; begin < n; begin += kPart) {
+    const std::ptrdiff_t end = n - begin < kPart ? n : begin + kPart;
+    V part = V::zero();
+    for (std::ptrdiff_t j = begin; j < end; j += V::kLanes) {
+      V e = at(j);
+      if (but >= j && but < j + V::kLanes) {
+        e = of_others(first, V::splat(static_cast<T>(but - j)), e);
+      }
+      part = part + (end - j < V::kLanes ? first_n(end - j, e, V::zero()) : e);
+    }
+    sum = sum + part;
+  }
+  return reduce_add(sum);
+}
+
 template <class T>
 void cross_entropy(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
                    const std::int64_t* labels, const T* weights, T gradient_scale, T* dlogits,
                    T* losses) {
   for (std::ptrdiff_t i = 0; i < n_rows; ++i, logits += n) {
     const T weight = weights ? weights[i] : T(1);
-    T m = 0, z = 0, sum = 0;
+    const std::int64_t y = labels[i];
+    const auto of_row = [n](const T* x) {
+      return [x, n](std::ptrdiff_t j) {
+        return n - j < Vec<T>::kLanes ? Vec<T>::load_n(x + j, n - j) : Vec<T>::load(x + j);
+      };
+    };
+    T m = 0, z = 0, sum = 0, others = 0;
+    bool is_sure = false;
     if (dlogits) {
       m = finite_max(logits, n);
-      z = logits[labels[i]] - m;  // read before dlogits, which may be the same memory
+      z = logits[y] - m;  // read before dlogits, which may be the same memory
       sum = row_sum_exp<true>(logits, n, m, dlogits);
+      is_sure = z == 0 && sum < 2;
+      if (is_sure) others = sum_but_one<T>(n, y, of_row(dlogits));
     } else {
       sum = shifted_sum_exp(logits, n, &m);
-      z = logits[labels[i]] - m;
+      z = logits[y] - m;
+      is_sure = z == 0 && sum < 2;
+      if (is_sure) {
+        const auto x = of_row(logits);
+        const Vec<T> shift = Vec<T>::splat(m);
+        others = sum_but_one<T>(n, y, [&](std::ptrdiff_t j) { return exp(x(j) - shift); });
+      }
     }
-    losses[i] = weight * (log(sum) - z);
+    if (is_sure) sum = 1 + others;
+    losses[i] = weight * (is_sure ? log_sum(sum, others, T(1)) : log(sum) - z);
     if (dlogits) {
-      const T scale = gradient_scale * weight;
-      const Vec<T> factor = Vec<T>::splat(scale / sum);
-      transform(dlogits, n, dlogits, [&](Vec<T> e) { return e * factor; });
-      // Of two classes one's gradient is the other's negative. Said so, weights that start at zero
-      // stay so to the last bit, and nothing cancels where the probability is near one.
-      dlogits[labels[i]] = n == 2 ? -dlogits[1 - labels[i]] : dlogits[labels[i]] - scale;
+      const T scale = gradient_scale * weight, factor = scale / sum;
+      transform(dlogits, n, dlogits, [&](Vec<T> e) { return e * Vec<T>::splat(factor); });
+      dlogits[y] = is_sure ? -(others * factor) : residual_of_label(dlogits, n, y, scale);
       dlogits += n;
     }
   }
 }
 
-// A vector of losses: weight * (log(sum) - z).
+// A vector of losses, of sums, those without the label's exponential, that, and its logit z.
 template <class T>
-void finish_losses(const T* sums, const T* z, const T* weights, std::ptrdiff_t n, T* losses) {
+void finish_losses(const T* sums, const T* others, const T* own, const T* z, const T* weights,
+                   std::ptrdiff_t n, T* losses) {
   using V = Vec<T>;
   for (std::ptrdiff_t i = 0; i < n; i += V::kLanes) {
     const std::ptrdiff_t lanes = n - i < V::kLanes ? n - i : V::kLanes;
     const V weight = !weights            ? V::splat(1)
                      : lanes < V::kLanes ? V::load_n(weights + i, lanes)
                                          : V::load(weights + i);
-    const V loss = weight * (log(V::load(sums + i)) - V::load(z + i));
+    const V sum = V::load(sums + i);
+    const V lost = (V::load(others + i) - (sum - V::load(own + i))) / sum;  // as log_sum
+    const V loss = weight * (log(sum) - V::load(z + i) + lost);
     lanes < V::kLanes ? loss.store_n(losses + i, lanes) : loss.store(losses + i);
   }
 }
@@ -59,7 +123,10 @@ void cross_entropy_in_registers(const CrossEntropyArgs<T>& a) {
   constexpr std::ptrdiff_t kBlock = 64;  // rows whose logarithms are taken together
   const std::ptrdiff_t n_last = a.n_classes - (kVecs - 1) * V::kLanes;
   const V scale = V::splat(a.scale), nothing = V::splat(-kInfinity<T>);
-  T sums[kBlock], z_of_label[kBlock];
+  T sums[kBlock], others[kBlock], own[kBlock], z_of_label[kBlock], lanes[kVecs * V::kLanes];
+  V classes[kVecs];
+  for (int j = 0; j < kVecs * V::kLanes; ++j) lanes[j] = static_cast<T>(j);
+  for (int v = 0; v < kVecs; ++v) classes[v] = V::load(lanes + v * V::kLanes);
   for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += kBlock) {
     const std::ptrdiff_t n_rows = a.n_rows - begin < kBlock ? a.n_rows - begin : kBlock;
     bool all_normal = true;
@@ -86,21 +153,30 @@ void cross_entropy_in_registers(const CrossEntropyArgs<T>& a) {
       }
       const std::int64_t y = a.labels[i];
       z_of_label[k] = d[y];
+      const V label = V::splat(static_cast<T>(y));
       for (int v = 0; v < kVecs; ++v) {
         z[v] = exp(z[v]);
-        sum = sum + (v + 1 < kVecs ? z[v] : first_n(n_last, z[v], V::zero()));
+        const V e = of_others(classes[v], label, z[v]);
+        sum = sum + (v + 1 < kVecs ? e : first_n(n_last, e, V::zero()));
+        z[v].store(d + v * V::kLanes);
       }
-      sums[k] = reduce_add(sum);
-      all_normal &= sums[k] > 0 && is_finite(sums[k]);
+      own[k] = d[y];
+      others[k] = reduce_add(sum);
+      sums[k] = others[k] + own[k];
+      const bool is_normal = sums[k] > 0 && is_finite(sums[k]);
+      all_normal &= is_normal;
       const T gradient_scale = a.weights ? a.gradient_scale * a.weights[i] : a.gradient_scale;
-      const V factor = V::splat(gradient_scale / sums[k]);
-      for (int v = 0; v < kVecs; ++v) (z[v] * factor).store(d + v * V::kLanes);
-      d[y] = a.n_classes == 2 ? -d[1 - y] : d[y] - gradient_scale;
+      const T factor = gradient_scale / sums[k];
+      for (int v = 0; v < kVecs; ++v) (z[v] * V::splat(factor)).store(d + v * V::kLanes);
+      d[y] =
+          is_normal ? -(others[k] * factor) : residual_of_label(d, a.n_classes, y, gradient_scale);
     }
     const T* weights = a.weights ? a.weights + begin : nullptr;
     if (all_normal) {
-      for (std::ptrdiff_t k = n_rows; k % V::kLanes; ++k) sums[k] = z_of_label[k] = 1;
-      finish_losses(sums, z_of_label, weights, n_rows, a.losses + begin);
+      for (std::ptrdiff_t k = n_rows; k % V::kLanes; ++k) {
+        sums[k] = others[k] = own[k] = z_of_label[k] = 1;
+      }
+      finish_losses(sums, others, own, z_of_label, weights, n_rows, a.losses + begin);
     } else {
       for (std::ptrdiff_t k = 0; k < n_rows; ++k) {
         a.losses[begin + k] = (weights ? weights[k] : T(1)) * (log(sums[k]) - z_of_label[k]);
@@ -163,7 +239,7 @@ void logistic_of_parts(const CrossEntropyArgs<T>& a) {
       // The logit of the class that is not the label, where the label's is zero.
       const V wrong = V::load(sign + k) * fma(scale, V::load(z + k), b);
       const V excess = max(zero - wrong, wrong), e = exp(zero - excess), sum = one + e;
-      (max(zero, wrong) + log(sum)).store(losses + k);
+      (max(zero, wrong) + (log(sum) + (e - (sum - one)) / sum)).store(losses + k);  // as log_sum
       (V::load(sign + k) * select_less(wrong, zero, e, one) / sum).store(d + k);
     }
     for (std::ptrdiff_t k = 0; k < n_rows; ++k) {

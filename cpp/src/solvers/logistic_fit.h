@@ -116,7 +116,7 @@ class LogisticFit {
   double promised_gap(const Model& model) const;
   void end_by_rounding(Model& model);
   void widen_if_stuck();
-  bool float32_falls_short(const Rows& all);
+  bool is_nearly_separated(const Model& model);
   void widen();
   void finish(Model& model, LogisticStatus status) {
     model.active = false;
