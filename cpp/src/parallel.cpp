@@ -89,10 +89,17 @@ using Body = std::function<void(int, int)>;
 // piece of it.
 class Crew {
  public:
-  explicit Crew(int n_threads)
-      : n_threads_(n_threads), team_(n_threads), first_(team_, 0, n_threads) {}
+  explicit Crew(int max_threads) : team_(max_threads) {}
 
-  // On the calling thread.
+  // On the calling thread, once it is known how many there are.
+  void open(int n_threads) {
+    n_threads_ = n_threads;
+    first_.emplace(team_, 0, n_threads);
+    is_open_.store(true);
+    is_open_.notify_all();
+  }
+
+  // Likewise, between open() and close().
   void run(int n_threads, const Body& body) {
     const int n = std::min(n_threads, n_threads_);
     const std::uint32_t region = region_.load(std::memory_order_relaxed) + 1;
@@ -104,15 +111,16 @@ class Crew {
     n_running_ = n;
     region_.store(region, std::memory_order_release);
     region_.notify_all();
-    first_.run([&](int piece) { body(piece, n); });
+    first_->run([&](int piece) { body(piece, n); });
   }
 
   // On the others, until close().
   void serve(int thread) {
+    is_open_.wait(false);
     std::uint32_t last = 0;
     for (;;) {
       last = wait_for_next(last);
-      if (closed_.load(std::memory_order_acquire)) return;
+      if (is_closed_.load(std::memory_order_acquire)) return;
       if (!team_.claim(thread, last)) continue;
       team_.set_absent(thread, false);
       (*body_)(thread, n_running_);
@@ -121,7 +129,7 @@ class Crew {
   }
 
   void close() {
-    closed_.store(true, std::memory_order_release);
+    is_closed_.store(true, std::memory_order_release);
     region_.fetch_add(1, std::memory_order_release);
     region_.notify_all();
   }
@@ -137,13 +145,12 @@ class Crew {
     return region_.load(std::memory_order_acquire);
   }
 
-  const int n_threads_;
   Team team_;
-  Team::Member first_;
+  std::optional<Team::Member> first_;
   const Body* body_ = nullptr;
-  int n_running_ = 0;
+  int n_threads_ = 1, n_running_ = 1;
   alignas(64) std::atomic<std::uint32_t> region_{0};
-  std::atomic<bool> closed_{false};
+  std::atomic<bool> is_open_{false}, is_closed_{false};
 };
 
 // That of the calling thread, outside of regions.
@@ -240,24 +247,18 @@ void parallel_region(int n_threads, const Body& body) {
 void with_crew(int n_threads, const std::function<void()>& body) {
   if (n_threads < 2 || crew_at_hand || must_run_serially()) return body();
   std::exception_ptr error;
-  std::optional<Crew> crew;
-  std::atomic<bool> is_there{false};
+  Crew crew(n_threads);
   run_on_threads(n_threads, [&](int thread, int n_running) {
-    if (thread > 0) {
-      is_there.wait(false);
-      return crew->serve(thread);
-    }
-    crew.emplace(n_running);
-    is_there.store(true);
-    is_there.notify_all();
-    crew_at_hand = &*crew;
+    if (thread > 0) return crew.serve(thread);
+    crew.open(n_running);
+    crew_at_hand = &crew;
     try {
       body();
     } catch (...) {
       error = std::current_exception();
     }
     crew_at_hand = nullptr;
-    crew->close();
+    crew.close();
   });
   if (error) std::rethrow_exception(error);
 }
