@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <climits>
+#include <condition_variable>
 #include <cstdlib>
-#include <exception>
+#include <memory>
 #include <mutex>
-#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -85,21 +85,17 @@ bool has_reached(std::uint32_t done, std::uint32_t phase) {
 
 using Body = std::function<void(int, int)>;
 
+// In a piece of a region that is not OpenMP's.
+thread_local bool in_region = false;
+
 // The threads of with_crew. A region is a phase of a team, whose body is known to who has claimed a
-// piece of it.
+// piece of it. Who comes late, or after the end, finds nothing to claim.
 class Crew {
  public:
-  explicit Crew(int max_threads) : team_(max_threads) {}
+  explicit Crew(int n_threads)
+      : n_threads_(n_threads), team_(n_threads), first_(team_, 0, n_threads) {}
 
-  // On the calling thread, once it is known how many there are.
-  void open(int n_threads) {
-    n_threads_ = n_threads;
-    first_.emplace(team_, 0, n_threads);
-    is_open_.store(true);
-    is_open_.notify_all();
-  }
-
-  // Likewise, between open() and close().
+  // On the calling thread.
   void run(int n_threads, const Body& body) {
     const int n = std::min(n_threads, n_threads_);
     const std::uint32_t region = region_.load(std::memory_order_relaxed) + 1;
@@ -111,12 +107,13 @@ class Crew {
     n_running_ = n;
     region_.store(region, std::memory_order_release);
     region_.notify_all();
-    first_->run([&](int piece) { body(piece, n); });
+    in_region = true;
+    first_.run([&](int piece) { body(piece, n); });
+    in_region = false;
   }
 
   // On the others, until close().
   void serve(int thread) {
-    is_open_.wait(false);
     std::uint32_t last = 0;
     for (;;) {
       last = wait_for_next(last);
@@ -145,16 +142,87 @@ class Crew {
     return region_.load(std::memory_order_acquire);
   }
 
+  const int n_threads_;
   Team team_;
-  std::optional<Team::Member> first_;
+  Team::Member first_;
   const Body* body_ = nullptr;
-  int n_threads_ = 1, n_running_ = 1;
+  int n_running_ = 1;
   alignas(64) std::atomic<std::uint32_t> region_{0};
-  std::atomic<bool> is_open_{false}, is_closed_{false};
+  std::atomic<bool> is_closed_{false};
 };
 
-// That of the calling thread, outside of regions.
+// That of the calling thread.
 thread_local Crew* crew_at_hand = nullptr;
+
+// Threads that serve one crew after the other and sleep meanwhile; more come as more are wanted.
+// Not OpenMP's: theirs meet at the end of a region, spinning, and one that was woken on the CPU of
+// the calling thread got there 3 to 7 milliseconds late. Neither they nor the pool ever end, for
+// the process may do so at any time; a forked child has none of them, and makes its own.
+class Pool {
+ public:
+  static Pool& instance() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+#if defined(__unix__) || defined(__APPLE__)
+      pthread_atfork(nullptr, nullptr, [] { instance_.store(nullptr); });
+#endif
+    });
+    Pool* pool = instance_.load();
+    if (!pool) {
+      auto made = std::make_unique<Pool>();
+      if (instance_.compare_exchange_strong(pool, made.get())) pool = made.release();
+    }
+    return *pool;
+  }
+
+  // Threads 1 to n_threads - 1, if the system gives so many.
+  void lend(const std::shared_ptr<Crew>& crew, int n_threads) {
+    const std::lock_guard lock(mutex_);
+    for (int thread = 1; thread < n_threads; ++thread) wanted_.push_back({crew, thread});
+    try {
+      for (; n_free_ < wanted_.size(); ++n_free_) std::thread([this] { work(); }).detach();
+    } catch (const std::system_error&) {
+      // Fewer will do.
+    }
+    is_wanted_.notify_all();
+  }
+
+  // Those who have not come yet need not.
+  void recall(const std::shared_ptr<Crew>& crew) {
+    const std::lock_guard lock(mutex_);
+    wanted_.erase(std::remove_if(wanted_.begin(), wanted_.end(),
+                                 [&](const Place& place) { return place.crew == crew; }),
+                  wanted_.end());
+  }
+
+ private:
+  struct Place {
+    std::shared_ptr<Crew> crew;
+    int thread;
+  };
+
+  void work() {
+    in_region = true;
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      is_wanted_.wait(lock, [&] { return !wanted_.empty(); });
+      Place place = std::move(wanted_.back());
+      wanted_.pop_back();
+      --n_free_;
+      lock.unlock();
+      place.crew->serve(place.thread);
+      place.crew.reset();
+      lock.lock();
+      ++n_free_;
+    }
+  }
+
+  static inline std::atomic<Pool*> instance_{nullptr};
+  std::mutex mutex_;
+  std::condition_variable is_wanted_;
+  std::vector<Place> wanted_;
+  std::size_t n_free_ = 0;
+};
 
 #if defined(_OPENMP)
 
@@ -172,9 +240,7 @@ void watch_for_fork() {
 #endif
 }
 
-bool must_run_serially() {
-  return is_child_after_region.load() || (!crew_at_hand && omp_in_parallel());
-}
+bool must_run_serially() { return in_region || is_child_after_region.load() || omp_in_parallel(); }
 
 void run_on_threads(int n_threads, const Body& body) {
   watch_for_fork();
@@ -185,9 +251,7 @@ void run_on_threads(int n_threads, const Body& body) {
 
 #else
 
-thread_local bool in_region = false;
-
-bool must_run_serially() { return !crew_at_hand && in_region; }
+bool must_run_serially() { return in_region; }
 
 // The threads wait until it is known how many of them the system gave.
 void run_on_threads(int n_threads, const Body& body) {
@@ -238,29 +302,23 @@ int plan_threads(int n_requested, double work_ns) {
 
 void parallel_region(int n_threads, const Body& body) {
   if (n_threads < 2 || must_run_serially()) return body(0, 1);
-  if (!crew_at_hand) return run_on_threads(n_threads, body);
-  Crew* const crew = std::exchange(crew_at_hand, nullptr);
-  crew->run(n_threads, body);
-  crew_at_hand = crew;
+  crew_at_hand ? crew_at_hand->run(n_threads, body) : run_on_threads(n_threads, body);
 }
 
 void with_crew(int n_threads, const std::function<void()>& body) {
   if (n_threads < 2 || crew_at_hand || must_run_serially()) return body();
-  std::exception_ptr error;
-  Crew crew(n_threads);
-  run_on_threads(n_threads, [&](int thread, int n_running) {
-    if (thread > 0) return crew.serve(thread);
-    crew.open(n_running);
-    crew_at_hand = &crew;
-    try {
-      body();
-    } catch (...) {
-      error = std::current_exception();
+  const auto crew = std::make_shared<Crew>(n_threads);
+  struct Dismissal {
+    const std::shared_ptr<Crew>& crew;
+    ~Dismissal() {
+      crew_at_hand = nullptr;
+      crew->close();
+      Pool::instance().recall(crew);
     }
-    crew_at_hand = nullptr;
-    crew.close();
-  });
-  if (error) std::rethrow_exception(error);
+  } const dismissal{crew};
+  Pool::instance().lend(crew, n_threads);
+  crew_at_hand = crew.get();
+  body();
 }
 
 Range share(std::ptrdiff_t n, std::ptrdiff_t grain, int thread, int n_threads) {

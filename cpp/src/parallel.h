@@ -16,10 +16,10 @@ namespace fastsoftmax {
 // where the system gives no more threads. The body must not throw.
 void parallel_region(int n_threads, const std::function<void(int, int)>& body);
 
-// body() on the calling thread, for which up to n_threads - 1 others stay at hand: regions that it
-// opens are run by them and begin and end without the system. Who has no CPU when a region begins
-// misses it: another thread runs body(thread, n_threads) in his place, maybe after its own, so
-// threads may wait for each other by Team and Tasks alone. The body may throw.
+// body() on the calling thread, with n_threads - 1 others at hand: regions that it opens are run by
+// them, and begin and end without the system. Who has no CPU when a region begins misses it:
+// another thread runs body(thread, n_threads) in his place, maybe after its own, so threads may
+// wait for each other by Team and Tasks alone. The body may throw.
 void with_crew(int n_threads, const std::function<void()>& body);
 
 // The thread's share of n items, in whole grains, so that no two threads write to one cache line.
