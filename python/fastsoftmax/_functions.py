@@ -165,16 +165,21 @@ def cross_entropy(
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
     rows, axis, shape = _rows_along(logits, -1, name="logits")
     indices = _class_indices(labels, shape[:axis], shape[axis])
-    weights = _weights(sample_weight, shape[:axis], rows.dtype)
-    losses = np.empty(len(rows), dtype=rows.dtype)
-    _core.cross_entropy(rows, indices, weights, losses, threads_or_default(n_threads))
-    if reduction == "none":
-        return losses.reshape(shape[:axis])[()]
-    total = losses.sum(dtype=np.float64)
-    if reduction == "mean":
-        count = len(rows) if weights is None else weights.sum(dtype=np.float64)
-        total = total / count if count else np.float64(np.nan)
-    return rows.dtype.type(total)
+    weights = _weights(sample_weight, shape[:axis])
+    losses: _Array = np.empty(len(rows), dtype=rows.dtype)
+    _core.cross_entropy(rows, indices, None, losses, threads_or_default(n_threads))
+    if weights is not None:
+        if reduction == "mean" and weights.any():
+            weights = weights / weights.max()  # whose sum is finite
+        losses = losses * weights
+    with np.errstate(over="ignore"):  # in float32
+        if reduction == "none":
+            return losses.astype(rows.dtype, copy=False).reshape(shape[:axis])[()]
+        total = losses.sum(dtype=np.float64)
+        if reduction == "mean":
+            count = len(rows) if weights is None else weights.sum()
+            total = total / count if count else np.float64(np.nan)
+        return rows.dtype.type(total)
 
 
 def matmul(
@@ -354,9 +359,7 @@ def _class_indices(labels: ArrayLike, shape: tuple[int, ...], n_classes: int) ->
     return np.require(array.reshape(-1), dtype=np.int64, requirements=["C", "A"])
 
 
-def _weights(
-    sample_weight: ArrayLike | None, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> _Array | None:
+def _weights(sample_weight: ArrayLike | None, shape: tuple[int, ...]) -> _Array | None:
     if sample_weight is None:
         return None
     weights = as_numbers(sample_weight, "sample_weight")
@@ -364,4 +367,4 @@ def _weights(
         raise ValueError(f"sample_weight has shape {weights.shape}, but the logits ask for {shape}")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError("sample_weight must be finite and not negative")
-    return np.require(weights.reshape(-1), dtype=dtype, requirements=["C", "A"])
+    return weights.reshape(-1).astype(np.float64)

@@ -388,6 +388,15 @@ class TestCrossEntropy:
         assert fs.cross_entropy(*nothing, reduction="none").shape == (0,)
         assert np.isnan(fs.cross_entropy(np.ones((1, 3)), [0], sample_weight=[0.0]))
 
+    @pytest.mark.parametrize("factor", [1e-300, 1e-46, 1e46, 1e300])
+    def test_the_mean_has_no_unit_of_weights(self, factor):
+        logits = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+        weights = np.array([1.0, 3, 0, 2, 1e8])
+        expected = fs.cross_entropy(logits, [0, 1, 2, 0, 1], weights)
+        scaled = fs.cross_entropy(logits, [0, 1, 2, 0, 1], factor * weights)
+        assert scaled.dtype == np.float32
+        np.testing.assert_allclose(scaled, expected, rtol=1e-6)
+
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
         [
