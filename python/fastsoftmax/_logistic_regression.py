@@ -73,8 +73,8 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     gap_ : float
-        The certificate: ``(objective_ - minimum) / minimum`` is proven to be at most this. With
-        ``C=np.inf``, or with a penalty that float64 loses in the objective (inputs of 1e30), it is
+        The certificate: ``(objective_ - minimum) / minimum`` is proven to be at most this, infinity
+        where nothing is. With ``C=np.inf``, or with a penalty that float64 loses in the objective (inputs of 1e30), it is
         an estimate, or NaN.
     objective_ : float
         ``sum_i s_i loss_i + |coef_|^2 / (2 C)``.

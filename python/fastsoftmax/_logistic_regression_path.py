@@ -29,7 +29,7 @@ class LogisticRegressionPath(NamedTuple):
     classes: _Array
     """(n_classes,): the labels, sorted."""
     coef: _Array
-    """(..., n_rows, n_features): float64 if X was float64, else float32."""
+    """(..., n_rows, n_features): float64 if X was, or `tol` asks for it, else float32."""
     intercept: _Array
     """(..., n_rows)."""
     objective: _Floats
