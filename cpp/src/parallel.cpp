@@ -78,6 +78,15 @@ constexpr int kSpins = 1000;
 // 64, 58; beside one busy process 1195, 1237, 1230, 1274; 486, 444, 418, 532; 82, 82, 85, 114.
 constexpr int kCrewSpins = 5000;
 
+// In a child, which has none of the other threads.
+void after_fork(void (*handler)()) {
+#if defined(__unix__) || defined(__APPLE__)
+  pthread_atfork(nullptr, nullptr, handler);
+#else
+  static_cast<void>(handler);
+#endif
+}
+
 // Phases count up and may wrap around.
 bool has_reached(std::uint32_t done, std::uint32_t phase) {
   return static_cast<std::int32_t>(done - phase) >= 0;
@@ -162,11 +171,7 @@ class Pool {
  public:
   static Pool& instance() {
     static std::once_flag once;
-    std::call_once(once, [] {
-#if defined(__unix__) || defined(__APPLE__)
-      pthread_atfork(nullptr, nullptr, [] { instance_.store(nullptr); });
-#endif
-    });
+    std::call_once(once, [] { after_fork([] { instance_.store(nullptr); }); });
     Pool* pool = instance_.load();
     if (!pool) {
       auto made = std::make_unique<Pool>();
@@ -230,14 +235,12 @@ std::atomic<bool> region_has_run{false};
 std::atomic<bool> is_child_after_region{false};
 
 void watch_for_fork() {
-#if defined(__unix__) || defined(__APPLE__)
   static std::once_flag once;
   std::call_once(once, [] {
-    pthread_atfork(nullptr, nullptr, [] {
+    after_fork([] {
       if (region_has_run.load()) is_child_after_region.store(true);
     });
   });
-#endif
 }
 
 bool must_run_serially() { return in_region || is_child_after_region.load() || omp_in_parallel(); }

@@ -23,36 +23,38 @@ _Array = NDArray[Any]
 _Splits = Sequence[tuple[_Array, _Array]]  # of each fold the training and the test rows
 
 
+def positions(splits: _Splits, n: int) -> _Splits:
+    """The rows of each split, which may be masks of n; nothing is learnt where there are none."""
+    if not splits:
+        raise ValueError("cv gives no split")
+    rows = np.arange(n)
+    found = []
+    for i, (train, test) in enumerate(splits):
+        parts = [rows[part] if len(part) else rows[:0] for part in (train, test)]
+        for part, kind in zip(parts, ("training", "test"), strict=True):
+            if not len(part):
+                raise ValueError(f"cv: the {kind} set of split {i} is empty")
+        found.append((parts[0], parts[1]))
+    return found
+
+
 def fit_folds(
     data: TrainingData, splits: _Splits, penalties: _Array, options: dict[str, Any]
 ) -> Models:
     """The models of all splits and penalties, split by split; sets the folds of `data`."""
-    rows = np.arange(len(data.indices))
-    splits = [(rows[train], rows[test]) for train, test in splits]  # masks become positions
-    n_splits, n_penalties = len(splits), len(penalties)
-    data.fold_of_row = shared_folds(len(rows), splits)
+    n, n_splits, n_penalties = len(data.indices), len(splits), len(penalties)
+    data.fold_of_row = shared_folds(n, splits)
     if data.fold_of_row is not None:
         held_out = np.repeat(np.arange(n_splits, dtype=np.int32), n_penalties)
         return fit_models(data, np.tile(penalties, n_splits), held_out, options)
     models = Models.zeros(n_splits * n_penalties, data.n_rows, data.X.shape[1])
     for i, (train, _) in enumerate(splits):
-        weights = np.bincount(train, minlength=len(rows)).astype(np.float64)
+        weights = np.bincount(train, minlength=n).astype(np.float64)
         if data.weights is not None:
             weights *= data.weights
         where = slice(i * n_penalties, (i + 1) * n_penalties)
         models.put(where, fit_models(replace(data, weights=weights), penalties, None, options))
     return models
-
-
-def check_splits(splits: _Splits) -> None:
-    """Refuse those of which nothing can be learnt."""
-    if not splits:
-        raise ValueError("cv gives no split")
-    for i, (train, test) in enumerate(splits):
-        for rows, kind in ((train, "training"), (test, "test")):
-            rows = np.asarray(rows)
-            if not (rows.any() if rows.dtype == bool else rows.size):
-                raise ValueError(f"cv: the {kind} set of split {i} is empty")
 
 
 def shared_folds(n: int, splits: _Splits) -> NDArray[np.int32] | None:

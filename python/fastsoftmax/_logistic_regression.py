@@ -194,7 +194,7 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         task.begin_iteration()
         models = fit_models(data, np.array([penalty]), None, options, start)
         warn_of_limits(models, options["tol"], options["max_iter"], stacklevel=5)
-        self.__dict__.update(_fitted(models, data.dtype, options["tol"]))
+        self.__dict__.update(fitted_attributes(models, data.dtype, options["tol"]))
         task.end()
         return self
 
@@ -204,7 +204,7 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         return models
 
 
-def _fitted(models: Models, dtype: np.dtype[Any], tol: float) -> dict[str, Any]:
+def fitted_attributes(models: Models, dtype: np.dtype[Any], tol: float) -> dict[str, Any]:
     """The attributes of an estimator that is this model."""
     dtype = models.coef_dtype(dtype, tol)
     return {
@@ -226,7 +226,7 @@ def _also(
 
     def tell(iteration: int, goes_on: bool, models: Models) -> bool:
         stop = report is not None and report(iteration, goes_on, models)
-        stop |= task.end_iteration(lambda: _fitted(models, dtype, tol))
+        stop |= task.end_iteration(lambda: fitted_attributes(models, dtype, tol))
         if goes_on and not stop:
             task.begin_iteration()
         return stop

@@ -12,11 +12,12 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from ._held_out import check_splits, fit_folds, score_folds
+from ._held_out import fit_folds, positions, score_folds
 from ._linear_classifier import LinearClassifier, unchanged_on_error
 from ._logistic_data import TrainingData, prepare_data
 from ._logistic_models import Models, fit_models, warn_of_limits
 from ._logistic_options import check_C, check_Cs, check_l1_ratio, check_options, check_penalty
+from ._logistic_regression import fitted_attributes
 from ._validation import check_bool
 
 _Array = NDArray[Any]
@@ -188,8 +189,7 @@ class LogisticRegressionCV(LinearClassifier):
         data, _ = prepare_data(self, X, y, sample_weight)
         labels = self.classes_[data.indices]
         splitter = check_cv(self.cv, labels, classifier=True)
-        splits = list(splitter.split(data.X, labels, **to_splitter))
-        check_splits(splits)
+        splits = positions(list(splitter.split(data.X, labels, **to_splitter)), len(labels))
         penalties = np.array([check_C(C) for C in Cs])
         models = fit_folds(data, splits, penalties, options)
         warn_of_limits(models, options["tol"], options["max_iter"], stacklevel=4)
@@ -253,13 +253,9 @@ class LogisticRegressionCV(LinearClassifier):
         data.fold_of_row = None
         refitted = fit_models(data, np.array([check_C(self.C_)]), None, options, start)
         warn_of_limits(refitted, options["tol"], options["max_iter"], stacklevel=5)
-        dtype = refitted.coef_dtype(data.dtype, options["tol"])
-        self.coef_, self.intercept_ = (
-            refitted.coef[0].astype(dtype),
-            refitted.intercept[0].astype(dtype),
-        )
-        self.objective_, self.gap_ = float(refitted.objective[0]), float(refitted.gap[0])
-        self.n_passes_ = float(refitted.n_passes[0])
+        attributes = fitted_attributes(refitted, data.dtype, options["tol"])
+        del attributes["n_iter_"]  # the folds have theirs there
+        self.__dict__.update(attributes)
 
     def _average(self, models: Models, dtype: np.dtype[Any]) -> None:
         n_folds, _, n_cs = self.scores_.shape

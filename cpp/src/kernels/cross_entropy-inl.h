@@ -28,10 +28,11 @@ T residual_of_label(const T* probabilities, std::ptrdiff_t n, std::int64_t label
   return n == 2 ? -probabilities[1 - label] : probabilities[label] - scale;
 }
 
-// log s, s being others + own rounded; what that has lost counts where s is near one.
-template <class T>
-T log_sum(T sum, T others, T own) {
-  return log(sum) + (others - (sum - own)) / sum;
+// What log(sum) lacks, sum being others + own rounded: it counts where sum is near one. Of numbers
+// or vectors.
+template <class X>
+X lost_by_rounding(X sum, X others, X own) {
+  return (others - (sum - own)) / sum;
 }
 
 // The sum of n numbers but for one; at(j) is the vector of those from j on.
@@ -65,31 +66,27 @@ void cross_entropy(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
   for (std::ptrdiff_t i = 0; i < n_rows; ++i, logits += n) {
     const T weight = weights ? weights[i] : T(1);
     const std::int64_t y = labels[i];
-    const auto of_row = [n](const T* x) {
-      return [x, n](std::ptrdiff_t j) {
-        return n - j < Vec<T>::kLanes ? Vec<T>::load_n(x + j, n - j) : Vec<T>::load(x + j);
-      };
-    };
     T m = 0, z = 0, sum = 0, others = 0;
-    bool is_sure = false;
     if (dlogits) {
       m = finite_max(logits, n);
       z = logits[y] - m;  // read before dlogits, which may be the same memory
       sum = row_sum_exp<true>(logits, n, m, dlogits);
-      is_sure = z == 0 && sum < 2;
-      if (is_sure) others = sum_but_one<T>(n, y, of_row(dlogits));
     } else {
       sum = shifted_sum_exp(logits, n, &m);
       z = logits[y] - m;
-      is_sure = z == 0 && sum < 2;
-      if (is_sure) {
-        const auto x = of_row(logits);
-        const Vec<T> shift = Vec<T>::splat(m);
-        others = sum_but_one<T>(n, y, [&](std::ptrdiff_t j) { return exp(x(j) - shift); });
-      }
     }
-    if (is_sure) sum = 1 + others;
-    losses[i] = weight * (is_sure ? log_sum(sum, others, T(1)) : log(sum) - z);
+    const bool is_sure = z == 0 && sum < 2;
+    if (is_sure) {
+      const T* row = dlogits ? dlogits : logits;
+      const Vec<T> shift = Vec<T>::splat(m);
+      others = sum_but_one<T>(n, y, [&](std::ptrdiff_t j) {
+        const Vec<T> x =
+            n - j < Vec<T>::kLanes ? Vec<T>::load_n(row + j, n - j) : Vec<T>::load(row + j);
+        return dlogits ? x : exp(x - shift);
+      });
+      sum = 1 + others;
+    }
+    losses[i] = weight * (is_sure ? log(sum) + lost_by_rounding(sum, others, T(1)) : log(sum) - z);
     if (dlogits) {
       const T scale = gradient_scale * weight, factor = scale / sum;
       transform(dlogits, n, dlogits, [&](Vec<T> e) { return e * Vec<T>::splat(factor); });
@@ -110,7 +107,7 @@ void finish_losses(const T* sums, const T* others, const T* own, const T* z, con
                      : lanes < V::kLanes ? V::load_n(weights + i, lanes)
                                          : V::load(weights + i);
     const V sum = V::load(sums + i);
-    const V lost = (V::load(others + i) - (sum - V::load(own + i))) / sum;  // as log_sum
+    const V lost = lost_by_rounding(sum, V::load(others + i), V::load(own + i));
     const V loss = weight * (log(sum) - V::load(z + i) + lost);
     lanes < V::kLanes ? loss.store_n(losses + i, lanes) : loss.store(losses + i);
   }
@@ -239,7 +236,7 @@ void logistic_of_parts(const CrossEntropyArgs<T>& a) {
       // The logit of the class that is not the label, where the label's is zero.
       const V wrong = V::load(sign + k) * fma(scale, V::load(z + k), b);
       const V excess = max(zero - wrong, wrong), e = exp(zero - excess), sum = one + e;
-      (max(zero, wrong) + (log(sum) + (e - (sum - one)) / sum)).store(losses + k);  // as log_sum
+      (max(zero, wrong) + (log(sum) + lost_by_rounding(sum, e, one))).store(losses + k);
       (V::load(sign + k) * select_less(wrong, zero, e, one) / sum).store(d + k);
     }
     for (std::ptrdiff_t k = 0; k < n_rows; ++k) {

@@ -30,10 +30,10 @@ void cross_entropy_rows(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n
       const V this_class = V::splat(static_cast<T>(j));
       others = others + of_others(this_class, V::load(label), group.column(j));
     }
-    const V own = exp(z_of_label), sum = others + own, lost = (others - (sum - own)) / sum;
+    const V own = exp(z_of_label), sum = others + own, lost = lost_by_rounding(sum, others, own);
     const V one = V::splat(1), zero = V::zero(), infinity = V::splat(kInfinity<T>);
     const V normal = select_less(zero, sum, select_less(sum, infinity, one, zero), zero);
-    const V log_sum = log_by_lane(sum) + select_less(zero, normal, lost, zero);  // as log_sum
+    const V log_sum = log_by_lane(sum) + select_less(zero, normal, lost, zero);
     (V::load(weight) * (log_sum - z_of_label)).store(loss);
     for (std::ptrdiff_t i = 0; i < group.n_rows; ++i) losses[first + i] = loss[i];
     if (!dlogits) return;
