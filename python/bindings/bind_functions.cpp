@@ -49,19 +49,17 @@ py::object apply_to_arrays(const Arguments& arguments) {
   return py::none();
 }
 
-void cross_entropy_of_arrays(const py::array& logits, const py::array& labels,
-                             const py::object& weights, py::array losses, int n_threads) {
+// Without weights: float32 may not hold them.
+void cross_entropy_of_arrays(const py::array& logits, const py::array& labels, py::array losses,
+                             int n_threads) {
   const Rows rows(logits);
   with_arithmetic(logits, "logits", [&](auto zero) {
     using T = decltype(zero);
     const T* z = checked_data<T>(logits, {rows.n_rows, rows.n}, "logits");
     const auto* y = checked_data<std::int64_t>(labels, {rows.n_rows}, "labels");
-    const T* w = weights.is_none() ? nullptr
-                                   : checked_data<T>(py::cast<py::array>(weights), {rows.n_rows},
-                                                     "sample_weight");
     T* out = checked_output<T>(losses, {rows.n_rows}, "losses");
     const py::gil_scoped_release release;
-    cross_entropy<T>(z, rows.n_rows, rows.n, y, w, out, nullptr, rows.plan(n_threads));
+    cross_entropy<T>(z, rows.n_rows, rows.n, y, nullptr, out, nullptr, rows.plan(n_threads));
   });
 }
 
@@ -92,8 +90,7 @@ void bind_functions(py::module_& m) {
   def_fast<&apply_to_arrays<&log_softmax<float>, &log_softmax<double>, false>, 3>(m, "log_softmax");
   def_fast<&apply_to_arrays<&logsumexp<float>, &logsumexp<double>, true>, 3>(m, "logsumexp");
   m.def("cross_entropy", &cross_entropy_of_arrays, py::arg("logits").noconvert(),
-        py::arg("labels").noconvert(), py::arg("sample_weight"), py::arg("losses").noconvert(),
-        py::arg("n_threads"));
+        py::arg("labels").noconvert(), py::arg("losses").noconvert(), py::arg("n_threads"));
   def_fast<&matmul_of_arrays, 4>(m, "matmul");
 }
 

@@ -20,7 +20,6 @@ def logsumexp(x: _Array, out: _Array, n_threads: int, /) -> None: ...
 def cross_entropy(
     logits: _Array,
     labels: NDArray[np.int64],
-    sample_weight: _Array | None,
     losses: _Array,
     n_threads: int,
 ) -> None: ...

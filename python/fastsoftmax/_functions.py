@@ -167,7 +167,7 @@ def cross_entropy(
     indices = _class_indices(labels, shape[:axis], shape[axis])
     weights = _weights(sample_weight, shape[:axis])
     losses: _Array = np.empty(len(rows), dtype=rows.dtype)
-    _core.cross_entropy(rows, indices, None, losses, threads_or_default(n_threads))
+    _core.cross_entropy(rows, indices, losses, threads_or_default(n_threads))
     if weights is not None:
         if reduction == "mean" and weights.any():
             weights = weights / weights.max()  # whose sum is finite
