@@ -5,7 +5,7 @@ set(FASTSOFTMAX_ISA_TABLE
     "avx2|x86_64|-mavx2 -mfma"
     "avx512|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl"
     "avx512vl|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl"
-    "amx|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mamx-tile -mamx-int8 -mprfchw"
+    "amx|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mamx-tile -mamx-int8 -mamx-bf16 -mprfchw"
     "neon|aarch64|")
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")

@@ -180,8 +180,8 @@ bool has_avx512(const CpuRegisters& cpu) {
 }
 
 bool has_amx(const CpuRegisters& cpu) {
-  constexpr std::uint64_t kTiles = 0x60000;                 // their configuration and their data
-  constexpr std::uint32_t kFeatures = 1u << 24 | 1u << 25;  // AMX-TILE, AMX-INT8
+  constexpr std::uint64_t kTiles = 0x60000;  // their configuration and their data
+  constexpr std::uint32_t kFeatures = 1u << 22 | 1u << 24 | 1u << 25;  // AMX-BF16, -TILE, -INT8
   return has_avx512(cpu) && os_saves(cpu, kTiles) && (cpu.leaf7_edx & kFeatures) == kFeatures;
 }
 #endif

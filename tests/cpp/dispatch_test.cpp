@@ -67,7 +67,7 @@ constexpr std::uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;
 constexpr std::uint32_t kAvx2 = 1u << 5, kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30;
 constexpr std::uint32_t kVl = 1u << 31;
 constexpr std::uint64_t kXmm = 2, kYmm = 4, kMasks = 0x20, kZmmLow = 0x40, kZmmHigh = 0x80;
-constexpr std::uint32_t kTiles = 1u << 24, kTilesOfBytes = 1u << 25;
+constexpr std::uint32_t kTiles = 1u << 24, kTilesOfBytes = 1u << 25, kTilesOfBf16 = 1u << 22;
 constexpr std::uint64_t kTileConfig = 1u << 17, kTileData = 1u << 18;
 
 void test_every_combination_of_bits() {
@@ -91,14 +91,15 @@ void test_every_combination_of_bits() {
 }
 
 void test_every_combination_of_bits_of_tiles() {
-  for (unsigned chosen = 0; chosen < 1u << 4; ++chosen) {
+  for (unsigned chosen = 0; chosen < 1u << 5; ++chosen) {
     CpuRegisters cpu{0,
                      0,
                      kFma | kOsxsave | kAvx,
                      kAvx2 | kF | kDq | kBw | kVl,
-                     (chosen & 1 ? kTiles : 0) | (chosen & 2 ? kTilesOfBytes : 0),
+                     (chosen & 1 ? kTiles : 0) | (chosen & 2 ? kTilesOfBytes : 0) |
+                         (chosen & 16 ? kTilesOfBf16 : 0),
                      0xe6 | (chosen & 4 ? kTileConfig : 0) | (chosen & 8 ? kTileData : 0)};
-    CHECK_EQ(has_amx(cpu), chosen == 0xf);
+    CHECK_EQ(has_amx(cpu), chosen == 0x1f);
     cpu.leaf7_ebx &= ~kVl;
     CHECK(!has_amx(cpu));
   }

@@ -17,7 +17,8 @@ bool differs(const fastsoftmax::ArithmeticKernels<Acc>& a,
          a.add_rows != b.add_rows && a.cross_entropy_of_parts != b.cross_entropy_of_parts &&
          a.softmax_streamed != b.softmax_streamed &&
          a.log_softmax_streamed != b.log_softmax_streamed && a.cross_entropy != b.cross_entropy &&
-         a.logistic_of_parts != b.logistic_of_parts && a.gemm != b.gemm && a.argmax != b.argmax &&
+         a.logistic_of_parts != b.logistic_of_parts && a.gemm != b.gemm &&
+         a.gemm_depth != b.gemm_depth && a.argmax != b.argmax &&
          a.scale_and_shift != b.scale_and_shift && a.transpose != b.transpose &&
          a.packed_logits != b.packed_logits && a.packed_update != b.packed_update &&
          a.packed_logits_nonzero != b.packed_logits_nonzero &&
@@ -31,7 +32,8 @@ bool differs(const fastsoftmax::StorageKernels<In, Acc>& a,
          a.panel_update_blocks != b.panel_update_blocks && a.panel_logits != b.panel_logits &&
          a.panel_update != b.panel_update && a.widen_rows != b.widen_rows &&
          a.sparse_logits != b.sparse_logits && a.add_sparse_row != b.add_sparse_row &&
-         a.gemm_pack_a != b.gemm_pack_a && a.gemm_pack_b != b.gemm_pack_b;
+         a.gemm_pack_a != b.gemm_pack_a && a.gemm_pack_b != b.gemm_pack_b &&
+         a.pack_weights != b.pack_weights;
 }
 
 // No slot of a has the function of b.

@@ -23,7 +23,7 @@ using test::Side;
 // W (K, d) as the kernels want it, and back.
 template <class T>
 std::vector<T> pack(const std::vector<T>& W, std::ptrdiff_t K, std::ptrdiff_t d) {
-  const std::ptrdiff_t columns = fastsoftmax::arithmetic_kernels<T>().gemm_columns;
+  const std::ptrdiff_t columns = fastsoftmax::arithmetic_kernels<T>().step_columns;
   std::vector<T> packed(static_cast<std::size_t>((K + columns - 1) / columns * columns * d), T(0));
   for (std::ptrdiff_t c = 0; c < K; ++c) {
     for (std::ptrdiff_t f = 0; f < d; ++f) {
@@ -35,7 +35,7 @@ std::vector<T> pack(const std::vector<T>& W, std::ptrdiff_t K, std::ptrdiff_t d)
 }
 template <class T>
 std::vector<T> unpack(const std::vector<T>& packed, std::ptrdiff_t K, std::ptrdiff_t d) {
-  const std::ptrdiff_t columns = fastsoftmax::arithmetic_kernels<T>().gemm_columns;
+  const std::ptrdiff_t columns = fastsoftmax::arithmetic_kernels<T>().step_columns;
   std::vector<T> W(static_cast<std::size_t>(K * d));
   for (std::ptrdiff_t c = 0; c < K; ++c) {
     for (std::ptrdiff_t f = 0; f < d; ++f) {
@@ -69,8 +69,8 @@ struct Case {
   Case(std::ptrdiff_t rows, std::ptrdiff_t features, std::ptrdiff_t classes)
       : n_rows(rows), d(features), K(classes) {
     const auto& kernels = fastsoftmax::arithmetic_kernels<T>();
-    n_panels = (K + kernels.gemm_columns - 1) / kernels.gemm_columns;
-    stride = n_panels * kernels.gemm_columns;
+    n_panels = (K + kernels.step_columns - 1) / kernels.step_columns;
+    stride = n_panels * kernels.step_columns;
     const auto seed = static_cast<std::uint64_t>(rows * 10000 + features * 100 + classes);
     X = test::with_gaps<T>(rows * d, seed);
     W = test::uniform<T>(K * d, seed + 2);

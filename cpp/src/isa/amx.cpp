@@ -1,13 +1,29 @@
-// AVX-512 with the tiles of AMX for training on bytes. All else is as in avx512.cpp.
+// AVX-512 with the tiles of AMX for training on bytes and for products in float32. All else is as
+// in avx512.cpp.
 #define FASTSOFTMAX_ISA_NAMESPACE isa_amx
 #include "simd/amx.h"
 
 #include "kernels/byte_step-inl.h"
+#include "kernels/split_gemm-inl.h"
 
 namespace fastsoftmax {
+namespace {
+
+template <class In>
+void fill(StorageKernels<In, float>& table) {
+  table.gemm_pack_a = isa_amx::split_pack_a<In>;
+  table.gemm_pack_b = isa_amx::split_pack_b<In>;
+}
+
+}  // namespace
 
 void fill_amx(KernelTable& table) {
   table.bytes = {isa_amx::split_weights, isa_amx::byte_logits, isa_amx::byte_update};
+  table.f32.gemm = isa_amx::split_gemm;
+  table.f32.gemm_rows = table.f32.gemm_columns = isa_amx::kSplitPanel;
+  table.f32.gemm_depth = isa_amx::split_depth;
+  fill(table.f32_f32);
+  fill(table.u8_f32);
 }
 
 }  // namespace fastsoftmax

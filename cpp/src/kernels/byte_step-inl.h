@@ -215,14 +215,16 @@ void byte_logits(const ByteLogits& a) {
     const LaterBlocks later(a, a.later.n * begin / a.n_rows, a.later.n * end / a.n_rows);
     const auto multiply = [&](auto n_row_tiles) {
       for_each_pair(n_columns / kTileRows, [&](std::ptrdiff_t n, auto n_column_tiles) {
-        using Sums = TileSums<Signs::kUnsignedSigned, decltype(n_row_tiles)::value,
+        using Sums = TileSums<Factors::kUnsignedSigned, decltype(n_row_tiles)::value,
                               decltype(n_column_tiles)::value>;
         Sums::zero();
         TilePair x{a.by_row, kTileRows * a.row_bytes, a.row_bytes};
         TilePair w{a.digits + n * kTileBytes, kTileBytes, a.digit_stride};
         const bool is_last = n + 2 >= n_columns / kTileRows;
         for (std::ptrdiff_t block = 0; block < n_blocks; ++block) {
-          Sums::multiply(x, w);
+          Sums::load_a(x);
+          Sums::load_b(w);
+          Sums::multiply();
           // What has been multiplied makes room for what comes next.
           if (is_last) {
             copy_block(a, block, end, rows_from(end), a.by_row + block * kTileBytes);
@@ -298,18 +300,20 @@ void byte_update(const ByteUpdate& a) {
     return a.by_feature + block % 2 * n_row_blocks * kTileBytes * kTileBytes;
   };
   const auto multiply = [&](std::ptrdiff_t f, std::ptrdiff_t m, auto n_tiles) {
-    using Sums = TileSums<Signs::kSignedUnsigned, decltype(n_tiles)::value, 2>;
+    using Sums = TileSums<Factors::kSignedUnsigned, decltype(n_tiles)::value, 2>;
     Sums::zero();
     TilePair d{digits + m * kTileRows * kMaxByteRows, kTileRows * kMaxByteRows, kMaxByteRows};
     TilePair x{block_at(f / kTileBytes) + f % kTileBytes * 4, kTileBytes, 256};
     for (std::ptrdiff_t block = 0; block < n_row_blocks; ++block) {
-      Sums::multiply(d, x);
+      Sums::load_a(d);
+      Sums::load_b(x);
+      Sums::multiply();
       d.first = static_cast<const char*>(d.first) + kTileBytes;
       x.first = static_cast<const char*>(x.first) + kTileRows * 256;
     }
   };
   const auto store = [&](std::ptrdiff_t m, std::int32_t* to, auto n_tiles) {
-    using Sums = TileSums<Signs::kSignedUnsigned, decltype(n_tiles)::value, 2>;
+    using Sums = TileSums<Factors::kSignedUnsigned, decltype(n_tiles)::value, 2>;
     Sums::store(to + m * kTileRows * kFeatures, kFeatures * 4);
   };
   const auto move = [&](std::ptrdiff_t f, const std::int32_t* from) {

@@ -34,6 +34,9 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.gemm = gemm<Acc>;
   table.gemm_rows = kGemmRows;
   table.gemm_columns = kGemmColumns<Acc>;
+  table.gemm_depth = gemm_depth;
+  table.step_rows = kGemmRows;
+  table.step_columns = kGemmColumns<Acc>;
   table.packed_logits = packed_logits<Acc>;
   table.packed_update = packed_update<Acc>;
   table.packed_logits_nonzero = packed_logits_nonzero<Acc>;
@@ -60,6 +63,7 @@ void fill(StorageKernels<In, Acc>& table) {
   table.add_sparse_row = add_sparse_row<In>;
   table.gemm_pack_a = gemm_pack_a<In, Acc>;
   table.gemm_pack_b = gemm_pack_b<In, Acc>;
+  table.pack_weights = gemm_pack_b<In, Acc>;
 }
 
 inline void fill_block_kernels(KernelTable& table) {

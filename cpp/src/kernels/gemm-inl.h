@@ -52,6 +52,8 @@ void pack_panel(const In* source, std::ptrdiff_t across, std::ptrdiff_t along, s
   }
 }
 
+inline std::ptrdiff_t gemm_depth(std::ptrdiff_t k) { return k; }
+
 template <class In, class Acc>
 void gemm_pack_a(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
                  std::ptrdiff_t m, std::ptrdiff_t k, Acc* packed) {

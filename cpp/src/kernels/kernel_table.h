@@ -85,8 +85,8 @@ struct PanelUpdate : SliceOfRows<In, Acc>, WeightStep<Acc> {
   LaterRows<In> later;        // for panel_update_blocks
 };
 
-// Training for many classes keeps the weights as gemm wants its B: for each gemm_columns classes
-// (n_features, gemm_columns). Beyond the last class there are zeros.
+// Training for many classes keeps the weights in panels: for each step_columns classes
+// (n_features, step_columns). Beyond the last class there are zeros.
 template <class Acc>
 struct PackedRows {
   const Acc* X;  // (n_rows, n_features), x_stride apart
@@ -221,6 +221,9 @@ struct ArithmeticKernels {
   void (*gemm)(const Acc* A, const Acc* B, std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n,
                Acc* C, std::ptrdiff_t c_row_stride, bool accumulate);
   std::ptrdiff_t gemm_rows, gemm_columns;  // of a panel of packed A and of packed B
+  // What of a panel a row of A or a column of B takes, in numbers.
+  std::ptrdiff_t (*gemm_depth)(std::ptrdiff_t k);
+  std::ptrdiff_t step_rows, step_columns;  // of the tiles of packed_update
   void (*packed_logits)(const PackedLogits<Acc>&);
   void (*packed_update)(const PackedUpdate<Acc>&);
   void (*packed_logits_nonzero)(const PackedLogits<Acc>&);  // the features in the masks alone
@@ -249,12 +252,17 @@ struct StorageKernels {
   // gradient (n_features, n_outputs) += row' dlogits.
   void (*add_sparse_row)(const SparseRow<In>& row, const double* dlogits, std::ptrdiff_t n_outputs,
                          double* gradient);
-  // A (m, k), any strides, into panels of gemm_rows rows, each k x gemm_rows; B (k, n) into panels
-  // of gemm_columns columns, each k x gemm_columns. The last panel is padded with zeros.
+  // A (m, k), any strides, into panels of gemm_rows rows, gemm_depth(k) x gemm_rows numbers each; B
+  // (k, n) into panels of gemm_columns columns, gemm_depth(k) x gemm_columns. What they look like
+  // only gemm knows.
   void (*gemm_pack_a)(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
                       std::ptrdiff_t m, std::ptrdiff_t k, Acc* packed);
   void (*gemm_pack_b)(const In* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
                       std::ptrdiff_t k, std::ptrdiff_t n, Acc* packed);
+  // W' (n_features, n_classes), any strides, into the panels of packed_update; the last one is
+  // padded with zeros.
+  void (*pack_weights)(const In* W, std::ptrdiff_t feature_stride, std::ptrdiff_t class_stride,
+                       std::ptrdiff_t n_features, std::ptrdiff_t n_classes, Acc* packed);
 };
 
 // Null where there are no tiles.

@@ -47,11 +47,13 @@ class ClassHessian {
   void add(std::ptrdiff_t n_rows, int piece, int n_pieces) {
     const std::ptrdiff_t height_most = 2 * block_;
     T* left = packed_.data() + piece * packed_size();
-    T* right = left + height_most * chunk_rows_;
-    T* product = right + padded_block_ * chunk_rows_;
+    T* right = left + height_most * depth_;
+    T* product = right + padded_block_ * depth_;
+    T* weighted = product + height_most * block_;
     for (std::ptrdiff_t first = piece * block_; first < n_; first += n_pieces * block_) {
       const std::ptrdiff_t width = std::min(block_, n_ - first);
-      pack_weighted(columns_.data() + first * chunk_rows_, n_rows, width, right);
+      weigh(columns_.data() + first * chunk_rows_, n_rows, width, weighted);
+      kernels_.gemm_pack_b(weighted, 1, chunk_rows_, n_rows, width, right);
       for (std::ptrdiff_t r = first; r < left_; r += height_most) {
         const std::ptrdiff_t height = std::min(height_most, left_ - r);
         kernels_.gemm_pack_a(columns_.data() + r * chunk_rows_, chunk_rows_, 1, height, n_rows,
@@ -79,17 +81,13 @@ class ClassHessian {
   }
 
  private:
-  // Of a piece: rows on the left, columns on the right, their product.
+  // Of a piece: rows on the left, columns on the right, their product; the columns with weights.
   std::ptrdiff_t packed_size() const {
-    return (2 * block_ + padded_block_) * chunk_rows_ + 2 * block_ * block_;
+    return (2 * block_ + padded_block_) * depth_ + 2 * block_ * block_ + block_ * chunk_rows_;
   }
-  void pack_weighted(const T* from, std::ptrdiff_t n_rows, std::ptrdiff_t width, T* packed) const {
-    const std::ptrdiff_t panel = arithmetic_.gemm_columns;
-    kernels_.gemm_pack_b(from, 1, chunk_rows_, n_rows, width, packed);
-    for (std::ptrdiff_t j = 0; j < width; j += panel) {
-      for (std::ptrdiff_t i = 0; i < n_rows; ++i, packed += panel) {
-        for (std::ptrdiff_t c = 0; c < panel; ++c) packed[c] *= weights_[i];
-      }
+  void weigh(const T* from, std::ptrdiff_t n_rows, std::ptrdiff_t width, T* to) const {
+    for (std::ptrdiff_t j = 0; j < width; ++j, from += chunk_rows_, to += chunk_rows_) {
+      for (std::ptrdiff_t i = 0; i < n_rows; ++i) to[i] = weights_[i] * from[i];
     }
   }
 
@@ -100,6 +98,7 @@ class ClassHessian {
   // Whole tiles, some 48 columns, so that there are several blocks for each thread.
   const std::ptrdiff_t block_ = round_up(48, arithmetic_.gemm_rows);
   const std::ptrdiff_t padded_block_ = round_up(block_, arithmetic_.gemm_columns);
+  const std::ptrdiff_t depth_ = arithmetic_.gemm_depth(chunk_rows_);
   AlignedBuffer<T> weights_, columns_, packed_;
   AlignedBuffer<double> sum_;
 };

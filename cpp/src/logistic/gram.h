@@ -17,6 +17,7 @@ class Gram {
   Gram(const In* data, const InputView& X, const Rows& rows, const float* c, Range features,
        int n_threads, StopPoll& stop)
       : kernels_(storage_kernels(data, T())),
+        own_kernels_(storage_kernels(static_cast<const T*>(nullptr), T())),
         arithmetic_(arithmetic_kernels<T>()),
         data_(data),
         X_(X),
@@ -31,20 +32,27 @@ class Gram {
   void full(double* out, double* sums) {
     clear(out, sums, n_);
     const std::ptrdiff_t n_tiles = ceil_div(n_, kTile);
-    AlignedBuffer<T> left(round_up(n_, arithmetic_.gemm_rows) * kChunk),
-        right(round_up(n_, arithmetic_.gemm_columns) * kChunk), tiles(kTile * kTile * n_threads_);
+    const std::ptrdiff_t most = arithmetic_.gemm_depth(kChunk);
+    AlignedBuffer<T> left(round_up(n_, arithmetic_.gemm_rows) * most),
+        right(round_up(n_, arithmetic_.gemm_columns) * most), tiles(kTile * kTile * n_threads_);
     AlignedBuffer<In> chunk(kChunk * n_);
+    AlignedBuffer<T> weighted(kChunk * n_);
     run([&](Team::Member& member, int n_pieces, std::ptrdiff_t begin, std::ptrdiff_t n_rows) {
       member.run(
           [&](int piece) { gather(begin, share(n_rows, 1, piece, n_pieces), chunk.data()); });
       member.run([&](int piece) {
+        const std::ptrdiff_t depth = arithmetic_.gemm_depth(n_rows);
         const Range i = share(n_, arithmetic_.gemm_rows, piece, n_pieces);
         if (i.begin < i.end) {
           kernels_.gemm_pack_a(chunk.data() + i.begin, 1, n_, i.end - i.begin, n_rows,
-                               left.data() + i.begin * n_rows);
+                               left.data() + i.begin * depth);
         }
         const Range j = share(n_, arithmetic_.gemm_columns, piece, n_pieces);
-        if (j.begin < j.end) pack_weighted(chunk.data(), begin, n_rows, j, right.data(), sums);
+        if (j.begin < j.end) {
+          weigh(chunk.data(), begin, n_rows, j, weighted.data(), sums);
+          own_kernels_.gemm_pack_b(weighted.data() + j.begin, n_, 1, n_rows, j.end - j.begin,
+                                   right.data() + j.begin * depth);
+        }
       });
       member.run([&](int piece) {
         for (std::ptrdiff_t tile = piece; tile < n_tiles * n_tiles; tile += n_pieces) {
@@ -104,19 +112,14 @@ class Gram {
     }
   }
 
-  // Panels of diag(c) X, and the sums of its columns.
-  void pack_weighted(const In* chunk, std::ptrdiff_t begin, std::ptrdiff_t n_rows, Range j,
-                     T* packed, double* sums) {
-    const std::ptrdiff_t panel = arithmetic_.gemm_columns;
-    packed += j.begin * n_rows;
-    kernels_.gemm_pack_b(chunk + j.begin, n_, 1, n_rows, j.end - j.begin, packed);
-    for (std::ptrdiff_t at = j.begin; at < j.end; at += panel) {
-      double* to = sums + at;
-      const std::ptrdiff_t width = std::min(panel, j.end - at);
-      for (std::ptrdiff_t i = 0; i < n_rows; ++i, packed += panel) {
-        const T c = static_cast<T>(c_[begin + i]);
-        for (std::ptrdiff_t f = 0; f < panel; ++f) packed[f] *= c;
-        for (std::ptrdiff_t f = 0; f < width; ++f) to[f] += static_cast<double>(packed[f]);
+  // Columns of diag(c) X, and their sums.
+  void weigh(const In* chunk, std::ptrdiff_t begin, std::ptrdiff_t n_rows, Range mine, T* weighted,
+             double* sums) {
+    for (std::ptrdiff_t i = 0; i < n_rows; ++i, chunk += n_, weighted += n_) {
+      const T c = static_cast<T>(c_[begin + i]);
+      for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
+        weighted[f] = c * static_cast<T>(chunk[f]);
+        sums[f] += static_cast<double>(weighted[f]);
       }
     }
   }
@@ -124,7 +127,8 @@ class Gram {
   void add_tile(const T* left, const T* right, std::ptrdiff_t n_rows, std::ptrdiff_t i,
                 std::ptrdiff_t j, T* tile, double* out) {
     const std::ptrdiff_t height = std::min(kTile, n_ - i), width = std::min(kTile, n_ - j);
-    arithmetic_.gemm(left + i * n_rows, right + j * n_rows, height, n_rows, width, tile, kTile,
+    const std::ptrdiff_t depth = arithmetic_.gemm_depth(n_rows);
+    arithmetic_.gemm(left + i * depth, right + j * depth, height, n_rows, width, tile, kTile,
                      false);
     for (std::ptrdiff_t r = 0; r < height; ++r) {
       const std::ptrdiff_t n = std::min(width, i + r + 1 - j);
@@ -134,6 +138,7 @@ class Gram {
   }
 
   const StorageKernels<In, T> kernels_;
+  const StorageKernels<T, T> own_kernels_;
   const ArithmeticKernels<T> arithmetic_;
   const In* const data_;
   const InputView X_;

@@ -29,14 +29,16 @@ class ManyOutputs final : public DenseProducts<In, T> {
         arithmetic_(arithmetic_kernels<T>()),
         n_threads_(n_threads),
         features_{X.n_cols, ceil_div(X.n_cols, kSlice)},
-        feature_depth_(ceil_div(X.n_cols, features_.n_parts)),
+        feature_depth_(arithmetic_.gemm_depth(ceil_div(X.n_cols, features_.n_parts))),
+        row_depth_(arithmetic_.gemm_depth(std::min(chunk_rows_, kSlice))),
+        row_slices_(ceil_div(chunk_rows_, kSlice)),
         padded_outputs_(std::max(round_up(max_outputs, arithmetic_.gemm_rows),
                                  round_up(max_outputs, arithmetic_.gemm_columns))),
         padded_features_(round_up(X.n_cols, arithmetic_.gemm_columns)),
-        packed_W_(padded_outputs_ * X.n_cols),
-        packed_X_(
-            std::max(row_block() * feature_depth_ * n_threads, padded_features_ * chunk_rows_)),
-        packed_dlogits_(padded_outputs_ * chunk_rows_),
+        packed_W_(padded_outputs_ * feature_depth_ * features_.n_parts),
+        packed_X_(std::max(row_block() * feature_depth_ * n_threads,
+                           padded_features_ * row_depth_ * row_slices_)),
+        packed_dlogits_(padded_outputs_ * row_depth_ * row_slices_),
         tiles_(kTileOutputs * kTileFeatures * n_threads),
         chunk_copy_(chunk_rows_ * X.n_cols) {}
 
@@ -48,10 +50,11 @@ class ManyOutputs final : public DenseProducts<In, T> {
                        arithmetic_.gemm_columns};
     parallel_region(n_threads_, [&](int, int) {
       tasks.run(outputs.n_parts * features_.n_parts, [&](std::ptrdiff_t task) {
-        const Range k = features_[task % features_.n_parts], r = outputs[task / features_.n_parts];
+        const std::ptrdiff_t slice = task % features_.n_parts;
+        const Range k = features_[slice], r = outputs[task / features_.n_parts];
         own_kernels_.gemm_pack_b(
             W + r.begin * X_.n_cols + k.begin, 1, X_.n_cols, k.end - k.begin, r.end - r.begin,
-            packed_W_.data() + k.begin * padded_outputs_ + r.begin * (k.end - k.begin));
+            W_slice(slice) + r.begin * arithmetic_.gemm_depth(k.end - k.begin));
       });
     });
   }
@@ -67,7 +70,7 @@ class ManyOutputs final : public DenseProducts<In, T> {
         const Range k = features_[slice];
         const std::ptrdiff_t depth = k.end - k.begin;
         kernels_.gemm_pack_a(X + i * x_stride + k.begin, x_stride, 1, n, depth, packed);
-        arithmetic_.gemm(packed, packed_W_.data() + k.begin * padded_outputs_, n, depth, n_outputs_,
+        arithmetic_.gemm(packed, W_slice(slice), n, depth, n_outputs_,
                          out.data + i * out.row_stride, out.row_stride, slice > 0);
       }
     }
@@ -82,16 +85,15 @@ class ManyOutputs final : public DenseProducts<In, T> {
     const Range f = share(X_.n_cols, arithmetic_.gemm_columns, piece, n_pieces);
     for (std::ptrdiff_t slice = 0; slice < slices.n_parts; ++slice) {
       const Range k = slices[slice];
-      const std::ptrdiff_t depth = k.end - k.begin;
+      const std::ptrdiff_t n_rows = k.end - k.begin, depth = arithmetic_.gemm_depth(n_rows);
       if (r.begin < r.end) {
-        own_kernels_.gemm_pack_a(
-            dlogits.data + k.begin * dlogits.row_stride + r.begin, 1, dlogits.row_stride,
-            r.end - r.begin, depth,
-            packed_dlogits_.data() + k.begin * padded_outputs_ + r.begin * depth);
+        own_kernels_.gemm_pack_a(dlogits.data + k.begin * dlogits.row_stride + r.begin, 1,
+                                 dlogits.row_stride, r.end - r.begin, n_rows,
+                                 dlogits_slice(slice) + r.begin * depth);
       }
       if (f.begin < f.end) {
-        kernels_.gemm_pack_b(X + k.begin * x_stride + f.begin, x_stride, 1, depth, f.end - f.begin,
-                             packed_X_.data() + k.begin * padded_features_ + f.begin * depth);
+        kernels_.gemm_pack_b(X + k.begin * x_stride + f.begin, x_stride, 1, n_rows, f.end - f.begin,
+                             X_slice(slice) + f.begin * depth);
       }
     }
   }
@@ -108,10 +110,9 @@ class ManyOutputs final : public DenseProducts<In, T> {
         const std::ptrdiff_t n_r = std::min(step, n_gradients_ - r);
         for (std::ptrdiff_t slice = 0; slice < slices.n_parts; ++slice) {
           const Range k = slices[slice];
-          const std::ptrdiff_t depth = k.end - k.begin;
-          arithmetic_.gemm(packed_dlogits_.data() + k.begin * padded_outputs_ + r * depth,
-                           packed_X_.data() + k.begin * padded_features_ + f * depth, n_r, depth,
-                           n_f, tile, kTileFeatures, slice > 0);
+          const std::ptrdiff_t n_rows = k.end - k.begin, depth = arithmetic_.gemm_depth(n_rows);
+          arithmetic_.gemm(dlogits_slice(slice) + r * depth, X_slice(slice) + f * depth, n_r,
+                           n_rows, n_f, tile, kTileFeatures, slice > 0);
         }
         for (std::ptrdiff_t j = 0; j < n_r; ++j) {
           add_to(tile + j * kTileFeatures, n_f, gradient[r + j] + f);
@@ -127,6 +128,16 @@ class ManyOutputs final : public DenseProducts<In, T> {
   static constexpr std::ptrdiff_t kTileOutputs = 96, kTileFeatures = 256;
 
   std::ptrdiff_t row_block() const { return kRowPanels * arithmetic_.gemm_rows; }
+
+  T* W_slice(std::ptrdiff_t slice) {
+    return packed_W_.data() + slice * feature_depth_ * padded_outputs_;
+  }
+  T* X_slice(std::ptrdiff_t slice) {
+    return packed_X_.data() + slice * row_depth_ * padded_features_;
+  }
+  T* dlogits_slice(std::ptrdiff_t slice) {
+    return packed_dlogits_.data() + slice * row_depth_ * padded_outputs_;
+  }
 
   Cuts row_slices(const RowChunk& chunk) const {
     return {chunk.n_rows, ceil_div(chunk.n_rows, kSlice)};
@@ -153,7 +164,9 @@ class ManyOutputs final : public DenseProducts<In, T> {
   const ArithmeticKernels<T> arithmetic_;
   const int n_threads_;
   const Cuts features_;
-  const std::ptrdiff_t feature_depth_, padded_outputs_, padded_features_;
+  // What slices of features and of a chunk's rows take of a panel, at the most.
+  const std::ptrdiff_t feature_depth_, row_depth_, row_slices_;
+  const std::ptrdiff_t padded_outputs_, padded_features_;
   std::ptrdiff_t n_outputs_ = 0, n_gradients_ = 0;
   AlignedBuffer<T> packed_W_, packed_X_, packed_dlogits_, tiles_;
   AlignedBuffer<In> chunk_copy_;

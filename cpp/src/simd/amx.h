@@ -1,5 +1,5 @@
 // The tiles of AMX beside the vectors of AVX-512: 16 rows of 64 bytes, multiplied byte by byte into
-// 32-bit sums.
+// 32-bit sums, or bfloat16 by bfloat16 (floats without their last 16 bits) into sums of float.
 //
 // In assembler: GCC's intrinsics for loads do not say that they read memory (12.2), so stores to
 // what they read may come too late.
@@ -33,21 +33,24 @@ struct TilePair {
   const void* at_second() const { return static_cast<const char*>(first) + second; }
 };
 
-enum class Signs { kUnsignedSigned, kSignedUnsigned };  // of A's bytes and of B's
+enum class Factors { kUnsignedSigned, kSignedUnsigned, kBfloat16 };  // A's and B's
 
-// sums[i][j] += A_i B_j: row r, column c += the sum over k of A[r][k] * B[k / 4][c][k % 4].
-template <Signs kSigns, int kSum, int kA, int kB>
+// sums[i][j] += A_i B_j: row r, column c += the sum over k of A[r][k] * B[k / n][c][k % n], n being
+// 4 bytes or 2 bfloat16.
+template <Factors kFactors, int kSum, int kA, int kB>
 void tile_multiply() {
-  if constexpr (kSigns == Signs::kUnsignedSigned) {
+  if constexpr (kFactors == Factors::kUnsignedSigned) {
     __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kA), "i"(kB));
-  } else {
+  } else if constexpr (kFactors == Factors::kSignedUnsigned) {
     __asm__ volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kA), "i"(kB));
+  } else {
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kA), "i"(kB));
   }
 }
 
 // 2 x 2 tiles of sums, or fewer: what the rest of the tiles can be loaded for at the speed of the
 // multiplication, two of A and two of B for four products.
-template <Signs kSigns, int kRows, int kColumns>
+template <Factors kFactors, int kRows, int kColumns>
 struct TileSums {
   static void zero() {
     tile_zero<0>();
@@ -55,23 +58,23 @@ struct TileSums {
     if constexpr (kRows > 1) tile_zero<2>();
     if constexpr (kRows > 1 && kColumns > 1) tile_zero<3>();
   }
-  static void multiply(const TilePair& a, const TilePair& b) {
+  static void load_a(const TilePair& a) {
     tile_load<4>(a.first, a.stride);
+    if constexpr (kRows > 1) tile_load<5>(a.at_second(), a.stride);
+  }
+  static void load_b(const TilePair& b) {
     tile_load<6>(b.first, b.stride);
-    tile_multiply<kSigns, 0, 4, 6>();
-    if constexpr (kColumns > 1) {
-      tile_load<7>(b.at_second(), b.stride);
-      tile_multiply<kSigns, 1, 4, 7>();
-    }
-    if constexpr (kRows > 1) {
-      tile_load<5>(a.at_second(), a.stride);
-      tile_multiply<kSigns, 2, 5, 6>();
-    }
-    if constexpr (kRows > 1 && kColumns > 1) tile_multiply<kSigns, 3, 5, 7>();
+    if constexpr (kColumns > 1) tile_load<7>(b.at_second(), b.stride);
+  }
+  static void multiply() {
+    tile_multiply<kFactors, 0, 4, 6>();
+    if constexpr (kColumns > 1) tile_multiply<kFactors, 1, 4, 7>();
+    if constexpr (kRows > 1) tile_multiply<kFactors, 2, 5, 6>();
+    if constexpr (kRows > 1 && kColumns > 1) tile_multiply<kFactors, 3, 5, 7>();
   }
   // To rows `stride` bytes apart.
-  static void store(std::int32_t* to, std::ptrdiff_t stride) {
-    char* first = reinterpret_cast<char*>(to);
+  static void store(void* to, std::ptrdiff_t stride) {
+    char* first = static_cast<char*>(to);
     char* below = first + kTileRows * stride;
     tile_store<0>(first, stride);
     if constexpr (kColumns > 1) tile_store<1>(first + kTileBytes, stride);

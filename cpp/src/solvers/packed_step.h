@@ -32,9 +32,9 @@ class PackedStep {
         batches_(batches),
         d_(problem.X.n_cols),
         n_classes_(problem.state.n_classes),
-        n_panels_(ceil_div(n_classes_, arithmetic_.gemm_columns)),
+        n_panels_(ceil_div(n_classes_, arithmetic_.step_columns)),
         x_stride_(odd_lines(d_)),
-        row_stride_(odd_lines(n_panels_ * arithmetic_.gemm_columns)),
+        row_stride_(odd_lines(n_panels_ * arithmetic_.step_columns)),
         few_nonzero_(has_few_nonzero(problem.data, problem.X)),
         lists_{RowList<In, T>(batches.chunk_rows(), problem.sample_weight != nullptr),
                RowList<In, T>(batches.chunk_rows(), problem.sample_weight != nullptr)},
@@ -87,7 +87,7 @@ class PackedStep {
     constexpr std::ptrdiff_t kPerLine = 64 / sizeof(T);
     return (ceil_div(n, kPerLine) | 1) * kPerLine;
   }
-  std::ptrdiff_t size() const { return n_panels_ * arithmetic_.gemm_columns * d_; }
+  std::ptrdiff_t size() const { return n_panels_ * arithmetic_.step_columns * d_; }
   T* x_of(std::int64_t step) { return X_.data() + step % 2 * batches_.chunk_rows() * x_stride_; }
   std::uint64_t* masks_of(std::int64_t step, std::ptrdiff_t row) {
     if (masks_.size() == 0) return nullptr;
@@ -126,7 +126,7 @@ class PackedStep {
   }
 
   void forward(const Chunk& chunk, std::int64_t step, const Part& part) {
-    const Range mine = share(chunk.n_rows, arithmetic_.gemm_rows, part.index, part.count);
+    const Range mine = share(chunk.n_rows, arithmetic_.step_rows, part.index, part.count);
     if (mine.begin == mine.end) return;
     PackedLogits<T> a{};
     static_cast<PackedRows<T>&>(a) = packed_rows(step, mine, part.items);
@@ -149,12 +149,12 @@ class PackedStep {
     arithmetic_.cross_entropy_of_parts(a);
     for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
       T* row = dlogits_.data() + i * row_stride_;
-      std::fill(row + n_classes_, row + n_panels_ * arithmetic_.gemm_columns, T(0));
+      std::fill(row + n_classes_, row + n_panels_ * arithmetic_.step_columns, T(0));
     }
   }
 
   void backward(const Chunk& chunk, std::int64_t step, const Part& part) {
-    const Range mine = share(d_, arithmetic_.gemm_rows, part.index, part.count);
+    const Range mine = share(d_, arithmetic_.step_rows, part.index, part.count);
     PackedUpdate<T> a{};
     static_cast<PackedRows<T>&>(a) = packed_rows(step, {0, chunk.n_rows}, part.items);
     set_rule<T>(problem_.options, chunk, a);
@@ -170,10 +170,10 @@ class PackedStep {
 
   // Between W (n_classes, n_features) and the panels.
   void pack(const T* W, AlignedBuffer<T>& to) const {
-    storage_kernels(W, T()).gemm_pack_b(W, 1, d_, d_, n_classes_, to.data());
+    storage_kernels(W, T()).pack_weights(W, 1, d_, d_, n_classes_, to.data());
   }
   void unpack(const AlignedBuffer<T>& from, T* W) const {
-    const std::ptrdiff_t columns = arithmetic_.gemm_columns;
+    const std::ptrdiff_t columns = arithmetic_.step_columns;
     for (std::ptrdiff_t c = 0; c < n_classes_; ++c) {
       const T* of_class = from.data() + c / columns * columns * d_ + c % columns;
       for (std::ptrdiff_t f = 0; f < d_; ++f) W[c * d_ + f] = of_class[f * columns];

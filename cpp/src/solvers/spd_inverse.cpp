@@ -35,6 +35,7 @@ bool sweep_block(double* D, std::ptrdiff_t n, double smallest_pivot) {
   return true;
 }
 
+// Panels of doubles are as deep as the product (gemm_depth).
 class Sweep {
  public:
   Sweep(double* A, std::ptrdiff_t n, int n_threads)
