@@ -56,9 +56,6 @@ def load_training_data(name: str, data_dir: str | None, seed: int) -> TrainingDa
         return _keras_split(name, arrays)
     if arrays.keys() >= {"X", "y"}:
         X, y = _rows(name, arrays, "X", "y")
-        X = np.require(X, storage_dtype(X.dtype), ["C", "A"])
-        if message := nonfinite_message(X):  # while rows have the numbers they have in the file
-            raise ValueError(f"{name}: {message}")
         return TrainingData(*_hold_out(X, y, seed), np.unique(y), _input_scale(X))
     raise ValueError(f"{name}: holds neither x_train, y_train, x_test and y_test nor X and y")
 
@@ -155,7 +152,12 @@ def _matrix(path: str, name: str, X: Array) -> Array:
         raise ValueError(f"{path}: {name} has shape {X.shape}, not (n_samples, n_features)")
     if X.dtype.kind not in "biuf":
         raise ValueError(f"{path}: {name} holds {X.dtype}, not numbers")
-    return X.reshape(len(X), -1)
+    X = X.reshape(len(X), -1)
+    if X.dtype.kind == "f":  # now, while rows have the numbers they have in the file
+        message = nonfinite_message(np.require(X, storage_dtype(X.dtype), ["C", "A"]))
+        if message:
+            raise ValueError(f"{path}: {message.replace('X', name, 1)}")
+    return X
 
 
 def _hold_out(X: Array, y: Array, seed: int) -> tuple[Array, Array, Array | None, Array | None]:

@@ -347,6 +347,8 @@ def _strided(array: _Array, dtype: np.dtype[Any]) -> _Array:
 
 
 def _class_indices(labels: ArrayLike, shape: tuple[int, ...], n_classes: int) -> NDArray[np.int64]:
+    if isinstance(labels, np.ma.MaskedArray):
+        raise TypeError("labels is a masked array; fill or drop the masked values first")
     array = np.asarray(labels)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"labels must be integers, not {array.dtype}")

@@ -79,7 +79,10 @@ def parameters_of_one(estimator: LinearClassifier) -> dict[str, Any]:
 
 
 class _HeldOutModel(LogisticRegression):
-    """A fitted model that knows the logits of its test set already."""
+    """A fitted model that knows the logits of its test set already.
+
+    Only for scorers of scikit-learn, which ask for predictions and nothing else.
+    """
 
     def know(self, X: Any, logits: _Array) -> None:
         self._known_X, self._known_logits = X, logits
@@ -106,8 +109,11 @@ def score_folds(
     scorer: Any,
     params: dict[str, Any],
 ) -> _Array:
-    """Scores (n_splits, n_cs) of the models on their test sets, by a scorer of scikit-learn."""
+    """Scores (n_splits, n_cs) of the models on their test sets."""
     n_penalties, shared = len(Cs), parameters_of_one(estimator)
+    # Other scorers than scikit-learn's may clone the model, or change it or X.
+    is_known = getattr(scorer, "_score_func", None) is not None
+    kind = _HeldOutModel if is_known else LogisticRegression
     scorer = _told_of_labels(scorer, estimator.classes_)
     scores = np.empty((len(splits), n_penalties))
     for i, (_, test) in enumerate(splits):
@@ -117,12 +123,14 @@ def score_folds(
         }
         these = slice(i * n_penalties, (i + 1) * n_penalties)
         coef, intercept = models.coef[these].astype(dtype), models.intercept[these].astype(dtype)
-        logits = _logits(X, coef.reshape(-1, coef.shape[2]), intercept.reshape(-1), estimator)
-        for j, part in enumerate(np.split(logits, n_penalties, axis=1)):
-            model = _HeldOutModel(C=float(Cs[j]), **shared)
+        if is_known:
+            logits = _logits(X, coef.reshape(-1, coef.shape[2]), intercept.reshape(-1), estimator)
+        for j in range(n_penalties):
+            model = kind(C=float(Cs[j]), **shared)
             model.classes_, model.n_features_in_ = estimator.classes_, X.shape[1]
             model.coef_, model.intercept_ = coef[j], intercept[j]
-            model.know(X, part)
+            if isinstance(model, _HeldOutModel):
+                model.know(X, np.split(logits, n_penalties, axis=1)[j])
             scores[i, j] = scorer(model, X, y, **own_params)
     return scores
 

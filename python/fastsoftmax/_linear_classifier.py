@@ -30,6 +30,7 @@ from ._validation import (
     encode,
     encode_known,
     nonfinite_message,
+    plain_labels,
 )
 
 _Array = NDArray[Any]
@@ -98,6 +99,25 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return X, encode_known(labels, self.classes_), True
         self.classes_, indices = encode(labels)
         return X, indices, False
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Mean accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Finite data.
+        y : array_like of shape (n_samples,)
+            Their labels.
+        sample_weight : array_like of shape (n_samples,), optional
+            Weights.
+
+        Returns
+        -------
+        float
+            The share of rows, or of their weight, that are predicted as labelled.
+        """
+        return float(super().score(X, plain_labels(y), sample_weight))
 
     def decision_function(self, X: ArrayLike) -> _Array:
         """Logits of each class.

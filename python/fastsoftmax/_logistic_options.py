@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from ._arrays import threads_or_default
 from ._logistic_models import Models, Progress
-from ._validation import check_bool, check_number
+from ._validation import check_bool, check_number, check_verbose
 
 SOLVERS = ("auto", "lbfgs", "newton-cg")
 
@@ -36,7 +36,7 @@ def check_C(C: object, name: str = "C") -> float:
     """1 / C: zero for infinity."""
     if isinstance(C, float | np.floating) and math.inf == C:
         return 0.0
-    strength: float = check_number(C, name, exclusive=True)
+    strength: float = check_number(C, name, exclusive=True, limit="finite, or np.inf")
     return min(1 / strength, 1e300) if strength > 1e-300 else 1e300
 
 
@@ -91,7 +91,7 @@ def _seed(random_state: object) -> int:
 
 
 def _reporter(verbose: object) -> Progress | None:
-    if not check_number(verbose, "verbose", integer=True):
+    if not check_verbose(verbose):
         return None
 
     def report(iteration: int, goes_on: bool, models: Models) -> bool:

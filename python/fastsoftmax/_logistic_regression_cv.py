@@ -18,7 +18,7 @@ from ._logistic_data import TrainingData, prepare_data
 from ._logistic_models import Models, fit_models, warn_of_limits
 from ._logistic_options import check_C, check_Cs, check_l1_ratio, check_options, check_penalty
 from ._logistic_regression import fitted_attributes
-from ._validation import check_bool
+from ._validation import check_bool, plain_labels
 
 _Array = NDArray[Any]
 
@@ -188,6 +188,8 @@ class LogisticRegressionCV(LinearClassifier):
         to_splitter, to_scorer = self._route(sample_weight, params)
         data, _ = prepare_data(self, X, y, sample_weight)
         labels = self.classes_[data.indices]
+        if "sample_weight" in to_scorer:  # which may be one number
+            to_scorer["sample_weight"] = np.broadcast_to(to_scorer["sample_weight"], labels.shape)
         splitter = check_cv(self.cv, labels, classifier=True)
         splits = positions(list(splitter.split(data.X, labels, **to_splitter)), len(labels))
         penalties = np.array([check_C(C) for C in Cs])
@@ -266,9 +268,8 @@ class LogisticRegressionCV(LinearClassifier):
         self.intercept_ = models.intercept[rows].mean(axis=0).astype(dtype)
         self.objective_ = self.gap_ = self.n_passes_ = float("nan")
 
-    def score(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any
-    ) -> float:
+    # Without sample_weight by name, as in scikit-learn: with metadata routing it is the scorer's.
+    def score(self, X: ArrayLike, y: ArrayLike, **params: Any) -> float:  # type: ignore[override]
         """Score of the predictions by `scoring`.
 
         Parameters
@@ -277,21 +278,17 @@ class LogisticRegressionCV(LinearClassifier):
             Finite data.
         y : array_like of shape (n_samples,)
             Their labels.
-        sample_weight : array_like of shape (n_samples,), optional
-            Weights.
         **params
-            With scikit-learn's metadata routing: what the scorer asked for.
+            What the scorer is to be given, such as `sample_weight`.
 
         Returns
         -------
         float
             The mean accuracy, if there is no `scoring`.
         """
-        if sample_weight is not None:
-            params = {"sample_weight": sample_weight, **params}
         if get_config()["enable_metadata_routing"]:
             params = dict(process_routing(self, "score", **params).scorer.score)
-        return float(self._scorer()(self, X, y, **params))
+        return float(self._scorer()(self, X, plain_labels(y), **params))
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Where metadata go: to this estimator, the splitter and the scorer.

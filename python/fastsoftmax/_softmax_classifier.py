@@ -23,6 +23,7 @@ from ._validation import (
     check_sample_weight,
     check_scale,
     check_two_classes,
+    check_verbose,
     check_X,
     encode_known,
     nonfinite_message,
@@ -262,7 +263,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
 
     def _options(self) -> dict[str, Any]:
         """The parameters of the core, checked."""
-        check_number(self.verbose, "verbose", integer=True)
+        check_verbose(self.verbose)
         return {
             "learning_rate": check_number(self.learning_rate, "learning_rate", exclusive=True),
             "alpha": check_number(self.alpha, "alpha"),
@@ -288,13 +289,13 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         """The fitted state in the arithmetic of `X`, or in its own if that is wider."""
         dtype = np.result_type(self.coef_, floating_dtype(X.dtype))
         W = np.array(self.coef_, dtype, order="C")
-        b = np.array(self.intercept_, dtype)
+        b = np.array(self.intercept_, dtype) * bool(self.fit_intercept)
         if len(self.classes_) == 2:
             # From zero, the two rows of weights stay each other's negatives to the last bit.
             W, b = np.concatenate([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
         velocity = self._velocity and (
             np.array(self._velocity[0], dtype, order="C"),
-            np.array(self._velocity[1], dtype),
+            np.array(self._velocity[1], dtype) * bool(self.fit_intercept),
         )
         return _State(W, b, velocity, self._seed, self.n_iter_, list(self.loss_curve_))
 
@@ -376,6 +377,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
             raise ValueError(
                 nonfinite_message(X)
                 or f"the training diverged in epoch {state.n_iter}: the loss or a weight is not "
-                f"finite; use a lower learning_rate or scale X (input_scale)"
+                f"finite; use a lower learning_rate{' or alpha' if options['alpha'] else ''}, or "
+                f"scale X (input_scale)"
                 + ("" if weights is None else ", or look at the largest of sample_weight")
             )

@@ -152,20 +152,28 @@ def check_labels(estimator: Any, X: _Array, y: Any) -> _Array:
 
 def as_classes(classes: ArrayLike) -> _Array:
     """The sorted labels of `classes`, each once."""
+    if isinstance(classes, np.ma.MaskedArray):
+        raise TypeError("classes is a masked array; fill or drop the masked values first")
     labels = np.asarray(classes)
     if labels.ndim != 1 or len(labels) == 0:
         raise ValueError(f"classes must be a 1-D array of labels, not of shape {labels.shape}")
-    _refuse_mixed_list(classes, labels)
-    return np.unique(uniform_labels(labels))
+    _refuse_mixed_list(classes, labels, "classes")
+    return np.unique(uniform_labels(labels, "classes"))
 
 
-def _refuse_mixed_list(given: Any, labels: _Array) -> None:
+def plain_labels(y: Any) -> Any:
+    """`y`, but numbers in an array of objects, which metrics refuse, as an array of numbers."""
+    labels = np.asarray(y)
+    return uniform_labels(labels) if labels.dtype.kind == "O" and labels.ndim == 1 else y
+
+
+def _refuse_mixed_list(given: Any, labels: _Array, name: str = "y") -> None:
     """Refuse a list of text and numbers, of which NumPy has made text throughout."""
     if labels.dtype.kind == "U" and not hasattr(given, "dtype"):
-        _uniform_objects(np.asarray(given, dtype=object))
+        _uniform_objects(np.asarray(given, dtype=object), name)
 
 
-def uniform_labels(labels: _Array) -> _Array:
+def uniform_labels(labels: _Array, name: str = "y") -> _Array:
     """Labels of bool, integers, whole floats or text; a ValueError for anything else or a mixture."""
     kind = labels.dtype.kind
     if kind in "biuU":
@@ -173,12 +181,12 @@ def uniform_labels(labels: _Array) -> _Array:
     if kind == "f":
         bad = np.flatnonzero(~np.isfinite(labels))
         if bad.size:
-            raise ValueError(f"y contains {_name(labels[bad[0]])} at position {bad[0]}")
+            raise ValueError(f"{name} contains {_name(labels[bad[0]])} at position {bad[0]}")
         check_classification_targets(labels)
         return labels
     if kind in "OT":
-        return _uniform_objects(labels)
-    raise ValueError(f"Unknown label type: y must not be of dtype {labels.dtype}")
+        return _uniform_objects(labels, name)
+    raise ValueError(f"Unknown label type: {name} must not be of dtype {labels.dtype}")
 
 
 # What the elements of an object array may be, and the dtype that holds such labels.
@@ -190,18 +198,25 @@ _FAMILIES = (
 )
 
 
-def _uniform_objects(labels: _Array) -> _Array:
+def _uniform_objects(labels: _Array, name: str) -> _Array:
+    if not len(labels):
+        return labels
     families = [row for row in _FAMILIES if isinstance(labels[0], row[0])]
     if not families:
-        raise ValueError(f"Unknown label type: y contains {_name(labels[0])} at position 0")
+        raise ValueError(f"Unknown label type: {name} contains {_name(labels[0])} at position 0")
     family, dtype = families[0]
     for position, label in enumerate(labels):
         if not isinstance(label, family):
             raise ValueError(
-                f"y mixes labels of different types: {_name(labels[0])} at position 0, "
+                f"{name} mixes labels of different types: {_name(labels[0])} at position 0, "
                 f"{_name(label)} at position {position}"
             )
-    return labels.astype(object) if dtype == object else uniform_labels(labels.astype(dtype))
+    if dtype == object:
+        return labels.astype(object)
+    try:
+        return uniform_labels(labels.astype(dtype), name)
+    except OverflowError:
+        raise ValueError(f"{name} contains integers beyond 64 bits; use text") from None
 
 
 def _name(value: Any) -> str:
@@ -239,6 +254,10 @@ def encode_known(labels: _Array, classes: _Array) -> NDArray[np.int64]:
         label, known = labels[:1].tolist()[0], classes.tolist()[0]
         raise ValueError(f"y has labels like {label!r}, but the classes are like {known!r}")
     found, found_at = encode(labels)
+    if np.result_type(found, classes).kind == "f" and found.dtype.kind in "iu":
+        # Of uint64 and int64 NumPy would make float64, in which large ones are the same.
+        found = found.astype(object)
+        classes = classes.astype(object) if classes.dtype.kind in "iu" else classes
     indices = np.minimum(np.searchsorted(classes, found), len(classes) - 1)
     unknown = found[classes[indices] != found]
     if unknown.size:
@@ -257,6 +276,7 @@ def check_number(
     minimum: float = 0.0,
     exclusive: bool = False,
     below: float = math.inf,
+    limit: str = "finite",
 ) -> Any:
     """A hyper-parameter as int or float: in [minimum, below), or above minimum if `exclusive`."""
     if type(value) is float and not integer and minimum < value < below:
@@ -270,7 +290,7 @@ def check_number(
         number = int(value) if isinstance(value, numbers.Integral) and integer else float(value)
     if not (number > minimum if exclusive else number >= minimum) or not number < below:
         above = f"> {minimum:g}" if exclusive else f">= {minimum:g}"
-        limit = "finite" if below == math.inf else f"< {below:g}"
+        limit = limit if below == math.inf else f"< {below:g}"
         raise ValueError(f"{name} must be {above} and {limit}, not {value!r}")
     return number
 
@@ -280,6 +300,13 @@ def check_scale(value: float, name: str, dtype: np.dtype[Any]) -> None:
     limits = np.finfo(dtype)
     if not float(limits.tiny) <= value <= float(limits.max):
         raise ValueError(f"{name} {value} is out of the range of {dtype}")
+
+
+def check_verbose(value: object) -> int:
+    """How much a fit is to print: a number, or True for some."""
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    return int(check_number(value, "verbose", integer=True))
 
 
 def check_bool(value: object, name: str) -> bool:

@@ -150,7 +150,7 @@ def _run_epochs(model: "SoftmaxClassifier", data: "TrainingData", n_epochs: int)
         started = time.perf_counter()
         model.partial_fit(data.X_train, data.y_train, classes=data.classes)
         rate = len(data.X_train) / (time.perf_counter() - started)
-        if data.X_test is not None:
+        if data.X_test is not None and data.y_test is not None:
             accuracy = f"test accuracy {model.score(data.X_test, data.y_test):.4f}  "
         _say(
             f"epoch {epoch:>{len(str(n_epochs))}}/{n_epochs}  loss {model.loss_curve_[-1]:.4f}  "
@@ -166,6 +166,9 @@ def _predict(arguments: argparse.Namespace) -> None:
 
     if arguments.output is not None:
         check_writable(arguments.output)
+        for given in (arguments.model, arguments.data):
+            if os.path.realpath(given) == os.path.realpath(arguments.output):
+                raise ValueError(f"--output {arguments.output} would overwrite {given}")
     model = load_model(arguments.model)
     X, y = load_prediction_data(arguments.data, arguments.data_dir)
     if y is not None and (is_text(y) != is_text(model.classes_)):
@@ -177,7 +180,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     lines = (
         ("\t".join(map(str, row)) for row in model.predict_proba(X))
         if arguments.proba
-        else map(str, labels)
+        else map(_label_line, labels)
     )
     if arguments.output is None:
         for line in lines:
@@ -187,6 +190,11 @@ def _predict(arguments: argparse.Namespace) -> None:
             file.writelines(f"{line}\n" for line in lines)
     if y is not None:
         print(f"accuracy {(labels == y).mean():.4f}", file=sys.stderr)
+
+
+def _label_line(label: Any) -> str:
+    text = str(label)
+    return text if len(text.splitlines()) < 2 else repr(text)
 
 
 def _info(arguments: argparse.Namespace) -> None:

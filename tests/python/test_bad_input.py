@@ -234,6 +234,36 @@ def test_bad_classes(classes, message):
     refuses(make("unfitted"), "partial_fit", ValueError, message, X, Y, classes=classes)
 
 
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([0, 1, 2, np.nan], "classes contains NaN"),
+        ([0, 1, "a"], "classes mixes labels"),
+        (np.array([0, "a"], object), "classes mixes labels"),
+        ([10**30, 1], "classes contains integers beyond 64 bits"),
+    ],
+)
+def test_messages_name_the_classes(classes, message):
+    with pytest.raises(ValueError, match=message):
+        SoftmaxClassifier().partial_fit(X, Y, classes=classes)
+
+
+def test_masked_classes():
+    classes = np.ma.array([0, 1, 2], mask=[False, False, True])
+    with pytest.raises(TypeError, match="classes is a masked array"):
+        SoftmaxClassifier().partial_fit(X, Y, classes=classes)
+
+
+def test_large_labels_of_another_integer_type():
+    large = Y.astype(np.int64) + 2**60
+    clf = SoftmaxClassifier(warm_start=True).fit(X, large)
+    clf.fit(X, large.astype(np.uint64))
+    with pytest.raises(ValueError, match="not among the classes: 1152921504606847000"):
+        clf.fit(X, np.where(Y == 0, 2**60 + 24, large).astype(np.uint64))
+    with pytest.raises(ValueError, match="not among the classes: 18446744073709551615"):
+        clf.fit(X, np.where(Y == 0, 2**64 - 1, large.astype(np.uint64)))
+
+
 def test_one_class_in_partial_fit():
     refuses(make("unfitted"), "partial_fit", ValueError, "one class only", X, Y * 0, classes=[0])
 
@@ -286,7 +316,8 @@ BAD_PARAMETERS = (
     *((name, value, ValueError) for name, values in FLOATS.items() for value in values),
     *((name, value, TypeError) for name in FLOATS for value in NOT_NUMBERS),
     *((name, value, ValueError) for name, values in INTEGERS.items() for value in values),
-    *((name, value, TypeError) for name in INTEGERS for value in (1.0, np.nan, "2", True, [1])),
+    *((name, value, TypeError) for name in INTEGERS for value in (1.0, np.nan, "2", [1])),
+    *((name, True, TypeError) for name in INTEGERS if name != "verbose"),  # as in scikit-learn
     *((name, None, TypeError) for name in INTEGERS if name != "n_threads"),
     *(
         (name, value, TypeError)

@@ -237,6 +237,16 @@ def test_predict_output(capsys, tmp_path, digits_model):
     assert written.read_text() == expected
 
 
+def test_a_line_for_each_row(capsys, tmp_path):
+    X, labels = np.eye(40), np.array(["one", "two\nlines"] * 20)
+    model, data = tmp_path / "model.npz", tmp_path / "data.npz"
+    np.savez(data, X=X, y=labels)
+    run(capsys, "train", data, "--output", model)
+    out, _ = run(capsys, "predict", model, data)
+    assert len(out.splitlines()) == 40
+    assert set(out.splitlines()) == {"one", "'two\\nlines'"}
+
+
 # info, help, version
 
 

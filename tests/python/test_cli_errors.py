@@ -219,3 +219,24 @@ def test_unwritable_output_is_found_at_once(
     argv = ["train"] if command == "train" else ["predict", digits_model, "digits"]
     assert "cannot be written" in refuse(capsys, *argv, "--output", output)
     assert os.listdir() == ["file"]
+
+
+@pytest.mark.parametrize("which", ["x_train", "x_test"])
+def test_a_bad_entry_is_found_before_training(capsys, tmp_path, which):
+    data = tmp_path / "data.npz"
+    arrays = {"x_train": X.astype(float), "y_train": Y, "x_test": X.astype(float), "y_test": Y}
+    arrays[which][2, 1] = np.inf
+    np.savez(data, **arrays)
+    assert f"{data}: {which} contains infinity at row 2, column 1" in refuse(capsys, "train", data)
+
+
+@pytest.mark.parametrize("which", ["model", "data"])
+def test_predictions_do_not_overwrite_what_they_come_from(capsys, tmp_path, digits_model, which):
+    model, data = tmp_path / "model.npz", tmp_path / "data.npz"
+    model.write_bytes(Path(digits_model).read_bytes())
+    np.savez(data, X=np.zeros((3, 64)))
+    given = {"model": model, "data": data}
+    before = given[which].read_bytes()
+    complaint = refuse(capsys, "predict", model, data, "--output", given[which])
+    assert f"would overwrite {given[which]}" in complaint
+    assert given[which].read_bytes() == before

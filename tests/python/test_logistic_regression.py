@@ -271,6 +271,31 @@ def test_what_is_returned_is_what_is_certified(offset, fit_intercept, make):
         assert clf.coef_.dtype == np.float64
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("mean", [1e5, 1e7, 1.7e9, 1e12])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_no_fit_is_worse_than_the_shares_of_the_classes(mean, n_classes, weighted):
+    """The bound may not believe what rounding leaves of the squares of large means."""
+    worst = 0.0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        X = mean + 10.0 ** rng.integers(0, 3) * rng.normal(size=(200, 1 + seed % 3))
+        y = np.where(rng.random(200) < 0.1, rng.integers(0, n_classes, 200), 0)
+        y[:n_classes] = range(n_classes)
+        weights = np.where(y == 0, 10.0 ** rng.integers(0, 7), 1.0) if weighted else np.ones(200)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            clf = LogisticRegression().fit(X, y, weights)
+        share = np.bincount(y, weights) / weights.sum()
+        of_shares = -weights.sum() * (share * np.log(share)).sum()
+        assert clf.objective_ <= of_shares * (1 + max(1e-9, clf.gap_))
+        centred = LogisticRegression(tol=1e-9).fit(X - X.mean(axis=0), y, weights)
+        least = centred.objective_ / (1 + centred.gap_)
+        # The mean is off by its own rounding, and so is X - mean: nothing beside the tolerance.
+        worst = max(worst, (clf.objective_ / least - 1) / (max(clf.gap_, 1e-4) + 1e-6))
+    assert worst <= 1.0
+
+
 def test_bytes_of_separable_classes_reach_the_gap():
     """In float32 their gradient is nothing but rounding."""
     rng = np.random.default_rng(5)

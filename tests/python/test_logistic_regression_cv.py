@@ -1,5 +1,6 @@
 """Many C and folds at once give what single fits give, in scikit-learn's shapes."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from reference import blobs, logistic_objective
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV as Reference
-from sklearn.metrics import make_scorer, recall_score
+from sklearn.metrics import accuracy_score, make_scorer, recall_score
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -18,6 +19,7 @@ from sklearn.model_selection import (
     RepeatedStratifiedKFold,
     ShuffleSplit,
     StratifiedKFold,
+    cross_validate,
 )
 
 from fastsoftmax import LogisticRegression, LogisticRegressionCV, _core, logistic_regression_path
@@ -266,6 +268,41 @@ def test_callable_scorers_get_an_estimator(data):
     assert 0 < LogisticRegressionCV(Cs=CS, cv=3, scoring=recall).fit(X, y).score(X, y) <= 1
 
 
+def of_a_clone(clf, X, y):
+    return sklearn.base.clone(clf).fit(X, y).score(X, y)
+
+
+def of_nothing(clf, X, y):
+    clf = copy.copy(clf)
+    clf.coef_, clf.intercept_ = clf.coef_ * 0, clf.intercept_ * 0
+    return clf.predict_proba(X).max()
+
+
+def without_a_feature(clf, X, y):
+    before, values = clf.score(X, y), X[:, 0].copy()
+    X[:, 0] = 0
+    after = clf.score(X, y)
+    X[:, 0] = values
+    return before - after
+
+
+@pytest.mark.parametrize("score", [of_a_clone, of_nothing, without_a_feature])
+def test_scorers_may_do_with_the_model_what_they_like(data, score):
+    X, y = data
+    clf = LogisticRegressionCV(Cs=CS, cv=3, scoring=score, tol=1e-10).fit(X, y)
+    assert_allclose(
+        clf.scores_[:, 0], scores_of(reference_cv(X, y, cv=3, scoring=score)), atol=1e-6
+    )
+
+
+def test_one_weight_for_all(data):
+    X, y = data
+    clf = LogisticRegressionCV(Cs=CS, cv=3).fit(X, y, sample_weight=2.0)
+    same = LogisticRegressionCV(Cs=CS, cv=3).fit(X, y, sample_weight=np.full(len(y), 2.0))
+    assert_array_equal(clf.scores_, same.scores_)
+    assert_array_equal(clf.coef_, same.coef_)
+
+
 def test_leave_one_out():
     X, y = blobs(30, 3, 2)
     clf = LogisticRegressionCV(Cs=[0.1, 1], cv=LeaveOneOut()).fit(X, y)
@@ -312,6 +349,18 @@ class TestMetadataRouting:
         assert_allclose(clf.scores_[:, 0], scores_of(reference), atol=1e-9)
         expected = np.average(clf.predict(X) == y, weights=weights)
         assert clf.score(X, y, sample_weight=weights) == pytest.approx(expected)
+
+    @pytest.mark.parametrize("estimator", [LogisticRegressionCV, Reference])
+    def test_inside_cross_validation(self, estimator):
+        X, y = blobs(120, 4, 3)
+        scorer = make_scorer(accuracy_score).set_score_request(sample_weight=True)
+        clf = estimator(Cs=[0.1, 1.0], cv=GroupKFold(2), scoring=scorer, max_iter=500)
+        clf.set_fit_request(sample_weight=True)
+        params = {"groups": np.arange(120) // 10, "sample_weight": np.where(y == 0, 2.0, 1.0)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            found = cross_validate(clf, X, y, params=params, cv=GroupKFold(3), error_score="raise")
+        assert (found["test_score"] > 0.5).all()
 
 
 @pytest.mark.parametrize(

@@ -340,6 +340,21 @@ class TestSampleWeight:
         assert clf.score(self.X, self.y) == right
         assert clf.score(self.X, self.y, weights) == np.average(weights == 1, weights=weights)
 
+    @pytest.mark.parametrize("kind", [int, bool])
+    def test_labels_that_are_objects(self, kind):
+        labels = np.array([kind(label) for label in self.y % 2], dtype=object)
+        clf = make().fit(self.X, labels)
+        assert clf.score(self.X, labels) == np.mean(clf.predict(self.X) == labels)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_going_on_without_intercept(momentum):
+    X, y = blobs(50, 6, 3)
+    clf = make(warm_start=True, momentum=momentum).fit(X, y)
+    assert clf.intercept_.any()
+    clf.set_params(fit_intercept=False).fit(X, y)
+    assert not clf.intercept_.any()
+
 
 def test_verbose(capsys):
     X, y = blobs(50, 6, 3)

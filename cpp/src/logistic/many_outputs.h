@@ -36,7 +36,7 @@ class ManyOutputs final : public DenseProducts<In, T> {
                                  round_up(max_outputs, arithmetic_.gemm_columns))),
         padded_features_(round_up(X.n_cols, arithmetic_.gemm_columns)),
         packed_W_(padded_outputs_ * feature_depth_ * features_.n_parts),
-        packed_X_(std::max(row_block() * feature_depth_ * n_threads,
+        packed_X_(std::max(kRowBlock * feature_depth_ * n_threads,
                            padded_features_ * row_depth_ * row_slices_)),
         packed_dlogits_(padded_outputs_ * row_depth_ * row_slices_),
         tiles_(kTileOutputs * kTileFeatures * n_threads),
@@ -63,9 +63,9 @@ class ManyOutputs final : public DenseProducts<In, T> {
                const ChunkProducts<T>& out) override {
     gather(rows, chunk, mine);
     const auto [X, x_stride] = chunk_rows_at(rows, chunk);
-    T* packed = packed_X_.data() + piece * row_block() * feature_depth_;
-    for (std::ptrdiff_t i = mine.begin; i < mine.end; i += row_block()) {
-      const std::ptrdiff_t n = std::min(row_block(), mine.end - i);
+    T* packed = packed_X_.data() + piece * kRowBlock * feature_depth_;
+    for (std::ptrdiff_t i = mine.begin; i < mine.end; i += kRowBlock) {
+      const std::ptrdiff_t n = std::min(kRowBlock, mine.end - i);
       for (std::ptrdiff_t slice = 0; slice < features_.n_parts; ++slice) {
         const Range k = features_[slice];
         const std::ptrdiff_t depth = k.end - k.begin;
@@ -122,12 +122,11 @@ class ManyOutputs final : public DenseProducts<In, T> {
   }
 
  private:
-  // Slices of the depth of a product, of 2 KB in float32 (packed_product.h); panels of rows whose
-  // packed slices stay in the second-level cache; tiles of the gradient that do.
-  static constexpr std::ptrdiff_t kSlice = 2048 / sizeof(T), kRowPanels = 16;
-  static constexpr std::ptrdiff_t kTileOutputs = 96, kTileFeatures = 256;
-
-  std::ptrdiff_t row_block() const { return kRowPanels * arithmetic_.gemm_rows; }
+  // Slices of the depth of a product, of 2 KB in float32 (packed_product.h); rows whose packed
+  // slices stay in the second-level cache (half or twice as many make no difference); tiles of the
+  // gradient that do (of 64 to 192 outputs and 128 or 256 features, no difference).
+  static constexpr std::ptrdiff_t kSlice = 2048 / sizeof(T);
+  static constexpr std::ptrdiff_t kRowBlock = 192, kTileOutputs = 96, kTileFeatures = 256;
 
   T* W_slice(std::ptrdiff_t slice) {
     return packed_W_.data() + slice * feature_depth_ * padded_outputs_;

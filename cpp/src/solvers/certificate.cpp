@@ -10,7 +10,8 @@ namespace fastsoftmax {
 namespace {
 
 constexpr double kRidge = 1e-10, kResidualWeight = 100.0;
-constexpr double kRounding = 0x1p-49;  // of a sum of products that are sums themselves
+// Of a sum of products that are sums themselves; of a loss and what belongs to it.
+constexpr double kRounding = 0x1p-49, kEntropyRounding = 0x1p-52;
 
 double entropy_term(double p) { return p > 0.0 ? p * std::log(p) : 0.0; }
 
@@ -51,6 +52,7 @@ Certificate::Certificate(std::ptrdiff_t n_outputs, std::ptrdiff_t n_features, do
       extra_G_(static_cast<std::size_t>(kExtra * size_)),
       gram_(static_cast<std::size_t>(n_places_ * n_places_)),
       entropy_(static_cast<std::size_t>(n_places_)),
+      entropy_magnitude_(entropy_),
       residual_(static_cast<std::size_t>(n_places_ * n_outputs)),
       on_sum_(residual_),
       sum_xy_(entropy_),
@@ -83,7 +85,9 @@ void Certificate::put_products(std::ptrdiff_t at, const double* G, const Lbfgs& 
 void Certificate::describe(std::ptrdiff_t at, const double* G, const double* x, const double* r,
                            double loss) {
   const auto slot = static_cast<std::size_t>(at), k = static_cast<std::size_t>(n_outputs_);
-  entropy_[slot] = dot(G, x, size_, n_threads_) - loss;
+  const double on_x = dot(G, x, size_, n_threads_);
+  entropy_[slot] = on_x - loss;
+  entropy_magnitude_[slot] = std::abs(on_x) + std::abs(loss);
   if (!sums_) return;
   const std::ptrdiff_t d = size_ / n_outputs_;
   for (std::size_t c = 0; c < k; ++c) {
@@ -91,6 +95,7 @@ void Certificate::describe(std::ptrdiff_t at, const double* G, const double* x, 
     residual_[slot * k + c] = r[i];
     on_sum_[slot * k + c] = dot(G + i * d, sums_->sum.data(), d, 1);
     entropy_[slot] += r[i] * x[size_ + i];
+    entropy_magnitude_[slot] += std::abs(r[i] * x[size_ + i]);
   }
   sum_xy_[slot] = dot(G, sums_->class_sums.data(), size_, n_threads_);
 }
@@ -223,6 +228,7 @@ Certificate::Mixture Certificate::mix() const {
   for (std::size_t i = 0; i < n; ++i) {
     if (share_[i] == 0.0) continue;
     mixture.entropy += share_[i] * entropy_[i];
+    mixture.entropy_magnitude += share_[i] * entropy_magnitude_[i];
     for (std::size_t j = 0; j < n; ++j) {
       if (share_[j] == 0.0) continue;
       const double product = share_[i] * share_[j] * gram_[i * n + j];
@@ -251,13 +257,20 @@ Certificate::Constant Certificate::cancel(const Mixture& m) const {
     if (residual > 0.0) ratio = std::min(ratio, 0.99 * weight / residual);
     if (residual < 0.0 && k == 1) ratio = std::min(ratio, 0.99 * (total - weight) / -residual);
   }
-  Constant constant{1.0 / (1.0 + ratio), 0.0, sums_->class_sums_squared, -m.sum_xy};
+  Constant constant;
+  constant.theta = 1.0 / (1.0 + ratio);
+  constant.squared = constant.magnitude = sums_->class_sums_squared;
+  constant.with_mixture = -m.sum_xy;
+  constant.with_magnitude = std::abs(m.sum_xy);
   for (std::size_t r = 0; r < k; ++r) {
     const double q = std::max(0.0, (sums_->weight[r] - ratio * m.residual[r]) / total);
     constant.entropy += total * entropy_term(q);
     if (k == 1) constant.entropy += total * entropy_term(std::max(0.0, 1.0 - q));
-    constant.squared += q * q * sums_->sum_squared - 2.0 * q * sums_->products[r];
+    const double square = q * q * sums_->sum_squared, product = 2.0 * q * sums_->products[r];
+    constant.squared += square - product;
+    constant.magnitude += square + std::abs(product);
     constant.with_mixture += q * m.on_sum[r];
+    constant.with_magnitude += std::abs(q * m.on_sum[r]);
   }
   return constant;
 }
@@ -266,9 +279,16 @@ double Certificate::bound_of(const Mixture& m) const {
   const Constant q = cancel(m);
   const double rest = 1.0 - q.theta;
   const double of_both = 2.0 * q.theta * rest * q.with_mixture, own = q.theta * q.theta * q.squared;
-  const double rounding = kRounding * (rest * rest * m.magnitude + std::abs(of_both) + own);
   return -(rest * m.entropy + q.theta * q.entropy) -
-         (rest * rest * m.squared + of_both + own + rounding) / (2.0 * penalty_);
+         (rest * rest * m.squared + of_both + own) / (2.0 * penalty_) - rounding_of(m, q);
+}
+
+// What rounding may have added to a bound.
+double Certificate::rounding_of(const Mixture& m, const Constant& q) const {
+  const double rest = 1.0 - q.theta;
+  const double of_squares = rest * rest * m.magnitude + 2.0 * q.theta * rest * q.with_magnitude +
+                            q.theta * q.theta * q.magnitude;
+  return kRounding * of_squares / (2.0 * penalty_) + kEntropyRounding * rest * m.entropy_magnitude;
 }
 
 double Certificate::own_gap(const Lbfgs& solver) const {
@@ -282,17 +302,23 @@ double Certificate::own_gap(const Lbfgs& solver) const {
   own.sum_xy = sum_xy_[slot];
   own.residual.resize(k);
   own.on_sum.resize(k);
+  double rounding = 0.0;
   for (std::size_t r = 0; r < k; ++r) {
     own.residual[r] = residual_[slot * k + r];
     own.on_sum[r] = on_sum_[slot * k + r];
     gap += own.residual[r] * b[r];
+    rounding += kEntropyRounding * std::abs(own.residual[r] * b[r]);
   }
   const Constant q = cancel(own);
   const double of_both = 2.0 * q.theta * (q.with_mixture - own.squared);
   const double of_change = q.theta * q.theta * (own.squared - 2.0 * q.with_mixture + q.squared);
-  const double rounding = kRounding * 2.0 * q.theta * (std::abs(q.with_mixture) + own.squared);
-  return gap + q.theta * (q.entropy - own.entropy) +
-         (of_both + of_change + rounding) / (2.0 * penalty_);
+  const double of_squares =
+      2.0 * q.theta * (q.with_magnitude + own.squared) +
+      q.theta * q.theta * (own.squared + 2.0 * q.with_magnitude + q.magnitude);
+  rounding += kRounding * of_squares / (2.0 * penalty_) +
+              kEntropyRounding * q.theta * entropy_magnitude_[slot];
+  return gap + q.theta * (q.entropy - own.entropy) + (of_both + of_change) / (2.0 * penalty_) +
+         rounding;
 }
 
 // The bound of the shares as they are; the best ones of a call are the target, whose residual the
@@ -306,7 +332,7 @@ void Certificate::consider(const Mixture& mixture, const double* b, double f, do
   target_ = share_;
   residual_of_mixture_ = mixture.residual;
   double free_bound =
-      -mixture.entropy - (mixture.squared + kRounding * mixture.magnitude) / (2.0 * penalty_);
+      -mixture.entropy - mixture.squared / (2.0 * penalty_) - rounding_of(mixture, {});
   for (std::size_t r = 0; sums_ && r < mixture.residual.size(); ++r) {
     free_bound += mixture.residual[r] * b[r];
   }
