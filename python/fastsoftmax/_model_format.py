@@ -34,7 +34,7 @@ _VELOCITY = {"velocity_coef", "velocity_intercept"}
 # May be unknown: the gap without a penalty, all three of the mean of models that refit=False makes.
 _UNKNOWN = {"gap_", "objective_", "n_passes_"}
 
-_HUGE = 2.0**63  # no parameter is this large, but C=inf; excludes inf and NaN too
+_HUGE = 2**63  # no integer among the parameters is this large
 
 _Types = dict[str, tuple[type, ...]]
 
@@ -205,6 +205,8 @@ def _check_parameters(parameters: Any, types: _Types) -> None:
     for name, value in parameters.items():
         if type(value) not in types[name]:
             raise ValueError(f"parameter {name} has the wrong type: {value!r}")
-        is_infinite_C = name == "C" and value == math.inf
-        if not isinstance(value, str | None) and not abs(value) < _HUGE and not is_infinite_C:
+        is_bad = isinstance(value, int) and abs(value) >= _HUGE
+        if isinstance(value, float):
+            is_bad = not (math.isfinite(value) or (name == "C" and value == math.inf))
+        if is_bad:
             raise ValueError(f"parameter {name} is {value}")

@@ -107,7 +107,8 @@ void test_strides() {
 }
 
 // Slices of k of 512 float32 or 256 float64, tasks of 1024 columns and up to 48 rows, 16
-// slices in a block of B; skinny products up to 16 columns in blocks of 64 rows.
+// slices in a block of B; up to 32 rows meet 4 panels of B at a time; skinny products up to 16
+// columns in blocks of 64 rows.
 template <class In, class T>
 void test_around_the_blocks() {
   for (const std::ptrdiff_t k : {255, 256, 257, 600}) check<In, T>(9, k, 40);
@@ -117,6 +118,7 @@ void test_around_the_blocks() {
   for (const std::ptrdiff_t m : {47, 48, 49, 97, 300}) check<In, T>(m, 70, 70);
   check<In, T>(26, 300, 1030, Layout::kColumns, Layout::kColumns);
   for (const std::ptrdiff_t m : {63, 64, 65, 200}) check<In, T>(m, 30, 10);
+  for (const std::ptrdiff_t m : {31, 32, 33}) check<In, T>(m, 520, 1030);  // few rows, or not
 }
 
 // More slices and more columns than a block of B holds.
