@@ -55,7 +55,7 @@ _COMMON_PARAMETERS: _Types = {
     "random_state": (int, NoneType),
     "n_threads": (int, NoneType),
     "warm_start": (bool,),
-    "verbose": (int,),
+    "verbose": (int, bool),
 }
 
 KINDS = {

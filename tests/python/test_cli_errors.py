@@ -183,10 +183,13 @@ def test_wrong_number_of_features(capsys, tmp_path, digits_model):
 
 
 def test_diverged_training(capsys, tmp_path):
-    data = write_npz(tmp_path / "data.npz", X=1e6 * X * np.arange(8)[:, None], y=Y)
+    images = (1e6 * X * np.arange(8)[:, None]).astype(np.float32)
+    data = write_npz(tmp_path / "data.npz", X=images, y=Y)
     argv = ["train", data, "--learning-rate", "1e38", "--output", tmp_path / "model"]
     assert cli.main([str(argument) for argument in argv]) == 2
-    assert_one_complaint(capsys.readouterr().err)
+    complaint = capsys.readouterr().err
+    assert_one_complaint(complaint)
+    assert "the training diverged in epoch" in complaint
     assert not (tmp_path / "model").exists()
 
 

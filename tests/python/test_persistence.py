@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from fastsoftmax import SoftmaxClassifier, load_model, save_model
+from fastsoftmax import LogisticRegression, SoftmaxClassifier, load_model, save_model
 
 N_FEATURES = 3
 
@@ -164,6 +164,14 @@ def test_parameters(tmp_path):
     loaded = load_model(tmp_path / "model").get_params()
     assert loaded == parameters
     assert {type(value) for value in loaded.values()} == {int, float, bool}
+
+
+@pytest.mark.parametrize(("name", "value"), [("C", 1e300), ("C", 1e-300), ("verbose", True)])
+def test_parameters_at_the_edge(tmp_path, name, value):
+    X, y = fit()[1:]
+    model = LogisticRegression(**{name: value}, max_iter=1, tol=1).fit(X, y)
+    save_model(model, tmp_path / "model")
+    assert load_model(tmp_path / "model").get_params()[name] == value
 
 
 def test_random_state_that_is_no_int_is_stored_as_none(tmp_path):

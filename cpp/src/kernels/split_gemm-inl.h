@@ -188,7 +188,8 @@ void split_tile(const float* A, const float* B, std::ptrdiff_t n_blocks, std::pt
     const auto digit_of = [](const float* of_block, std::ptrdiff_t d) {
       return TilePair{of_block + 2 * d * kTileWords, kTileWords * 4, kTileBytes};
     };
-    // Digits 20, 10, 11, 01, 00, 02: between two products one factor stays.
+    // Digits 20, 10, 11, 01, 02, 00: between two products one factor stays, and the largest comes
+    // last, so that of few numbers one sum is rounded and not two.
     Sums::load_a(digit_of(a, 2));
     Sums::load_b(digit_of(b, 0));
     Sums::multiply();
@@ -198,9 +199,9 @@ void split_tile(const float* A, const float* B, std::ptrdiff_t n_blocks, std::pt
     Sums::multiply();
     Sums::load_a(digit_of(a, 0));
     Sums::multiply();
-    Sums::load_b(digit_of(b, 0));
-    Sums::multiply();
     Sums::load_b(digit_of(b, 2));
+    Sums::multiply();
+    Sums::load_b(digit_of(b, 0));
     Sums::multiply();
   }
   Sums::store(sums, kStride * 4);
