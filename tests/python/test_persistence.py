@@ -166,6 +166,7 @@ def test_parameters(tmp_path):
     assert {type(value) for value in loaded.values()} == {int, float, bool}
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(("name", "value"), [("C", 1e300), ("C", 1e-300), ("verbose", True)])
 def test_parameters_at_the_edge(tmp_path, name, value):
     X, y = fit()[1:]
