@@ -84,7 +84,7 @@ def grid(low: float, high: float, count: int) -> tuple[float, ...]:
 
 FULL: list[Optimum] = [
     mnist(0.01, cap=4.0, long_cap=20.0),
-    mnist(1.0, cap=10.0, long_cap=60.0),
+    mnist(1.0, cap=15.0, long_cap=60.0),
     mnist(100.0, cap=12.0),
     Optimum("digits, C=1", "small digits", N_DIGITS, 64, 10, cap=2.0),
     Optimum("embeddings 50,000 x 768, 100 classes", "embeddings", 50_000, 768, 100, cap=6.0),

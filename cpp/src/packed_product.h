@@ -103,6 +103,7 @@ class PackedProduct {
     const Range i{0, a_.n_rows}, all{0, B_.n_cols};
     const Cuts columns{B_.n_cols, ceil_div(B_.n_cols, few_columns()), kernels_.gemm_columns};
     T* const rows = whole_rows ? place(i, all, 0) : nullptr;
+    multiplying_.reset();
     parallel_region(n_threads, [&](int thread, int) {
       T* packed_B = packed_B_.data() + thread * few_columns() * depth_;
       multiplying_.run(columns.n_parts, [&](std::ptrdiff_t task) {
@@ -121,9 +122,9 @@ class PackedProduct {
   // The slice of k of some columns of B.
   void pack(std::ptrdiff_t slice, Range j, T* packed) const {
     const Range k = slices_[slice];
-    storage_kernels(B_.data, T())
-        .gemm_pack_b(B_.data + k.begin * B_.row_stride + j.begin * B_.col_stride, B_.row_stride,
-                     B_.col_stride, k.end - k.begin, j.end - j.begin, packed);
+    kernels_of_B_.gemm_pack_b(B_.data + k.begin * B_.row_stride + j.begin * B_.col_stride,
+                              B_.row_stride, B_.col_stride, k.end - k.begin, j.end - j.begin,
+                              packed);
   }
 
   T* packed_columns(const Block& block, std::ptrdiff_t slice, std::ptrdiff_t first) {
@@ -177,12 +178,16 @@ class PackedProduct {
     const Range k = slices_[slice];
     const std::ptrdiff_t depth = k.end - k.begin, n_rows = i.end - i.begin;
     T* packed_A = packed_A_.data() + thread * height_ * depth_;
-    storage_kernels(A_, T()).gemm_pack_a(A_ + i.begin * a_.row_stride + k.begin * a_.col_stride,
-                                         a_.row_stride, a_.col_stride, n_rows, depth, packed_A);
+    kernels_of_A_.gemm_pack_a(A_ + i.begin * a_.row_stride + k.begin * a_.col_stride, a_.row_stride,
+                              a_.col_stride, n_rows, depth, packed_A);
     kernels_.gemm(packed_A, packed_B, n_rows, depth, n_columns, part, row_stride, slice > 0);
   }
 
+  // Of one instruction set throughout: what is packed looks different in another.
   const ArithmeticKernels<T>& kernels_ = arithmetic_kernels<T>();
+  const StorageKernels<In, T>& kernels_of_A_ =
+      storage_kernels(static_cast<const In*>(nullptr), T());
+  const StorageKernels<T, T>& kernels_of_B_ = storage_kernels(static_cast<const T*>(nullptr), T());
   const In* A_;
   const StridedInputView a_;
   const StridedView<const T> B_;

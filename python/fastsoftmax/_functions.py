@@ -213,8 +213,8 @@ def matmul(
 
     Notes
     -----
-    An entry's bits depend on its row of `a` and its column of `b` alone. Where the processor has tiles
-    (AMX), float32 is multiplied in three parts of 8 bits and summed in float32, with errors below those
+    A row of the result has the same bits whatever other rows `a` has. Where the processor has tiles
+    (AMX), float32 is multiplied in three parts of 8 bits and summed in float32, with errors like those
     of float32 arithmetic; numbers below ``2**-103`` then lose digits, those below ``2**-126`` count as
     zeros.
     """

@@ -227,7 +227,7 @@ void test_identity() {
       const std::ptrdiff_t strides[][2] = {{1, n}, {1, n + 3}, {k, 1}, {k + 5, 1}, {2, 2 * n + 1}};
       for (const auto& [across, along] : strides) {
         Guarded<In> source(test::uniform<In>((n - 1) * across + (k - 1) * along + 1, 1),
-                                 Side::kEnd);
+                           Side::kEnd);
         check_identity<In, Acc>(source.data(), n, k, across, along);
       }
     }

@@ -65,7 +65,7 @@ inline __m512 join_digits(const __m512i (&digits)[kSplitDigits]) {
   return _mm512_mask_mov_ps(sum, is_none, _mm512_castsi512_ps(halves));
 }
 
-// Sixteen words of each digit: vector i is a row of A (kByNumber) or of tiles of B.
+// Sixteen rows of a tile, or columns, of each digit.
 using SplitWords = Vec<float>[kSplitDigits][kTileRows];
 
 inline void set_words(SplitWords& words, std::ptrdiff_t i, Vec<float> low, Vec<float> high) {
@@ -146,12 +146,12 @@ void split_pack_b(const In* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_str
   split_panels<false>(B, col_stride, row_stride, n, k, packed);
 }
 
-// Word r, c of each digit's tile of a panel: its first or its second number.
+// The first or the second number of each word, as digits lie in split_floats.
 inline __m512i digit_in(__m512i words, int second) {
   return second ? high_halves(words) : _mm512_slli_epi32(words, 16);
 }
 
-// Row r of A times 16 columns of B in floats, from their digits; the tile of each is in the panel.
+// Row r of a tile of A times the columns of a tile of B, in floats, from their digits.
 inline __m512 row_by_vectors(const float* A, std::ptrdiff_t r, std::ptrdiff_t row_tile,
                              const float* B, std::ptrdiff_t column_tile, std::ptrdiff_t n_blocks) {
   __m512 sum = _mm512_setzero_ps();

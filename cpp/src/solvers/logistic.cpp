@@ -202,8 +202,8 @@ void LogisticFit::look_ahead(Model& model) {
   const double f = model.solver->f();
   if (!model.certificate) {
     if (f <= kSeparable * zero_objective(model)) return finish(model, LogisticStatus::kSeparable);
-    // Of separable classes a step promises too little, by a curvature that is no more; what the last
-    // one has brought does not.
+    // Of separable classes a step promises too little, by a curvature that is no more; what the
+    // last one has brought does not.
     const double gained = std::isfinite(model.best_objective) ? model.best_objective - f : 0.0;
     model.gap = std::max(promised_gap(model), gained / std::max(f, 1e-300));
     if (model.gap <= kMargin * options_.tol) return finish(model, LogisticStatus::kCertified);
