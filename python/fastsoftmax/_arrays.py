@@ -15,7 +15,7 @@ from . import _core
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 STORAGE_DTYPES = (_FLOAT32, _FLOAT64, np.dtype(np.uint8))
 
-_SLICE_WORK = 4 * 10**9
+_SHORT_WORK, _SLICE_WORK = 10**9, 4 * 10**9
 
 # Bytes from which on a result is worth the core's memory: what NumPy frees below it, the C library
 # keeps.
@@ -61,18 +61,19 @@ def new_output(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def is_short(n_rows: int, work_per_row: int) -> bool:
-    """Whether `interruptible_slices` would be one slice."""
-    return n_rows * work_per_row <= _SLICE_WORK
+    """Whether `interruptible_slices` would be one slice, whatever the instruction set."""
+    return n_rows * work_per_row <= _SHORT_WORK
 
 
 def interruptible_slices(n_rows: int, work_per_row: int) -> Iterator[slice]:
-    """All rows, in slices of at most 0.1 s of work: between two calls of the core Python sees Ctrl-C.
+    """All rows, in slices of some 0.1 s of work: between two calls of the core Python sees Ctrl-C.
 
     `work_per_row` counts products, of which one thread does 45 in a nanosecond with AVX2, 90 to 130
     with AVX-512 and AMX. Each slice packs the right factor anew: with slices of a quarter, 1024^3 and
     4096x768x1000 took 1.15 times as long on two threads with AMX.
     """
-    step = max(1, _SLICE_WORK // max(1, work_per_row))
+    work = _SHORT_WORK if _core.active_isa() == "scalar" else _SLICE_WORK
+    step = max(1, work // max(1, work_per_row))
     return (slice(start, start + step) for start in range(0, n_rows, step))
 
 
