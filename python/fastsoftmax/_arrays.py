@@ -34,10 +34,15 @@ def storage_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return native if native in STORAGE_DTYPES else floating_dtype(dtype)
 
 
-def as_numbers(x: ArrayLike, name: str) -> NDArray[Any]:
-    """`x` as an array of real numbers, or a TypeError that says what it is instead."""
+def refuse_masked(x: object, name: str) -> None:
+    """Raise a TypeError for a masked array, whose mask NumPy would drop."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill or drop the masked values first")
+
+
+def as_numbers(x: ArrayLike, name: str) -> NDArray[Any]:
+    """`x` as an array of real numbers, or a TypeError that says what it is instead."""
+    refuse_masked(x, name)
     array = np.asarray(x)
     if array.dtype.kind == "b":
         return array.view(np.uint8)

@@ -21,6 +21,7 @@ from ._arrays import (
     is_plain,
     is_short,
     new_output,
+    refuse_masked,
     threads_or_default,
 )
 
@@ -354,8 +355,7 @@ def _strided(array: _Array, dtype: np.dtype[Any]) -> _Array:
 
 
 def _class_indices(labels: ArrayLike, shape: tuple[int, ...], n_classes: int) -> NDArray[np.int64]:
-    if isinstance(labels, np.ma.MaskedArray):
-        raise TypeError("labels is a masked array; fill or drop the masked values first")
+    refuse_masked(labels, "labels")
     array = np.asarray(labels)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"labels must be integers, not {array.dtype}")

@@ -123,14 +123,16 @@ def score_folds(
         }
         these = slice(i * n_penalties, (i + 1) * n_penalties)
         coef, intercept = models.coef[these].astype(dtype), models.intercept[these].astype(dtype)
+        known: list[_Array] = []
         if is_known:
             logits = _logits(X, coef.reshape(-1, coef.shape[2]), intercept.reshape(-1), estimator)
+            known = np.split(logits, n_penalties, axis=1)
         for j in range(n_penalties):
             model = kind(C=float(Cs[j]), **shared)
             model.classes_, model.n_features_in_ = estimator.classes_, X.shape[1]
             model.coef_, model.intercept_ = coef[j], intercept[j]
             if isinstance(model, _HeldOutModel):
-                model.know(X, np.split(logits, n_penalties, axis=1)[j])
+                model.know(X, known[j])
             scores[i, j] = scorer(model, X, y, **own_params)
     return scores
 

@@ -188,9 +188,9 @@ class LogisticRegressionCV(LinearClassifier):
         to_splitter, to_scorer = self._route(sample_weight, params)
         data, _ = prepare_data(self, X, y, sample_weight)
         labels = self.classes_[data.indices]
-        if "sample_weight" in to_scorer:
+        if "sample_weight" in to_scorer:  # which may be one for all
             weights = np.asarray(to_scorer["sample_weight"])
-            to_scorer["sample_weight"] = weights if weights.ndim else np.full(len(labels), weights)
+            to_scorer["sample_weight"] = np.broadcast_to(weights, labels.shape)
         splitter = check_cv(self.cv, labels, classifier=True)
         splits = positions(list(splitter.split(data.X, labels, **to_splitter)), len(labels))
         penalties = np.array([check_C(C) for C in Cs])

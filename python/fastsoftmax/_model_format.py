@@ -205,8 +205,9 @@ def _check_parameters(parameters: Any, types: _Types) -> None:
     for name, value in parameters.items():
         if type(value) not in types[name]:
             raise ValueError(f"parameter {name} has the wrong type: {value!r}")
-        is_bad = isinstance(value, int) and abs(value) >= _HUGE
         if isinstance(value, float):
-            is_bad = not (math.isfinite(value) or (name == "C" and value == math.inf))
-        if is_bad:
+            is_fine = math.isfinite(value) or (name == "C" and value == math.inf)
+        else:
+            is_fine = not isinstance(value, int) or abs(value) < _HUGE
+        if not is_fine:
             raise ValueError(f"parameter {name} is {value}")

@@ -18,7 +18,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
 
 from . import _core
-from ._arrays import STORAGE_DTYPES, as_numbers, floating_dtype, storage_dtype
+from ._arrays import (
+    STORAGE_DTYPES,
+    as_numbers,
+    floating_dtype,
+    refuse_masked,
+    storage_dtype,
+)
 
 _Array = NDArray[Any]
 
@@ -30,8 +36,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool, sparse: bool = False) -> _Ar
     """
     if _passes_as_it_is(estimator, X, reset):
         return X  # type: ignore[no-any-return]
-    if isinstance(X, np.ma.MaskedArray):
-        raise TypeError("X is a masked array; fill or drop the masked values first")
+    refuse_masked(X, "X")
     _refuse_text(X)
     array = validate_data(
         estimator,
@@ -140,8 +145,7 @@ def check_labels(estimator: Any, X: _Array, y: Any) -> _Array:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None"
         )
-    if isinstance(y, np.ma.MaskedArray):
-        raise TypeError("y is a masked array; fill or drop the masked values first")
+    refuse_masked(y, "y")
     if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iu" and len(y) == X.shape[0]:
         return y  # what the checks below, of 0.04 ms, would say
     labels = column_or_1d(y, warn=True)
@@ -152,8 +156,7 @@ def check_labels(estimator: Any, X: _Array, y: Any) -> _Array:
 
 def as_classes(classes: ArrayLike) -> _Array:
     """The sorted labels of `classes`, each once."""
-    if isinstance(classes, np.ma.MaskedArray):
-        raise TypeError("classes is a masked array; fill or drop the masked values first")
+    refuse_masked(classes, "classes")
     labels = np.asarray(classes)
     if labels.ndim != 1 or len(labels) == 0:
         raise ValueError(f"classes must be a 1-D array of labels, not of shape {labels.shape}")
@@ -256,8 +259,7 @@ def encode_known(labels: _Array, classes: _Array) -> NDArray[np.int64]:
     found, found_at = encode(labels)
     if np.result_type(found, classes).kind == "f" and found.dtype.kind in "iu":
         # Of uint64 and int64 NumPy would make float64, in which large ones are the same.
-        found = found.astype(object)
-        classes = classes.astype(object) if classes.dtype.kind in "iu" else classes
+        found, classes = found.astype(object), classes.astype(object)
     indices = np.minimum(np.searchsorted(classes, found), len(classes) - 1)
     unknown = found[classes[indices] != found]
     if unknown.size:
