@@ -65,6 +65,11 @@ def new_output(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     return array if array.nbytes < _LARGE else _core.large_output(shape, dtype)
 
 
+def work_of_row(n_features: int, n_outputs: int) -> int:
+    """The products of a row with weights; to read a number of it from memory takes as long as 20."""
+    return n_features * (n_outputs + 20)
+
+
 def is_short(n_rows: int, work_per_row: int) -> bool:
     """Whether `interruptible_slices` would be one slice, whatever the instruction set."""
     return n_rows * work_per_row <= _SHORT_WORK

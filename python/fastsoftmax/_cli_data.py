@@ -1,6 +1,7 @@
 """The data that the command works on: named data sets, and arrays from .npz and .npy files."""
 
 import errno
+import io
 import os
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -47,6 +48,7 @@ def load_training_data(name: str, data_dir: str | None, seed: int) -> TrainingDa
     TrainingData
         X of shape (n, d) and y of shape (n,); no test set if there are too few rows.
     """
+    _check_data_dir(name, data_dir)
     if name in _NAMED:
         (X_train, y_train), (X_test, y_test) = _load_named(name, data_dir)
         input_scale = 1 / _NAMED[name]
@@ -76,6 +78,7 @@ def load_prediction_data(name: str, data_dir: str | None) -> tuple[Array, Array 
     X : ndarray of shape (n, d)
     y : ndarray of shape (n,) or None
     """
+    _check_data_dir(name, data_dir)
     if name in _NAMED:
         return _load_named(name, data_dir)[1]
     arrays = _read_arrays(name, {"X", "y", "x_test", "y_test"})
@@ -104,6 +107,11 @@ def _keras_split(path: str, arrays: dict[str, Array]) -> TrainingData:
     return TrainingData(X_train, y_train, X_test, y_test, classes, _input_scale(X_train))
 
 
+def _check_data_dir(name: str, data_dir: str | None) -> None:
+    if data_dir is not None and name != "mnist":
+        raise ValueError(f"--data-dir is the directory of mnist, not of {name}")
+
+
 def _input_scale(X: Array) -> float:
     return 1 / 255 if X.dtype == np.uint8 else 1.0
 
@@ -118,7 +126,9 @@ def _load_named(name: str, data_dir: str | None) -> tuple[tuple[Array, Array], t
 
 def _read_arrays(path: str, wanted: Collection[str]) -> dict[str, Array]:
     """Read those of the wanted arrays that an .npz file has, or an .npy file as X."""
-    with open(path, "rb") as file:
+    with open(path, "rb") as opened:
+        # A pipe is read to its end first: archives are read from there.
+        file = opened if opened.seekable() else io.BytesIO(opened.read())
         magic = file.read(6)
         file.seek(0)
         if not magic.startswith((b"PK", b"\x93NUMPY")):

@@ -6,6 +6,7 @@ Arguments are checked and brought into the layout that the core reads; all arith
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from ._arrays import (
     new_output,
     refuse_masked,
     threads_or_default,
+    work_of_row,
 )
 
 _Array = NDArray[Any]
@@ -225,7 +227,7 @@ def matmul(
         and is_plain(b)
         and a.dtype is b.dtype
         and a.shape[1] == b.shape[0]
-        and is_short(a.shape[0], b.size)
+        and is_short(a.shape[0], work_of_row(*b.shape))
     ):
         plain = _plain_output(out, (a.shape[0], b.shape[1]), a.dtype, a, b)
         if plain is not None:
@@ -247,7 +249,7 @@ def matmul(
     left = _strided(left, left.dtype if narrow else dtype)
 
     def compute(result: _Array) -> None:
-        for rows in interruptible_slices(len(left), right.size):
+        for rows in interruptible_slices(len(left), work_of_row(*right.shape)):
             _core.matmul(left[rows], right, result[rows], threads)
 
     return _into(out, (left.shape[0], right.shape[1]), dtype, (left, right), compute)
@@ -303,11 +305,21 @@ def _rows_along(x: ArrayLike, axis: int, name: str = "x") -> tuple[_Array, int, 
     array = as_numbers(x, name)
     if array.ndim == 0:
         raise ValueError(f"{name} must have at least one dimension")
-    axis = normalize_axis_index(axis, array.ndim)
+    axis = _axis_index(axis, array.ndim)
     moved = np.moveaxis(array, axis, -1)
     rows = np.require(moved, dtype=floating_dtype(array.dtype), requirements=["C", "A"])
     n_rows = math.prod(moved.shape[:-1])
     return rows.reshape(n_rows, moved.shape[-1]), axis, array.shape
+
+
+def _axis_index(axis: int, n_dimensions: int) -> int:
+    try:
+        return int(normalize_axis_index(operator.index(axis), n_dimensions))
+    except TypeError:
+        given = "None" if axis is None else type(axis).__name__
+        raise TypeError(f"axis must be one integer, not {given}") from None
+    except OverflowError:
+        raise np.exceptions.AxisError(f"axis {axis} is out of bounds") from None
 
 
 def _moved_to_end(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

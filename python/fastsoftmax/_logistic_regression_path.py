@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import refuse_masked
 from ._logistic_data import prepare_data
 from ._logistic_models import fit_models, warn_of_limits
 from ._logistic_options import check_C, check_Cs, check_options
@@ -137,6 +138,7 @@ def logistic_regression_path(
 
 def _check_folds(folds: ArrayLike, n_samples: int) -> tuple[NDArray[np.int32], int]:
     """The fold of each row, where the rows in none have one of their own, and how many are left out."""
+    refuse_masked(folds, "folds")
     given = np.asarray(folds)
     if given.dtype.kind not in "iu" or given.shape != (n_samples,):
         raise ValueError(
@@ -145,6 +147,7 @@ def _check_folds(folds: ArrayLike, n_samples: int) -> tuple[NDArray[np.int32], i
         )
     if given.min() < -1 or given.max() >= n_samples:
         raise ValueError("folds must be numbers from 0 to n_folds - 1, or -1")
+    given = given.astype(np.int64)
     n_folds = int(given.max()) + 1
     counts = np.bincount(given + 1, minlength=n_folds + 1)
     if n_folds == 0 or (counts[1:] == 0).any():

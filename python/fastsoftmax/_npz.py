@@ -56,10 +56,11 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         Names and contents; no object arrays.
     """
     check_writable(path)
-    target = os.path.realpath(path)
+    target = os.path.realpath(os.fsdecode(path))
     temporary = os.path.join(os.path.dirname(target), f".fastsoftmax-{secrets.token_hex(8)}.tmp")
     try:
-        # Not tempfile's 0600: a model gets the permissions of any other new file.
+        # Not tempfile's 0600: a model gets the permissions of the file that it replaces, or those
+        # of any other new file.
         with open(temporary, "xb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 for name, array in arrays.items():
@@ -67,6 +68,8 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
                         np.lib.format.write_array(member, array, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
         os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(FileNotFoundError):

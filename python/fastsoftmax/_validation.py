@@ -122,6 +122,10 @@ def check_sample_weight(
     """Check the weights; `rescale` makes their mean one."""
     if sample_weight is None:
         return None
+    refuse_masked(sample_weight, "sample_weight")
+    if getattr(sample_weight, "dtype", None) == object:  # a column of a mixed frame
+        with suppress(TypeError, ValueError):
+            sample_weight = np.asarray(sample_weight, np.float64)
     weights = as_numbers(sample_weight, "sample_weight").astype(np.float64)
     if weights.ndim == 0:
         weights = np.full(n_samples, weights)

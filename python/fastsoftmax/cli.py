@@ -260,7 +260,11 @@ def _add_train(commands: Any) -> None:
         "--threads", type=_positive_int, metavar="N", help="at most so many (default: all CPUs)"
     )
     train.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="of the shuffling (default: 0)"
+        "--seed",
+        type=_seed,
+        default=0,
+        metavar="N",
+        help="of the shuffling, and of the rows held out (default: 0)",
     )
     train.add_argument("--output", metavar="FILE", help="save the trained model to this file")
 

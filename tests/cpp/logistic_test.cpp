@@ -81,14 +81,15 @@ void test_optimum() {
 }
 
 // The first evaluation of few rows is made of sums over X, and counts as no pass; a warm start at
-// zero makes one instead. The same iteration follows.
+// zero makes one instead. The same iteration follows, with features and classes for which the
+// curvature between classes costs too much to be known before it.
 template <class In>
 void test_start_at_zero() {
-  for (const std::ptrdiff_t K : {2, 3, 7}) {
+  for (const std::ptrdiff_t K : {2, 7, 19}) {
     for (const bool fit_intercept : {true, false}) {
       for (const double penalty : {1.0, 0.0}) {
         test::set_context(test::name_of(In()), "start", K, penalty, fit_intercept);
-        LogisticCase<In> c(300, 11, K);
+        LogisticCase<In> c(300, 40, K);
         c.use_weights();
         c.fit_intercept = fit_intercept;
         test::for_each_layout(c, [&](const fastsoftmax::LogisticProblem& problem) {
@@ -289,7 +290,7 @@ void test_stop() {
 // Few rows of many features: a diagonal at first, the whole curvature where that takes long.
 template <class In>
 void test_few_rows() {
-  LogisticCase<In> c(60, 40, 3);
+  LogisticCase<In> c(100, 120, 3);
   const auto view = c.view();
   for (const double penalty : {1e4, 1e-2, 1e-4}) {
     test::set_context(test::name_of(In()), "few rows", penalty);
@@ -298,22 +299,21 @@ void test_few_rows() {
     for (const int n_threads : {2, 3}) {
       CHECK(same_bits(fit(c.problem(view), options(1e-9, n_threads), {penalty}), tight));
     }
-    // Once, or once more for the whole after the 12 passes that it costs.
-    const bool is_long = tight.n_passes[0] > 13.0;
-    CHECK_EQ(is_long, penalty < 1.0);
-    CHECK(is_long ? tight.n_curvature_rows >= 2 * c.n : tight.n_curvature_rows == c.n);
+    // At zero; and with the classes' centres, or for the whole after the 12 passes that it costs.
+    CHECK_EQ(tight.n_passes[0] > 13.0, penalty < 1.0);
+    CHECK(tight.n_curvature_rows >= 2 * c.n);
   }
 }
 
 // A fit that takes long: the curvature anew from more rows; and threads for vectors of some blocks,
 // which a case of few parameters never sees.
 void test_long() {
-  LogisticCase<float> c(20000, 30, 5);
+  LogisticCase<float> c(20000, 30, 40);
   const auto view = c.view();
-  const Fitted tight = fit(c.problem(view), options(1e-9), {1e-6});
-  check_optimum(c, tight, 1e-6, 1e-9, 1e-10);
-  CHECK(tight.n_passes[0] > 21.0 && tight.n_passes[0] < 40.0);  // anew once
-  CHECK(tight.n_curvature_rows >= c.n / 2 + c.n);               // half of them first, then all
+  const Fitted tight = fit(c.problem(view), options(1e-10), {1e-6});
+  check_optimum(c, tight, 1e-6, 1e-10, 1e-10);
+  CHECK(tight.n_passes[0] > 30.0);
+  CHECK(tight.n_curvature_rows >= 2 * c.n);  // half of them, more than once, then all
   LogisticCase<float> wide(2000, 600, 10);
   const auto wide_view = wide.view();
   const Fitted serial = fit(wide.problem(wide_view), options(1e-7), {0.1});

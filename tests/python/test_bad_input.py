@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from numpy.testing import assert_array_equal
 from reference import assert_unchanged, blobs, snapshot
 from sklearn.exceptions import NotFittedError
 
@@ -302,6 +303,15 @@ def test_bad_sample_weight(state, case):
     bad, error, message = BAD_WEIGHTS[case]
     refuses(make(state), "fit", error, message, X, Y, sample_weight=bad)
     refuses(make(state), "partial_fit", error, message, X, Y, [0, 1, 2], sample_weight=bad)
+
+
+def test_sample_weight_of_objects():
+    weights = np.arange(1, 13)
+    fitted = [
+        SoftmaxClassifier(max_iter=2).fit(X, Y, sample_weight=w)
+        for w in (weights, weights.astype(object))
+    ]
+    assert_array_equal(fitted[0].coef_, fitted[1].coef_)
 
 
 NOT_NUMBERS = ("0.1", None, True, [0.1], 1j)

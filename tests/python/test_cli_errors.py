@@ -158,6 +158,11 @@ def test_no_such_directory(capsys, tmp_path):
     assert not typo.exists()
 
 
+def test_directory_of_other_data(capsys, tmp_path):
+    complaint = refuse(capsys, "train", "digits", "--data-dir", tmp_path)
+    assert "--data-dir is the directory of mnist, not of digits" in complaint
+
+
 def test_labels_of_another_type(capsys, tmp_path, digits_model):
     _, (images, labels) = datasets.load_digits()
     data = write_npz(tmp_path / "data.npz", X=images, y=labels.astype(str))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastsoftmax
@@ -141,3 +142,14 @@ def test_full_disk(argv):
         assert running.wait(timeout=60) == 2
     assert_one_complaint(err)
     assert "No space left" in err
+
+
+def test_data_from_a_pipe(model, tmp_path):
+    path = tmp_path / "X.npy"
+    np.save(path, np.zeros((3, 64), np.uint8))
+    command = [sys.executable, "-m", "fastsoftmax", "predict", str(model)]
+    piped = subprocess.run(
+        [*command, "/dev/stdin"], input=path.read_bytes(), check=True, capture_output=True
+    )
+    direct = subprocess.run([*command, str(path)], check=True, capture_output=True)
+    assert piped.stdout == direct.stdout

@@ -460,3 +460,11 @@ def test_bad_n_threads(name, n_threads, error):
     second = {"cross_entropy": [[0, 0]], "matmul": [np.ones((2, 2))]}.get(name, [])
     with pytest.raises(error, match="n_threads must be"):
         getattr(fs, name)(np.ones((2, 2)), *second, n_threads=n_threads)
+
+
+@pytest.mark.parametrize("axis", [None, (0, 1), 1.0, "0"])
+def test_axis_is_one_integer(axis):
+    with pytest.raises(TypeError, match=r"axis must be one integer, not (None|tuple|float|str)"):
+        fs.logsumexp(np.zeros((2, 3)), axis=axis)
+    with pytest.raises(np.exceptions.AxisError):
+        fs.logsumexp(np.zeros((2, 3)), axis=2**70)

@@ -216,6 +216,12 @@ def test_bad_folds(case):
         logistic_regression_path(X, Y, folds=folds)
 
 
+def test_masked_folds():
+    folds = np.ma.masked_equal(np.arange(40) % 3, 0)
+    with pytest.raises(TypeError, match="folds is a masked array"):
+        logistic_regression_path(X, Y, folds=folds)
+
+
 def certified(X, y, sample_weight=None, **parameters):
     """Fit, and check that the optimum is finite, proven, and no worse than zero weights."""
     clf = LogisticRegression(**{"tol": 1e-6} | parameters).fit(X, y, sample_weight)

@@ -65,6 +65,14 @@ def test_path_equals_single_fits(data, sparse, monkeypatch):
         assert path.n_passes[i] >= 1
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.uint64])
+def test_folds_of_any_integers(data, dtype):
+    X, y = data
+    folds = np.arange(len(y)) % 128
+    path = logistic_regression_path(X, y, [1.0], folds.astype(dtype))
+    assert_array_equal(path.coef, logistic_regression_path(X, y, [1.0], folds).coef)
+
+
 def test_path_with_folds_equals_fits_without_them(data, monkeypatch):
     X, y = data
     folds = np.random.default_rng(1).integers(-1, 3, size=210)

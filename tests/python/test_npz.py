@@ -96,6 +96,14 @@ def test_permissions_are_those_of_any_new_file(tmp_path):
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
+def test_permissions_of_a_file_outlive_its_contents(tmp_path):
+    path = tmp_path / "a"
+    write_npz(path, ARRAYS)
+    path.chmod(0o600)
+    write_npz(os.fsencode(path), ARRAYS)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_symbolic_link_is_followed(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "a")
     write_npz(tmp_path / "link", ARRAYS)

@@ -119,12 +119,16 @@ class ChunkedLoss final : public LogisticLoss {
     return sum;
   }
 
-  void class_sums(std::int32_t held_out, double* sums) override {
+  void class_sums(std::int32_t held_out, const float* part, double* sums) override {
     const std::ptrdiff_t size = problem_.n_classes * d_;
     std::fill_n(sums, size, 0.0);
     products_->add_by_class(
-        problem_.labels, [&](std::ptrdiff_t i) { return row_weights_(i, held_out); }, sums,
-        n_threads_);
+        problem_.labels,
+        [&](std::ptrdiff_t i) {
+          const double weight = row_weights_(i, held_out);
+          return part ? weight * static_cast<double>(part[i]) : weight;
+        },
+        sums, n_threads_);
     const double scale = problem_.input_scale * row_weights_.unit();
     for (std::ptrdiff_t i = 0; i < size; ++i) sums[i] *= scale;
   }
@@ -231,8 +235,14 @@ class ChunkedLoss final : public LogisticLoss {
     for (std::ptrdiff_t m = 0; m < n_points; ++m) points[m].loss = 0.0;
     const auto add_losses = [&](const RowChunk& chunk, int piece, int n_pieces) {
       for (std::ptrdiff_t m = piece; m < n_points; m += n_pieces) {
+        const T* losses = losses_.data() + m * chunk_rows_;
         for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
-          points[m].loss += static_cast<double>(losses_[m * chunk_rows_ + i]);
+          points[m].loss += static_cast<double>(losses[i]);
+        }
+        if (float* row_losses = points[m].row_losses) {
+          for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
+            row_losses[chunk.begin + i] = static_cast<float>(losses[i]);
+          }
         }
       }
     };

@@ -34,8 +34,9 @@ struct LossPoint {
   const double* parameters;
   double* gradient;  // like parameters
   double loss;
-  std::int32_t held_out;  // rows of this fold count nothing
-  double scale;           // of the loss and the gradient
+  std::int32_t held_out;        // rows of this fold count nothing
+  double scale;                 // of the loss and the gradient
+  float* row_losses = nullptr;  // (rows.size()), each times its weight, or not wanted
 };
 
 // A point and a direction from there, both like parameters, and the Hessian of the loss at the
@@ -87,8 +88,9 @@ class LogisticLoss {
                              const double* const* directions, std::ptrdiff_t n_directions,
                              double* hessian) = 0;
 
-  // sums (n_classes, n_features) = sum_i s_i x_i of the rows of each class.
-  virtual void class_sums(std::int32_t held_out, double* sums) = 0;
+  // sums (n_classes, n_features) = sum_i s_i part_i x_i of the rows of each class; part (n_rows),
+  // or null: ones.
+  virtual void class_sums(std::int32_t held_out, const float* part, double* sums) = 0;
 
   // The features [begin, end) of X' diag(c) X, lower triangle, in gram (n, n) with n = end - begin,
   // and of c' X in sums (n); diagonal_only: (n) numbers.

@@ -17,9 +17,6 @@ namespace {
 // Without a penalty the minimum is taken for zero, and the classes for separable, below this part
 // of the objective at zero. Iterations without any gain after which rounding is taken for the end.
 constexpr double kSeparable = 1e-6;
-
-// Of tol, what a gap that is not proven may be.
-constexpr double kMargin = 0.1;
 constexpr int kPatience = 30;
 
 void check(const LogisticProblem& problem) {
@@ -48,7 +45,6 @@ bool LogisticFit::run() {
     if (wave_ > 0) start_from_neighbours();
     if (wave_ == 0 && !options_.warm) run_stages();
     for (Model& model : models_) model.active = model.wave == wave_;
-    if (!stop_.stopped()) precondition(false, 0.0);
     if (!stop_.stopped()) go_on = run_to_end(all);
   }
   if (stop_.stopped()) return false;
@@ -79,8 +75,9 @@ double LogisticFit::sample_scale(const Rows& rows, Fold held_out) {
   return scales_[key] = scale;
 }
 
-// The objectives and gradients of the active models, where their solvers want them.
-void LogisticFit::evaluate(const Rows& rows) {
+// The objectives and gradients of the active models, where their solvers want them; for_centres:
+// and what their classes' centres need.
+void LogisticFit::evaluate(const Rows& rows, bool for_centres) {
   std::vector<Model*> evaluated;
   std::vector<LossPoint> points;
   for (Model& model : models_) {
@@ -89,10 +86,18 @@ void LogisticFit::evaluate(const Rows& rows) {
     points.push_back({model.solver->trial(), model.solver->trial_gradient(), 0.0, model.held_out,
                       sample_scale(rows, model.held_out)});
     model.n_passes += static_cast<double>(rows.size()) / static_cast<double>(n_);
+    if (!for_centres) continue;
+    model.row_losses.resize(static_cast<std::size_t>(n_));
+    points.back().row_losses = model.row_losses.data();
   }
   if (points.empty()) return;
   loss_->evaluate(rows, points.data(), static_cast<std::ptrdiff_t>(points.size()));
-  for (std::size_t i = 0; i < points.size(); ++i) evaluated[i]->objective = points[i].loss;
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    evaluated[i]->objective = points[i].loss;
+    if (!for_centres) continue;
+    const double* gradient = evaluated[i]->solver->trial_gradient() + n_outputs_ * d_;
+    evaluated[i]->intercept_gradient.assign(gradient, gradient + n_outputs_);
+  }
 }
 
 // To a gradient at v, or a product of the Hessian with v, of the loss: those of the objective.
@@ -120,34 +125,24 @@ Lbfgs::Precondition LogisticFit::preconditioner_of(const Model& model) const {
 
 // The models of a wave; false if the progress is to end here.
 bool LogisticFit::run_to_end(const Rows& all) {
-  // The curvature anew, now and then: as often as the first one would take an eighth of the work,
-  // with rows and directions that take an eighth of the passes made each. (A sixteenth and a
-  // quarter for C = 100 on MNIST to 1e-4: 318 and 249 passes, not 281, but 0.93 to 1.14 and 0.94 to
-  // 0.97 of the time; at C = 10 to 1e-6 0.95 to 1.1 and 1 to 1.3.)
-  constexpr double kPart = 0.125;
-  const Rows sample = curvature_rows(0.0);
-  const double dense = passes_of_dense(sample);
-  const auto often = [&] {
-    return std::max(20.0,
-                    8.0 * (dense + passes_of_directions(sample, n_directions(sample, 1, 0.0))));
-  };
-  // A diagonal that has taken as many passes as more would have cost should have been more.
-  double refresh = is_dense_ ? often() : dense;
+  // After samples it waits for the centres that the first pass will tell.
+  next_curvature_ = 0.0;
+  if (!has_started_ || options_.warm || wave_ > 0 || !knows_centres()) take_curvature(0.0);
+  if (stop_.stopped()) return false;
   for (double passes = 0.0; any_active(); passes += 1.0) {
-    if (passes >= refresh) {
-      if (!is_dense_) {
-        for (Model& model : models_) model.preconditioner.reset();
-      }
-      has_started_ = is_dense_ = true;
-      precondition(true, kPart * passes);
-      refresh = std::max(often(), 2.0 * refresh);
-    }
-    evaluate(all);
+    const bool is_due = passes >= next_curvature_;
+    evaluate(all, is_due && knows_centres());
     if (stop_.stopped()) return false;
     for_models([&](Model& model, std::ptrdiff_t) {
       if (model.active) step(model);
     });
-    passes += 1.5 * take_newton_directions(all);
+    if (is_due && any_active() && is_time_for_curvature(passes)) {
+      take_curvature(passes);
+      if (stop_.stopped()) return false;
+    }
+    passes += 1.5 * take_directions(all);
+    if (stop_.stopped()) return false;
+    passes += 1.5 * check_ends(all);
     if (stop_.stopped()) return false;
     prove(all);
     if (stop_.stopped()) return false;
@@ -168,6 +163,7 @@ bool LogisticFit::run_to_end(const Rows& all) {
 
 void LogisticFit::step(Model& model) {
   double loss;
+  const double before = model.has_stepped ? model.solver->f() : HUGE_VAL;
   const Lbfgs::Outcome outcome = tell(model, &loss);
   if (outcome == Lbfgs::Outcome::kSearching) return;
   if (outcome == Lbfgs::Outcome::kRestarted) {
@@ -179,17 +175,37 @@ void LogisticFit::step(Model& model) {
   }
   ++model.n_iter;
   model.has_stepped = true;
+  model.last_gain = before / model.solver->f() - 1.0;
   if (model.certificate) {
     model.certificate->add(*model.solver, loss);
     if (update_gap(model, false)) return;
   }
-  if (model.n_iter >= options_.max_iter) return finish(model, LogisticStatus::kMaxIter);
-  if (options_.solver == LogisticSolver::kNewtonCg) {
+  if (model.n_iter < options_.max_iter) {
     model.awaits_direction = true;
+  } else if (model.certificate) {
+    finish(model, LogisticStatus::kMaxIter);
   } else {
-    model.solver->advance(preconditioner_of(model));
+    model.awaits_check = true;
+  }
+}
+
+// The directions of the models that wait for one; how many products with Hessians that took.
+int LogisticFit::take_directions(const Rows& all) {
+  int n_products = 0;
+  if (options_.solver == LogisticSolver::kNewtonCg) {
+    n_products = take_newton_directions(all);
+    if (stop_.stopped()) return n_products;
+  } else {
+    for_models([&](Model& model, std::ptrdiff_t) {
+      if (model.awaits_direction) model.solver->advance(preconditioner_of(model));
+    });
+  }
+  for (Model& model : models_) {
+    if (!model.awaits_direction) continue;
+    model.awaits_direction = false;
     look_ahead(model);
   }
+  return n_products;
 }
 
 // Where nothing can be proven: what the step promises, to be taken with a margin.
@@ -206,7 +222,7 @@ void LogisticFit::look_ahead(Model& model) {
     // last one has brought does not.
     const double gained = std::isfinite(model.best_objective) ? model.best_objective - f : 0.0;
     model.gap = std::max(promised_gap(model), gained / std::max(f, 1e-300));
-    if (model.gap <= kMargin * options_.tol) return finish(model, LogisticStatus::kCertified);
+    model.awaits_check = model.gap <= kMargin * options_.tol;
   }
   const double visible = rounds_in_double_ ? 1e-15 : 1e-8;
   if (f < model.best_objective - visible * std::abs(f) || model.gap < 0.99 * model.best_gap) {
@@ -277,7 +293,7 @@ void LogisticFit::widen() {
   loss_.reset();
   loss_ = make(true);
   set_noise();
-  precondition(true, 0.0);
+  next_curvature_ = 0.0;
   for (Model& model : models_) {
     if (!model.active) continue;
     model.solver->restart();

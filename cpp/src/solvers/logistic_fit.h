@@ -41,6 +41,9 @@ class LogisticFit {
  private:
   using Fold = std::int32_t;
 
+  // Of tol, what a gap that is not proven may be.
+  static constexpr double kMargin = 0.1;
+
   struct Model {
     std::unique_ptr<Lbfgs> solver;
     std::unique_ptr<ConjugateGradients> newton;  // with solver newton-cg
@@ -48,11 +51,16 @@ class LogisticFit {
     std::shared_ptr<const Preconditioner> preconditioner;  // neighbours may share one
     double penalty = 0.0, objective = 0.0, gap = HUGE_VAL, n_passes = 0.0;
     double best_gap = HUGE_VAL, best_objective = HUGE_VAL;
+    double last_gain = HUGE_VAL;  // of an iteration, in parts of the objective
     std::int32_t held_out = -1;
     int wave = 0;
     std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0, next_smooth = 0;
     bool active = true, stuck = false, has_stepped = false, awaits_direction = false;
+    bool awaits_check = false;  // of what is left, which seems to be nothing
     LogisticStatus status = LogisticStatus::kMaxIter;
+    // Where the solver is, if its classes' centres are wanted: of each row, and in the intercepts.
+    std::vector<float> row_losses;
+    std::vector<double> intercept_gradient;
   };
 
   // The start: logistic_start.cpp.
@@ -77,7 +85,7 @@ class LogisticFit {
   // Passes over X for all active models.
   double total_weight(const Rows& rows, Fold held_out) const;
   double sample_scale(const Rows& rows, Fold held_out);
-  void evaluate(const Rows& rows);
+  void evaluate(const Rows& rows, bool for_centres = false);
   void add_penalty(const Model& model, const double* v, double* product) const;
   Lbfgs::Outcome tell(Model& model, double* loss);
   Lbfgs::Precondition preconditioner_of(const Model& model) const;
@@ -98,18 +106,26 @@ class LogisticFit {
   std::ptrdiff_t largest_block() const;
   std::ptrdiff_t block() const;
   Rows curvature_rows(double passes) const;
+  double in_passes(double products) const;
   double passes_of_dense(const Rows& rows) const;
+  double passes_of_curvature(const Rows& rows) const;
+  bool knows_centres() const;
   double passes_of_directions(const Rows& rows, std::ptrdiff_t n_directions) const;
   std::ptrdiff_t n_directions(const Rows& rows, std::ptrdiff_t n_sharing, double passes) const;
   std::shared_ptr<const Preconditioner> preconditioner_near(double penalty) const;
   void set_preconditioner(Model& model, std::shared_ptr<const Preconditioner> found);
   void precondition(bool anew, double passes);
-  std::shared_ptr<const Preconditioner> build(const Rows& rows, float* c, const Model& model,
+  bool is_time_for_curvature(double passes) const;
+  bool has_settled(const Model& model) const;
+  void take_curvature(double passes);
+  ClassCentres centres_of(Model& model);
+  std::shared_ptr<const Preconditioner> build(const Rows& rows, float* c, Model& model,
                                               std::ptrdiff_t n_directions);
 
   // The iterations: logistic.cpp.
   bool run_to_end(const Rows& all);
   void step(Model& model);
+  int take_directions(const Rows& all);
   void look_ahead(Model& model);
   double zero_objective(const Model& model);
   double objective(const Model& model);
@@ -125,7 +141,9 @@ class LogisticFit {
   void report();
 
   // Newton's directions: logistic_newton.cpp.
+  int solve_newton(std::vector<Model*> open, bool with_pairs, double tolerance, const Rows& all);
   int take_newton_directions(const Rows& all);
+  int check_ends(const Rows& all);
 
   // The proof: logistic_proof.cpp.
   void sum_classes();
@@ -149,6 +167,7 @@ class LogisticFit {
   const std::ptrdiff_t n_, d_, n_outputs_, size_;
   bool wide_, rounds_in_double_ = false, has_started_ = false;  // from zero, that is
   bool is_dense_ = true;                                        // the preconditioner
+  double next_curvature_ = 0.0;  // when it is taken anew, in passes of the wave
   std::ptrdiff_t memory_ = 0;
   int wave_ = 0, n_waves_ = 1;
   std::int64_t last_reported_ = 0, last_of_waves_ = 0;

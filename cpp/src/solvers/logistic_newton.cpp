@@ -1,8 +1,11 @@
 // Newton's directions for a fit of logistic regressions: conjugate gradients, whose products with
-// the Hessians of all models share each pass over X.
+// the Hessians of all models share each pass over X. Without a penalty they also tell how near the
+// end is.
+#include <algorithm>
 #include <vector>
 
 #include "solvers/logistic_fit.h"
+#include "solvers/vectors.h"
 
 namespace fastsoftmax {
 namespace {
@@ -13,26 +16,27 @@ namespace {
 // 100 6.2, 5.8, 7.1, 8.1 and 4.0; words in CSR 1.5, 1.8, 1.8, 1.6 and 1.2.
 constexpr double kTolerance = 0.5;
 
+// The same where it is to say what is left to gain.
+constexpr double kCheckTolerance = 0.01;
+
 }  // namespace
 
-// The direction of each model that waits for one, and the first trial along it; how many products
-// that took, shared ones counted once.
-int LogisticFit::take_newton_directions(const Rows& all) {
-  std::vector<Model*> open;
-  for (Model& model : models_) {
-    if (model.awaits_direction) open.push_back(&model);
-  }
-  const std::vector<Model*> waiting = open;
+// Newton's directions of some models, preconditioned with the curvature and, with_pairs, what the
+// steps have shown; how many products that took, shared ones counted once.
+int LogisticFit::solve_newton(std::vector<Model*> open, bool with_pairs, double tolerance,
+                              const Rows& all) {
   const auto step_for = [&](Model& model) {
     return [&, precondition = preconditioner_of(model)](const double* v, double* out) {
-      model.solver->step_for(v, precondition, out);
+      if (with_pairs) return model.solver->step_for(v, precondition, out);
+      precondition(v, out);
+      for (std::ptrdiff_t i = 0; i < size_; ++i) out[i] = -out[i];
     };
   };
   for (Model* model : open) {
     if (!model->newton) {
       model->newton = std::make_unique<ConjugateGradients>(size_, options_.n_threads);
     }
-    model->newton->start(model->solver->gradient(), kTolerance, step_for(*model));
+    model->newton->start(model->solver->gradient(), tolerance, step_for(*model));
   }
   int n_products = 0;
   for (; !open.empty(); ++n_products) {
@@ -51,10 +55,51 @@ int LogisticFit::take_newton_directions(const Rows& all) {
     }
     open = still;
   }
+  return n_products;
+}
+
+// The direction of each model that waits for one, and the first trial along it.
+int LogisticFit::take_newton_directions(const Rows& all) {
+  std::vector<Model*> waiting;
+  for (Model& model : models_) {
+    if (model.awaits_direction) waiting.push_back(&model);
+  }
+  const int n_products = solve_newton(waiting, true, kTolerance, all);
+  if (stop_.stopped()) return n_products;
   for (Model* model : waiting) {
-    model->awaits_direction = false;
     model->solver->advance_along(model->newton->solution(), preconditioner_of(*model));
-    look_ahead(*model);
+  }
+  return n_products;
+}
+
+// Models that nothing is proven of, and that L-BFGS takes for finished, or that are to end. It
+// knows the curvature only where it has been: 400 sparse rows of two separable classes seemed to be
+// 6e-6 of the objective away from the minimum and were above it by all of it. What Newton's step
+// promises, with the curvature taken there, is half of that. If it is too much, the fit goes on
+// along that step.
+int LogisticFit::check_ends(const Rows& all) {
+  std::vector<Model*> waiting;
+  for (Model& model : models_) {
+    if (model.active && model.awaits_check) waiting.push_back(&model);
+  }
+  if (waiting.empty()) return 0;
+  precondition(true, 0.0);
+  if (stop_.stopped()) return 0;
+  const int n_products = solve_newton(waiting, false, kCheckTolerance, all);
+  if (stop_.stopped()) return n_products;
+  for (Model* model : waiting) {
+    model->awaits_check = false;
+    const double* step = model->newton->solution();
+    const double left =
+        -0.5 * dot(step, model->solver->gradient(), size_, options_.n_threads) / model->solver->f();
+    model->gap = std::isfinite(model->gap) ? std::max(model->gap, left) : left;
+    if (model->gap <= kMargin * options_.tol) {
+      finish(*model, LogisticStatus::kCertified);
+    } else if (model->n_iter >= options_.max_iter) {
+      finish(*model, LogisticStatus::kMaxIter);
+    } else {
+      model->solver->advance_along(step, preconditioner_of(*model));
+    }
   }
   return n_products;
 }

@@ -39,7 +39,7 @@ ClassSums LogisticFit::sums_of(Fold held_out) {
   }
   const auto n_classes = static_cast<std::size_t>(problem_.n_classes);
   std::vector<double> by_class(n_classes * d);
-  loss_->class_sums(held_out, by_class.data());
+  loss_->class_sums(held_out, nullptr, by_class.data());
   sums.sum.assign(d, 0.0);
   for (std::size_t i = 0; i < n_classes * d; ++i) sums.sum[i % d] += by_class[i];
   sums.class_sums.assign(by_class.end() - static_cast<std::ptrdiff_t>(k * d), by_class.end());

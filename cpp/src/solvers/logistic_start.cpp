@@ -44,8 +44,10 @@ bool fits_float32(const In* data, std::ptrdiff_t n, double scale) {
 }  // namespace
 
 std::unique_ptr<LogisticLoss> LogisticFit::make(bool wide) {
-  return make_loss(problem_, wide, out_.n_models, options_.solver == LogisticSolver::kNewtonCg,
-                   options_.n_threads, stop_);
+  const bool needs_hessian = options_.solver == LogisticSolver::kNewtonCg ||
+                             std::any_of(out_.penalty, out_.penalty + out_.n_models,
+                                         [](double penalty) { return !(penalty > 0.0); });
+  return make_loss(problem_, wide, out_.n_models, needs_hessian, options_.n_threads, stop_);
 }
 
 // Gaps below what float32 can show, or inputs that it cannot work with.

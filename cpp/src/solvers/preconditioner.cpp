@@ -9,6 +9,16 @@
 #include "solvers/vectors.h"
 
 namespace fastsoftmax {
+namespace {
+
+std::vector<double> mean_of_rows(const double* rows, std::ptrdiff_t n, std::ptrdiff_t d) {
+  std::vector<double> mean(static_cast<std::size_t>(d), 0.0);
+  for (std::ptrdiff_t i = 0; i < n; ++i) add_scaled(1.0, rows + i * d, mean.data(), d, 1);
+  for (double& m : mean) m /= static_cast<double>(n);
+  return mean;
+}
+
+}  // namespace
 
 Preconditioner::Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, bool fit_intercept,
                                int n_threads)
@@ -22,8 +32,10 @@ Preconditioner::Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, 
 
 void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint& point,
                            const float* c, double scale, double penalty, std::ptrdiff_t n_outputs,
-                           std::ptrdiff_t n_directions) {
+                           std::ptrdiff_t n_directions, ClassCentres centres) {
   penalty_ = penalty;
+  centres_ = std::move(centres);
+  const bool is_centred = fit_intercept_ || has_centres();
   double total = 0.0;
   for (std::ptrdiff_t i = 0; i < rows.size(); ++i) total += static_cast<double>(c[i]);
   total_ = total * scale > 0.0 ? total * scale : 1.0;
@@ -37,7 +49,7 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
     // of the centred features.
     for (std::ptrdiff_t i = 0; i < n; ++i) {
       double& mean = means_[begin + i];
-      mean = fit_intercept_ && total > 0.0 ? mean / total : 0.0;
+      mean = is_centred && total > 0.0 ? mean / total : 0.0;
       if (!std::isfinite(mean)) mean = 0.0;
     }
     for (std::ptrdiff_t i = 0; i < n; ++i) {
@@ -57,7 +69,7 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
       for (std::ptrdiff_t i = 0; i < n; ++i) {
         gram[i] = 1.0 / std::max(gram[i], largest > 0.0 ? 1e-16 * largest : 1.0);
       }
-      return;
+      break;
     }
     if (n_directions > 0) {
       for (std::ptrdiff_t i = 0; i < n; ++i) {
@@ -70,6 +82,15 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
   if (classes_ && !classes_->build(loss, rows, point, scale, penalty, means_.data(), n_outputs,
                                    fit_intercept_)) {
     classes_.reset();
+  }
+  if (has_centres() && !fit_intercept_) build_border(n_outputs);
+}
+
+void Preconditioner::build_border(std::ptrdiff_t n_outputs) {
+  border_.resize(centres_.centre.size());
+  solve(centres_.centre.data(), n_outputs, border_.data(), n_threads_);
+  for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
+    corner_.push_back(dot_block(centre(r), border_.data() + r * n_features_, n_features_));
   }
 }
 
@@ -135,30 +156,18 @@ double Preconditioner::cost_of_float32(const double* x, std::ptrdiff_t n_outputs
   return cost;
 }
 
-void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* out,
+// out = A^-1 g, A being F without what belongs to intercepts or centres.
+void Preconditioner::solve(const double* g, std::ptrdiff_t n_outputs, double* out,
                            int n_threads) const {
   const std::ptrdiff_t d = n_features_;
-  const double* gb = g + n_outputs * d;
-  double* b = out + n_outputs * d;
   if (block_ == 1) {
-    for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
-      const double intercept = fit_intercept_ ? gb[r] : 0.0;
-      double shift = 0.0;
-      for (std::ptrdiff_t f = 0; f < d; ++f) {
-        const double at = inverse_[f] * (g[r * d + f] - means_[f] * intercept);
-        out[r * d + f] = at;
-        shift += means_[f] * at;
-      }
-      b[r] = fit_intercept_ ? gb[r] / total_ - shift : 0.0;
+    return for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+      for (std::ptrdiff_t f = 0; f < d; ++f) out[r * d + f] = inverse_[f] * g[r * d + f];
     });
-    return;
   }
-  AlignedBuffer<double> centred(n_outputs * d), product(n_outputs * block_);
+  AlignedBuffer<double> scaled(n_outputs * d), product(n_outputs * block_);
   for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
-    const double intercept = fit_intercept_ ? gb[r] : 0.0;
-    for (std::ptrdiff_t f = 0; f < d; ++f) {
-      centred[r * d + f] = scale_[f] * (g[r * d + f] - means_[f] * intercept);
-    }
+    for (std::ptrdiff_t f = 0; f < d; ++f) scaled[r * d + f] = scale_[f] * g[r * d + f];
   });
   for (std::ptrdiff_t begin = 0; begin < d; begin += block_) {
     const std::ptrdiff_t n = std::min(block_, d - begin);
@@ -168,30 +177,82 @@ void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* ou
     // Few outputs: P read as X is, one row after the other.
     if (n_outputs <= 16) {
       matmul<double>({Storage::kFloat64, P, n, n, n, 1},
-                     {centred.data() + begin, n, n_outputs, 1, d}, product.data(), threads);
+                     {scaled.data() + begin, n, n_outputs, 1, d}, product.data(), threads);
     } else {
-      matmul<double>({Storage::kFloat64, centred.data() + begin, n_outputs, n, d, 1},
+      matmul<double>({Storage::kFloat64, scaled.data() + begin, n_outputs, n, d, 1},
                      {P, n, n, n, 1}, product.data(), threads);
     }
     for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
       for (std::ptrdiff_t f = 0; f < n; ++f) {
-        out[r * d + begin + f] = product[n_outputs <= 16 ? f * n_outputs + r : r * n + f];
+        out[r * d + begin + f] =
+            scale_[begin + f] * product[n_outputs <= 16 ? f * n_outputs + r : r * n + f];
       }
     });
   }
+}
+
+void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* out,
+                           int n_threads) const {
+  if (has_centres()) return apply_to_classes(g, n_outputs, out, n_threads);
+  const std::ptrdiff_t d = n_features_;
+  const double* gb = g + n_outputs * d;
+  double* b = out + n_outputs * d;
+  // The gradient in weights that intercepts stand apart from.
+  AlignedBuffer<double> centred(n_outputs * d);
   for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+    const double intercept = fit_intercept_ ? gb[r] : 0.0;
     for (std::ptrdiff_t f = 0; f < d; ++f) {
-      out[r * d + f] *= scale_[f];
-      // The gradient in weights that intercepts stand apart from.
-      centred[r * d + f] = g[r * d + f] - (fit_intercept_ ? means_[f] * gb[r] : 0.0);
+      centred[r * d + f] = g[r * d + f] - means_[f] * intercept;
     }
-    b[r] = fit_intercept_ ? gb[r] / total_ : 0.0;
+    b[r] = intercept / total_;
   });
+  solve(centred.data(), n_outputs, out, n_threads);
   if (classes_) classes_->add(centred.data(), gb, out, b, n_threads);
   for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
-    double shift = 0.0;
-    for (std::ptrdiff_t f = 0; f < d; ++f) shift += means_[f] * out[r * d + f];
+    const double shift = dot_block(means_.data(), out + r * d, d);
     b[r] = fit_intercept_ ? b[r] - shift : 0.0;
+  });
+}
+
+// With a matrix for each class, between classes that sum to zero: in what they have in common the
+// curvature is the penalty's alone. Without that, matrices that see the curvature of a class
+// exactly stall: 2,000 x 20 of 5 classes at a gap of 1e-7, at 1e-14 with it.
+void Preconditioner::apply_to_classes(const double* g, std::ptrdiff_t n_outputs, double* out,
+                                      int n_threads) const {
+  const std::ptrdiff_t d = n_features_, n_weights = n_outputs * d;
+  const std::vector<double> common = mean_of_rows(g, n_outputs, d);
+  const double common_b = mean_of_rows(g + n_weights, n_outputs, 1)[0];
+  const double* gb = g + n_weights;
+  double* b = out + n_weights;
+  AlignedBuffer<double> centred(n_weights);
+  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+    const double intercept = fit_intercept_ ? gb[r] - common_b : 0.0;
+    const double* at = centre(r);
+    for (std::ptrdiff_t f = 0; f < d; ++f) {
+      centred[r * d + f] = g[r * d + f] - common[static_cast<std::size_t>(f)] - at[f] * intercept;
+    }
+    b[r] = intercept / centres_.total[static_cast<std::size_t>(r)];
+  });
+  solve(centred.data(), n_outputs, out, n_threads);
+  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+    const double along = dot_block(centre(r), out + r * d, d);
+    if (fit_intercept_) {
+      b[r] -= along;
+    } else {
+      const auto c = static_cast<std::size_t>(r);
+      const double factor = along / (1.0 / centres_.total[c] + corner_[c]);
+      add_scaled(-factor, border_.data() + r * d, out + r * d, d, 1);
+    }
+  });
+  const std::vector<double> excess = mean_of_rows(out, n_outputs, d);
+  const double excess_b = mean_of_rows(b, n_outputs, 1)[0];
+  const double of_common = penalty_ > 0.0 ? 1.0 / penalty_ : 0.0;
+  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+    for (std::ptrdiff_t f = 0; f < d; ++f) {
+      const auto i = static_cast<std::size_t>(f);
+      out[r * d + f] += of_common * common[i] - excess[i];
+    }
+    b[r] -= excess_b;
   });
 }
 

@@ -2,7 +2,12 @@
 //
 //   F = [X 1]' diag(c) [X 1] + penalty I,  c_i = s_i (1 - sum_k p_ik^2) / (K - 1)
 //
-// from some of the rows at some point, without penalty for the intercept. X is left as it is.
+// from some of the rows at some point, without penalty for the intercept. X is left as it is. If
+// the centres of the classes are known, class k has a matrix of its own instead,
+//
+//   X' diag(c) X - total mean mean' + penalty I  +  total_k [centre_k 1]' [centre_k 1],
+//
+// which costs no more: in terms of b + centre_k' w the intercept stands apart from w.
 #pragma once
 
 #include <cmath>
@@ -11,6 +16,7 @@
 
 #include "aligned_buffer.h"
 #include "logistic/loss.h"
+#include "solvers/class_centres.h"
 #include "solvers/class_curvature.h"
 
 namespace fastsoftmax {
@@ -22,9 +28,10 @@ class Preconditioner {
                  int n_threads);
 
   // c (rows.size()), that of the point, to be multiplied by scale. n_directions: of the features,
-  // in which the curvature between the classes is known too.
+  // in which the curvature between the classes is known too, or centres, which may be empty.
   void build(LogisticLoss& loss, const Rows& rows, const LossPoint& point, const float* c,
-             double scale, double penalty, std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions);
+             double scale, double penalty, std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions,
+             ClassCentres centres);
 
   // out = F^-1 g, corrected in the directions that are known better (class_curvature.h);
   // W (n_outputs, n_features) and then b (n_outputs).
@@ -32,6 +39,7 @@ class Preconditioner {
 
   // The sum of c over all rows.
   double total() const { return total_; }
+  bool has_centres() const { return !centres_.total.empty(); }
   // That it was built for.
   double penalty() const { return penalty_; }
   // Of the features, on the diagonal, with the penalty: 0 if there is one of which nothing is
@@ -45,6 +53,11 @@ class Preconditioner {
   template <class F>
   void for_outputs(std::ptrdiff_t n_outputs, int n_threads, const F& f) const;
   void build_block(double* gram, Range features, double penalty);
+  void build_border(std::ptrdiff_t n_outputs);
+  void solve(const double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const;
+  void apply_to_classes(const double* g, std::ptrdiff_t n_outputs, double* out,
+                        int n_threads) const;
+  const double* centre(std::ptrdiff_t r) const { return centres_.centre.data() + r * n_features_; }
   Range block(std::ptrdiff_t i) const {
     return {i * block_, std::min(n_features_, (i + 1) * block_)};
   }
@@ -58,6 +71,10 @@ class Preconditioner {
   double total_ = 1.0;             // of c
   double penalty_ = 0.0, least_curvature_ = HUGE_VAL;
   std::unique_ptr<ClassCurvature> classes_;
+  ClassCentres centres_;
+  // Of centres without intercepts: A^-1 centre and centre' A^-1 centre, A being F without its last
+  // term.
+  std::vector<double> border_, corner_;
 };
 
 }  // namespace fastsoftmax
