@@ -308,7 +308,7 @@ def test_bad_sample_weight(state, case):
 def test_sample_weight_of_objects():
     weights = np.arange(1, 13)
     fitted = [
-        SoftmaxClassifier(max_iter=2).fit(X, Y, sample_weight=w)
+        SoftmaxClassifier(max_iter=2, random_state=0).fit(X, Y, sample_weight=w)
         for w in (weights, weights.astype(object))
     ]
     assert_array_equal(fitted[0].coef_, fitted[1].coef_)
