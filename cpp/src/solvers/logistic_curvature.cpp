@@ -112,6 +112,7 @@ void LogisticFit::take_curvature(double passes) {
   }
   has_started_ |= passes > 0.0;
   precondition(passes > 0.0, passes < kOften ? 0.0 : kPart * passes);
+  if (stop_.stopped()) return;
   for (Model& model : models_) std::vector<float>().swap(model.row_losses);
   const double cost = passes_of_curvature(sample);
   const bool lacks_centres = passes == 0.0 && knows_centres() &&

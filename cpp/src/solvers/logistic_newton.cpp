@@ -89,9 +89,9 @@ int LogisticFit::check_ends(const Rows& all) {
   if (stop_.stopped()) return n_products;
   for (Model* model : waiting) {
     model->awaits_check = false;
-    const double* step = model->newton->solution();
+    const double *step = model->newton->solution(), *g = model->solver->gradient();
     const double left =
-        -0.5 * dot(step, model->solver->gradient(), size_, options_.n_threads) / model->solver->f();
+        -0.5 * dot(step, g, size_, options_.n_threads) / std::max(model->solver->f(), 1e-300);
     model->gap = std::isfinite(model->gap) ? std::max(model->gap, left) : left;
     if (model->gap <= kMargin * options_.tol) {
       finish(*model, LogisticStatus::kCertified);
