@@ -120,8 +120,9 @@ def watch():
     while not done.is_set():
         numbers.append(n_running())
 
+before = n_running()  # once: a thread that has been joined may be seen for a while
 for n_threads in 1, 8:
-    done, numbers, before = threading.Event(), [], n_running()
+    done, numbers = threading.Event(), []
     watcher = threading.Thread(target=watch)
     watcher.start()
     fit(n_threads)
