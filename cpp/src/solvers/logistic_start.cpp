@@ -30,6 +30,8 @@ constexpr double kLeastEntries = 16.0;
 // Objectives in float32 were off by up to 5e-8 of themselves (70 classes, 9 features): a gap is
 // claimed in it down to ten times that.
 constexpr double kLeastFloat32Tol = 5e-7;
+// With so few features float64 costs little, and means of 1e5 beside a spread of 1 nothing.
+constexpr std::ptrdiff_t kFewFeatures = 16;
 
 // Whether the squares of the inputs fit float32, by some rows.
 template <class In>
@@ -52,7 +54,7 @@ std::unique_ptr<LogisticLoss> LogisticFit::make(bool wide) {
 
 // Gaps below what float32 can show, or inputs that it cannot work with.
 bool LogisticFit::needs_wide() const {
-  if (options_.tol < kLeastFloat32Tol) return true;
+  if (options_.tol < kLeastFloat32Tol || d_ <= kFewFeatures) return true;
   if (problem_.csr) {
     if (problem_.csr->storage != Storage::kFloat32) return false;
     const auto* indptr = problem_.csr->indptr;
