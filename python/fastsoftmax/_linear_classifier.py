@@ -256,12 +256,13 @@ def dense_prediction(
         dtype = np.result_type(W, floating_dtype(X.dtype))
         W, b = np.require(W, dtype, ["C", "A"]), np.require(b, dtype, ["C", "A"])
     out = new_output((len(X),) if labels else (len(X), len(W)), labels or W.dtype)
-    if is_short(len(X), work_of_row(W.shape[1], len(W))):
+    work = work_of_row(W.shape[1], len(W))
+    if is_short(len(X), work):
         is_finite = kernel(X, W, b, input_scale, out, n_threads)
     else:
         is_finite = all(
             kernel(X[rows], W, b, input_scale, out[rows], n_threads)
-            for rows in interruptible_slices(len(X), work_of_row(W.shape[1], len(W)))
+            for rows in interruptible_slices(len(X), work)
         )
     if not is_finite:
         raise ValueError(nonfinite_message(X) or _overflow(W.dtype))

@@ -204,17 +204,10 @@ template <class In>
 void test_case(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, bool fit_intercept) {
   test::set_context(test::name_of(In()), "class centres", K, d, fit_intercept);
   const Case<In> at(n, d, K, fit_intercept);
-  const auto view = at.c.view();
-  auto problem = at.c.problem(view);
-  check(at, problem, d);
-  check(at, problem, 1);
-  if constexpr (sizeof(In) > 1) {
-    const test::Csr<In> rows(at.c);
-    const auto csr = rows.view();
-    problem.dense = nullptr;
-    problem.csr = &csr;
+  test::for_each_layout(at.c, [&](const auto& problem) {
     check(at, problem, d);
-  }
+    check(at, problem, 1);
+  });
 }
 
 template <class In>

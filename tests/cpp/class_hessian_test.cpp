@@ -36,17 +36,14 @@ std::vector<long double> reference(const LogisticCase<In>& c, const std::vector<
 }
 
 template <class In>
-void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptrdiff_t q,
-                  bool sparse) {
-  test::set_context(test::name_of(In()), "class hessian", K, q, sparse);
+void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptrdiff_t q) {
+  test::set_context(test::name_of(In()), "class hessian", K, q);
   LogisticCase<In> c(n, d, K);
   c.use_weights();
   c.use_zeros();
   for (std::ptrdiff_t i = 0; i < n; ++i) {
     c.fold_of_row.push_back(static_cast<std::int32_t>(i % 3));
   }
-  const auto view = c.view();
-  auto problem = c.problem(view);
   const auto model = test::uniform<double>(c.R * (d + 1), 11, -0.5, 0.5);
   std::vector<std::vector<double>> directions;
   std::vector<const double*> pointers;
@@ -56,7 +53,7 @@ void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptr
   }
   for (const auto& each : directions) pointers.push_back(each.data());
   const auto expected = reference(c, model, directions, q, 1);
-  const auto hessian = [&](int n_threads) {
+  const auto hessian = [&](const fastsoftmax::LogisticProblem& problem, int n_threads) {
     const fastsoftmax::StopRequested never;
     fastsoftmax::StopPoll stop(never);
     std::vector<double> H(expected.size());
@@ -68,34 +65,25 @@ void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptr
     for (double& h : H) h *= unit;
     return H;
   };
-  const auto check = [&] {
-    const auto H = hessian(1);
+  test::for_each_layout(c, [&](const fastsoftmax::LogisticProblem& problem) {
+    const auto H = hessian(problem, 1);
     // Terms of at most s |u|^2 / 4, each off by some roundings of logits as large as d / 2.
     const double eps = sizeof(In) == 8 ? test::kEps<double> : test::kEps<float>;
     const double largest = 0.3 * static_cast<double>(d + 1);
     const double tolerance =
         static_cast<double>(n) * largest * largest * eps * static_cast<double>(d + 10);
     for (std::size_t i = 0; i < H.size(); ++i) CHECK_NEAR(H[i], expected[i], tolerance);
-    for (const int n_threads : {2, 5}) CHECK(test::same_bits(hessian(n_threads), H));
-  };
-  check();
-  if constexpr (sizeof(In) > 1) {
-    if (!sparse) return;
-    const test::Csr<In> rows(c);
-    const auto csr = rows.view();
-    problem.dense = nullptr;
-    problem.csr = &csr;
-    check();
-  }
+    for (const int n_threads : {2, 5}) CHECK(test::same_bits(hessian(problem, n_threads), H));
+  });
 }
 
 template <class In>
 void test_shapes() {
-  test_hessian<In>(70, 9, 2, 0, true);
-  test_hessian<In>(70, 9, 2, 3, true);
-  test_hessian<In>(300, 20, 4, 0, false);
-  test_hessian<In>(300, 20, 4, 7, true);
-  test_hessian<In>(1500, 33, 10, 12, false);  // with room for them in a loss of several models
+  test_hessian<In>(70, 9, 2, 0);
+  test_hessian<In>(70, 9, 2, 3);
+  test_hessian<In>(300, 20, 4, 0);
+  test_hessian<In>(300, 20, 4, 7);
+  test_hessian<In>(1500, 33, 10, 12);  // with room for them in a loss of several models
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ std::unique_ptr<LogisticLoss> LogisticFit::make(bool wide) {
   return make_loss(problem_, wide, out_.n_models, needs_hessian, options_.n_threads, stop_);
 }
 
-// Gaps below what float32 can show, or inputs that it cannot work with.
+// Gaps below what float32 can show, few features, or inputs that it cannot work with.
 bool LogisticFit::needs_wide() const {
   if (options_.tol < kLeastFloat32Tol || d_ <= kFewFeatures) return true;
   if (problem_.csr) {
