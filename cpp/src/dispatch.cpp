@@ -71,12 +71,14 @@ bool prefers_avx512vl() {
 #endif
 }
 
-// fill overrides what it has in a copy of the table of a weaker set.
+// fill overrides what it has in a copy of the table of a weaker set, and fill_reduced, if it is
+// there, in one more copy what is faster in reduced precision.
 struct Row {
   const char* name;
   const char* weaker;
   bool (*machine_has)();
   void (*fill)(KernelTable&);
+  void (*fill_reduced)(KernelTable&) = nullptr;
 };
 
 // Weakest first.
@@ -92,7 +94,7 @@ constexpr Row kRows[] = {
     {"avx512vl", "avx512", machine_has_avx512, fill_avx512vl},
 #endif
 #if defined(FASTSOFTMAX_HAS_AMX)
-    {"amx", "avx512", machine_has_amx, fill_amx},
+    {"amx", "avx512", machine_has_amx, fill_amx, fill_amx_reduced},
 #endif
 #if defined(FASTSOFTMAX_HAS_NEON)
     {"neon", "scalar", always, fill_neon},
@@ -101,7 +103,7 @@ constexpr Row kRows[] = {
 
 struct Candidate {
   std::string name;
-  KernelTable table;
+  KernelTable table, reduced;
 };
 
 // Built once; the addresses stay.
@@ -115,8 +117,10 @@ const std::vector<Candidate>& candidates() {
     for (const Row& row : kRows) {
       if (!row.machine_has()) continue;
       const auto weaker = named(row.weaker);
-      supported.push_back({row.name, weaker == supported.end() ? KernelTable{} : weaker->table});
-      row.fill(supported.back().table);
+      KernelTable table = weaker == supported.end() ? KernelTable{} : weaker->table;
+      row.fill(table);
+      supported.push_back({row.name, table, table});
+      if (row.fill_reduced) row.fill_reduced(supported.back().reduced);
     }
     const auto vl = named("avx512vl");
     if (vl != supported.end() && !prefers_avx512vl()) std::iter_swap(vl - 1, vl);
@@ -186,7 +190,9 @@ bool has_amx(const CpuRegisters& cpu) {
 }
 #endif
 
-const KernelTable& kernels() { return active().table; }
+const KernelTable& kernels(Precision precision) {
+  return precision == Precision::kFull ? active().table : active().reduced;
+}
 
 std::vector<std::string> supported_isas() {
   std::vector<std::string> names;

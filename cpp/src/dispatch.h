@@ -7,31 +7,40 @@
 
 namespace fastsoftmax {
 
-const KernelTable& kernels();
+// Of the products in packed tiles, in float32: what float32 rounds to, or up to 2^-15 of each
+// product, where that is faster.
+enum class Precision { kFull, kReduced };
+
+const KernelTable& kernels(Precision precision = Precision::kFull);
 
 template <class Acc>
-const ArithmeticKernels<Acc>& arithmetic_kernels() {
+const ArithmeticKernels<Acc>& arithmetic_kernels(Precision precision = Precision::kFull) {
   if constexpr (sizeof(Acc) == sizeof(float)) {
-    return kernels().f32;
+    return kernels(precision).f32;
   } else {
-    return kernels().f64;
+    return kernels(precision).f64;
   }
 }
 
-inline const StorageKernels<float, float>& storage_kernels(const float*, float) {
-  return kernels().f32_f32;
+inline const StorageKernels<float, float>& storage_kernels(const float*, float,
+                                                           Precision precision = Precision::kFull) {
+  return kernels(precision).f32_f32;
 }
-inline const StorageKernels<std::uint8_t, float>& storage_kernels(const std::uint8_t*, float) {
-  return kernels().u8_f32;
+inline const StorageKernels<std::uint8_t, float>& storage_kernels(
+    const std::uint8_t*, float, Precision precision = Precision::kFull) {
+  return kernels(precision).u8_f32;
 }
-inline const StorageKernels<double, double>& storage_kernels(const double*, double) {
-  return kernels().f64_f64;
+inline const StorageKernels<double, double>& storage_kernels(
+    const double*, double, Precision precision = Precision::kFull) {
+  return kernels(precision).f64_f64;
 }
-inline const StorageKernels<float, double>& storage_kernels(const float*, double) {
-  return kernels().f32_f64;
+inline const StorageKernels<float, double>& storage_kernels(
+    const float*, double, Precision precision = Precision::kFull) {
+  return kernels(precision).f32_f64;
 }
-inline const StorageKernels<std::uint8_t, double>& storage_kernels(const std::uint8_t*, double) {
-  return kernels().u8_f64;
+inline const StorageKernels<std::uint8_t, double>& storage_kernels(
+    const std::uint8_t*, double, Precision precision = Precision::kFull) {
+  return kernels(precision).u8_f64;
 }
 
 #if defined(__x86_64__) || defined(_M_X64)

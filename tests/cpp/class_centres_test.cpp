@@ -151,7 +151,8 @@ void check(const Case<In>& at, const fastsoftmax::LogisticProblem& problem, std:
   const fastsoftmax::RowWeights weights(problem);
   const auto centres_by = [&](int n_threads) {
     fastsoftmax::StopPoll stop(kNever);
-    const auto loss = fastsoftmax::make_loss(problem, false, 1, false, n_threads, stop);
+    const auto loss = fastsoftmax::make_loss(problem, fastsoftmax::Arithmetic::kSingle, 1, false,
+                                             n_threads, stop);
     std::vector<double> gradient(at.model.size());
     std::vector<float> row_losses(c.at(c.n));
     fastsoftmax::LossPoint point{at.model.data(),  gradient.data(), 0.0, kHeldOut, 1.0,
@@ -181,7 +182,8 @@ void check(const Case<In>& at, const fastsoftmax::LogisticProblem& problem, std:
   std::vector<float> curvature(c.at(c.n));
   const auto step_by = [&](int n_threads) {
     fastsoftmax::StopPoll stop(kNever);
-    const auto loss = fastsoftmax::make_loss(problem, false, 1, false, n_threads, stop);
+    const auto loss = fastsoftmax::make_loss(problem, fastsoftmax::Arithmetic::kSingle, 1, false,
+                                             n_threads, stop);
     const fastsoftmax::LossPoint point{at.model.data(), nullptr, 0.0, kHeldOut, 1.0};
     loss->curvature(rows, point, curvature.data());
     fastsoftmax::Preconditioner preconditioner(c.d, block, c.fit_intercept, n_threads);

@@ -36,8 +36,9 @@ std::vector<long double> reference(const LogisticCase<In>& c, const std::vector<
 }
 
 template <class In>
-void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptrdiff_t q) {
-  test::set_context(test::name_of(In()), "class hessian", K, q);
+void test_hessian(fastsoftmax::Arithmetic arithmetic, std::ptrdiff_t n, std::ptrdiff_t d,
+                  std::ptrdiff_t K, std::ptrdiff_t q) {
+  test::set_context(test::name_of(In()), "class hessian", static_cast<int>(arithmetic), K, q);
   LogisticCase<In> c(n, d, K);
   c.use_weights();
   c.use_zeros();
@@ -57,7 +58,7 @@ void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptr
     const fastsoftmax::StopRequested never;
     fastsoftmax::StopPoll stop(never);
     std::vector<double> H(expected.size());
-    fastsoftmax::make_loss(problem, false, q > 8 ? 8 : 1, false, n_threads, stop)
+    fastsoftmax::make_loss(problem, arithmetic, q > 8 ? 8 : 1, false, n_threads, stop)
         ->class_hessian(fastsoftmax::Rows{n, 1, 0}, {model.data(), nullptr, 0.0, 1, 1.0},
                         pointers.data(), q, H.data());
     // Its weights are in parts of the largest.
@@ -68,7 +69,7 @@ void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptr
   test::for_each_layout(c, [&](const fastsoftmax::LogisticProblem& problem) {
     const auto H = hessian(problem, 1);
     // Terms of at most s |u|^2 / 4, each off by some roundings of logits as large as d / 2.
-    const double eps = sizeof(In) == 8 ? test::kEps<double> : test::kEps<float>;
+    const double eps = test::rounding_of<In>(arithmetic);
     const double largest = 0.3 * static_cast<double>(d + 1);
     const double tolerance =
         static_cast<double>(n) * largest * largest * eps * static_cast<double>(d + 10);
@@ -78,21 +79,23 @@ void test_hessian(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t K, std::ptr
 }
 
 template <class In>
-void test_shapes() {
-  test_hessian<In>(70, 9, 2, 0);
-  test_hessian<In>(70, 9, 2, 3);
-  test_hessian<In>(300, 20, 4, 0);
-  test_hessian<In>(300, 20, 4, 7);
-  test_hessian<In>(1500, 33, 10, 12);  // with room for them in a loss of several models
+void test_shapes(fastsoftmax::Arithmetic arithmetic) {
+  test_hessian<In>(arithmetic, 70, 9, 2, 0);
+  test_hessian<In>(arithmetic, 70, 9, 2, 3);
+  test_hessian<In>(arithmetic, 300, 20, 4, 0);
+  test_hessian<In>(arithmetic, 300, 20, 4, 7);
+  // With room for them in a loss of several models.
+  test_hessian<In>(arithmetic, 1500, 33, 10, 12);
 }
 
 }  // namespace
 
 int main() {
   test::for_each_isa([] {
-    test_shapes<float>();
-    test_shapes<double>();
-    test_shapes<std::uint8_t>();
+    test_shapes<float>(fastsoftmax::Arithmetic::kReduced);
+    test_shapes<float>(fastsoftmax::Arithmetic::kSingle);
+    test_shapes<double>(fastsoftmax::Arithmetic::kDouble);
+    test_shapes<std::uint8_t>(fastsoftmax::Arithmetic::kSingle);
   });
   return test::report();
 }

@@ -2,8 +2,10 @@
 //
 // Tolerance: a sum of k products is off by at most k u sum |a b| in any order (Higham, 3.1), adding
 // to C rounds once more, and the reference is off likewise: kEps (k + 2) (sum |a b| + |c|) is
-// enough. Where floats are split, each pair makes six products, and 2 kEps of it is left out.
+// enough. Where floats are split, each pair makes six products, and 2 kEps of it is left out; in
+// reduced precision it makes three, of factors that are off by 2^-17, and leaves 2^-16 out.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "data.h"
@@ -19,6 +21,15 @@ using test::Side;
 
 constexpr std::ptrdiff_t kRowGap = 3;  // C's rows are that much longer than n
 
+fastsoftmax::Precision precision = fastsoftmax::Precision::kFull;
+
+// What factors are off by, or a number that is multiplied by one.
+template <class T>
+double reduction() {
+  const bool is_exact = precision == fastsoftmax::Precision::kFull || sizeof(T) != sizeof(float);
+  return is_exact ? 0.0 : 0x1p-17;
+}
+
 template <class In, class Acc>
 struct Case {
   std::ptrdiff_t m, k, n;
@@ -31,8 +42,9 @@ struct Case {
 
 template <class Acc>
 double tolerance(std::ptrdiff_t k) {
-  const bool splits = fastsoftmax::arithmetic_kernels<Acc>().gemm_depth(64) != 64;
-  return kEps<Acc> * (static_cast<double>(k) * (splits ? 6 : 1) + (splits ? 4 : 2));
+  const bool splits = fastsoftmax::arithmetic_kernels<Acc>(precision).gemm_depth(64) != 64;
+  return kEps<Acc> * (static_cast<double>(k) * (splits ? 6 : 1) + (splits ? 4 : 2)) +
+         4.01 * reduction<Acc>();
 }
 
 std::ptrdiff_t round_up(std::ptrdiff_t n, std::ptrdiff_t unit) {
@@ -56,14 +68,14 @@ Case<In, Acc> make_case(std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n) {
 
 template <class In, class Acc>
 std::vector<Acc> run(const Case<In, Acc>& c, Side side) {
-  const auto& kernels = fastsoftmax::arithmetic_kernels<Acc>();
+  const auto& kernels = fastsoftmax::arithmetic_kernels<Acc>(precision);
   Guarded<In> A(c.A, side);
   Guarded<Acc> B(c.B, side), C(c.C, side);
   Guarded<Acc> packed_A(kernels.gemm_depth(c.k) * round_up(c.m, kernels.gemm_rows), side);
   Guarded<Acc> packed_B(kernels.gemm_depth(c.k) * round_up(c.n, kernels.gemm_columns), side);
-  fastsoftmax::storage_kernels(A.data(), Acc())
+  fastsoftmax::storage_kernels(A.data(), Acc(), precision)
       .gemm_pack_a(A.data(), c.A_row_stride(), c.A_col_stride(), c.m, c.k, packed_A.data());
-  fastsoftmax::storage_kernels(B.data(), Acc())
+  fastsoftmax::storage_kernels(B.data(), Acc(), precision)
       .gemm_pack_b(B.data(), c.transpose_B ? 1 : c.n, c.transpose_B ? c.k : 1, c.k, c.n,
                    packed_B.data());
   const auto A_before = packed_A.copy(), B_before = packed_B.copy();
@@ -188,13 +200,27 @@ void test_packing() {
   }
 }
 
-// A matrix times the identity, on either side, is the same bits, whatever its strides.
+// In is what the number is stored in: bytes have no more than two digits.
+template <class In, class Acc>
+void check_same(Acc actual, Acc expected) {
+  if (std::isnan(expected) || std::isinf(expected) || reduction<In>() == 0.0) {
+    CHECK(actual == expected || (std::isnan(actual) && std::isnan(expected)));
+  } else {
+    // Of the largest floats the first half is left.
+    const double part = std::abs(expected) >= 0x1.fep127 ? 0x1p-7 : reduction<In>();
+    CHECK_NEAR(actual, expected, part * std::abs(expected));
+  }
+}
+
+// A matrix times the identity, on either side, is the same bits, whatever its strides; of floats in
+// reduced precision nearly.
 template <class In, class Acc>
 void check_identity(const In* source, std::ptrdiff_t n, std::ptrdiff_t k, std::ptrdiff_t across,
                     std::ptrdiff_t along) {
-  const auto& kernels = fastsoftmax::arithmetic_kernels<Acc>();
-  const auto& storage = fastsoftmax::storage_kernels(source, Acc());
-  const auto& own = fastsoftmax::storage_kernels(static_cast<const Acc*>(nullptr), Acc());
+  const auto& kernels = fastsoftmax::arithmetic_kernels<Acc>(precision);
+  const auto& storage = fastsoftmax::storage_kernels(source, Acc(), precision);
+  const auto& own =
+      fastsoftmax::storage_kernels(static_cast<const Acc*>(nullptr), Acc(), precision);
   std::vector<Acc> identity(static_cast<std::size_t>(k * k));
   for (std::ptrdiff_t p = 0; p < k; ++p) identity[static_cast<std::size_t>(p * k + p)] = 1;
   const std::ptrdiff_t depth = kernels.gemm_depth(k),
@@ -209,13 +235,13 @@ void check_identity(const In* source, std::ptrdiff_t n, std::ptrdiff_t k, std::p
   own.gemm_pack_b(identity.data(), k, 1, k, k, right.data());
   kernels.gemm(left.data(), right.data(), n, k, k, C.data(), k, false);
   for (std::ptrdiff_t i = 0; i < n; ++i) {
-    for (std::ptrdiff_t p = 0; p < k; ++p) CHECK_EQ(C[i * k + p], at(i, p));
+    for (std::ptrdiff_t p = 0; p < k; ++p) check_same<In>(C[i * k + p], at(i, p));
   }
   own.gemm_pack_a(identity.data(), k, 1, k, k, left.data());
   storage.gemm_pack_b(source, along, across, k, n, right.data());
   kernels.gemm(left.data(), right.data(), k, k, n, C.data(), n, false);
   for (std::ptrdiff_t i = 0; i < n; ++i) {
-    for (std::ptrdiff_t p = 0; p < k; ++p) CHECK_EQ(C[p * n + i], at(i, p));
+    for (std::ptrdiff_t p = 0; p < k; ++p) check_same<In>(C[p * n + i], at(i, p));
   }
 }
 
@@ -240,7 +266,13 @@ template <class T>
 void test_range() {
   using Limits = std::numeric_limits<T>;
   constexpr int kLow = sizeof(T) == 4 ? -103 : Limits::min_exponent;
-  std::vector<T> numbers{0, Limits::max(), -Limits::max(), Limits::infinity(), -Limits::infinity()};
+  std::vector<T> numbers{0,
+                         Limits::max(),
+                         -Limits::max(),
+                         Limits::infinity(),
+                         -Limits::infinity(),
+                         Limits::quiet_NaN(),
+                         Limits::signaling_NaN()};
   for (int e = kLow; e < Limits::max_exponent; ++e) {
     for (const double m : {1.0, 1.99609375, 1.998046875, 1 + kEps<T> * 2, -1.2345678901234567}) {
       numbers.push_back(static_cast<T>(std::ldexp(m, e)));
@@ -258,9 +290,27 @@ void test_range() {
     for (std::ptrdiff_t i = 0; i < n; ++i) {
       for (std::ptrdiff_t j = 0; j < 3; ++j) {
         const auto at = is_row ? i * (c.n + kRowGap) + j : j * (c.n + kRowGap) + i;
-        CHECK_EQ(C[static_cast<std::size_t>(at)], numbers[static_cast<std::size_t>(i)]);
+        check_same<T>(C[static_cast<std::size_t>(at)], numbers[static_cast<std::size_t>(i)]);
       }
     }
+  }
+}
+
+// Numbers down to the smallest there are, beside others: those of a float that tiles cannot hold
+// are lost, but no more.
+template <class T>
+void test_tiny() {
+  using Limits = std::numeric_limits<T>;
+  for (const bool in_A : {false, true}) {
+    Case<T, T> c = make_case<T, T>(35, 70, 37);
+    c.accumulate = false;
+    auto& values = in_A ? c.A : c.B;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (i % 3 == 0) continue;
+      const int exponent = Limits::min_exponent - 24 + static_cast<int>(i * 7 % 60);
+      values[i] = static_cast<T>(std::ldexp(static_cast<double>(values[i]), exponent));
+    }
+    check(c);
   }
 }
 
@@ -283,7 +333,9 @@ void test_infinite_entries() {
       };
       c.A[static_cast<std::size_t>(3 * k)] = std::numeric_limits<In>::infinity();
       c.A[static_cast<std::size_t>(20 * k + k - 1)] = std::numeric_limits<In>::quiet_NaN();
-      c.A[static_cast<std::size_t>(33 * k + k - 1)] = std::numeric_limits<In>::max();
+      // Of which reduced precision keeps the first half.
+      c.A[static_cast<std::size_t>(33 * k + k - 1)] =
+          reduction<In>() > 0.0 ? In(1e38) : std::numeric_limits<In>::max();
       c.B[static_cast<std::size_t>(2 * c.n + 18)] = -std::numeric_limits<Acc>::infinity();
       const auto after = run(c, Side::kEnd);
       for (std::ptrdiff_t i = 0; i < c.m; ++i) {
@@ -303,14 +355,23 @@ void test_infinite_entries() {
 
 int main() {
   test::for_each_isa([] {
-    test::for_each_column([](auto in, auto acc) {
-      test_ragged_sizes<decltype(in), decltype(acc)>();
-      test_packing<decltype(in), decltype(acc)>();
-      test_identity<decltype(in), decltype(acc)>();
-      test_infinite_entries<decltype(in), decltype(acc)>();
-    });
-    test_range<float>();
-    test_range<double>();
+    for (const auto p : {fastsoftmax::Precision::kFull, fastsoftmax::Precision::kReduced}) {
+      if (p != fastsoftmax::Precision::kFull &&
+          fastsoftmax::kernels(p).f32.gemm == fastsoftmax::kernels().f32.gemm) {
+        continue;
+      }
+      precision = p;
+      test::for_each_column([](auto in, auto acc) {
+        test_ragged_sizes<decltype(in), decltype(acc)>();
+        test_packing<decltype(in), decltype(acc)>();
+        test_identity<decltype(in), decltype(acc)>();
+        test_infinite_entries<decltype(in), decltype(acc)>();
+      });
+      test_range<float>();
+      test_range<double>();
+      test_tiny<float>();
+      test_tiny<double>();
+    }
   });
   return test::report();
 }

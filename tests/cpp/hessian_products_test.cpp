@@ -7,6 +7,7 @@
 
 namespace {
 
+using fastsoftmax::Arithmetic;
 using test::LogisticCase;
 
 // Of the rows outside a fold: sum_i s_i (diag(p_i) - p_i p_i') u_i x_i', u_i being the logits that
@@ -34,8 +35,8 @@ std::vector<long double> reference(const LogisticCase<In>& c, const std::vector<
 }
 
 template <class In>
-void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& problem, bool wide,
-           std::size_t n_models) {
+void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& problem,
+           Arithmetic arithmetic, std::size_t n_models) {
   std::vector<std::vector<double>> at, along;
   for (std::size_t m = 0; m < n_models; ++m) {
     at.push_back(test::uniform<double>(c.R * (c.d + 1), 20 + m, -0.5, 0.5));
@@ -51,8 +52,8 @@ void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& proble
       points.push_back(
           {at[m].data(), along[m].data(), found[m].data(), static_cast<std::int32_t>(m) - 1, 2.0});
     }
-    const auto loss =
-        make_loss(problem, wide, static_cast<std::ptrdiff_t>(n_models), true, n_threads, stop);
+    const auto loss = make_loss(problem, arithmetic, static_cast<std::ptrdiff_t>(n_models), true,
+                                n_threads, stop);
     // Twice, and with evaluations between: nothing of one stays for the next.
     for (int turn = 0; turn < 2; ++turn) {
       loss->hessian_products({problem.n_rows(), 1, 0}, points.data(),
@@ -66,7 +67,7 @@ void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& proble
   const auto one = products(1);
   // Logits of at most (d + 1) / 2, each off by some d roundings; p (u - mean) has that error of u
   // and, times its size, that of p.
-  const double eps = wide || sizeof(In) == 8 ? test::kEps<double> : test::kEps<float>;
+  const double eps = test::rounding_of<In>(arithmetic);
   double weight = 0.0;
   for (std::ptrdiff_t i = 0; i < c.n; ++i) weight += c.weights.empty() ? 1.0 : c.weights[c.at(i)];
   const double size = 0.5 * static_cast<double>(c.d + 1);
@@ -90,22 +91,23 @@ void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& proble
 }
 
 template <class In>
-void test_shapes(bool wide) {
+void test_shapes(Arithmetic arithmetic) {
   constexpr std::ptrdiff_t kShapes[][3] = {{1, 1, 2},    {37, 17, 2},    {200, 33, 10},
                                            {50, 200, 5}, {45, 20, 16},   {45, 20, 33},
                                            {90, 9, 70},  {40, 1700, 16}, {9, 2, 1400}};
   for (const auto& shape : kShapes) {
     for (const std::size_t n_models : {1, 3}) {
       for (const bool weighted : {false, true}) {
-        test::set_context(test::name_of(In()), wide ? "wide" : "own", shape[0], shape[1], shape[2],
-                          n_models, weighted);
+        test::set_context(test::name_of(In()), "arithmetic", static_cast<int>(arithmetic), shape[0],
+                          shape[1], shape[2], n_models, weighted);
         LogisticCase<In> c(shape[0], shape[1], shape[2]);
         if (weighted) c.use_weights();
         if (weighted) c.use_zeros();
         for (std::ptrdiff_t i = 0; i < c.n; ++i) {
           c.fold_of_row.push_back(static_cast<std::int32_t>(i % 4));
         }
-        test::for_each_layout(c, [&](const auto& problem) { check(c, problem, wide, n_models); });
+        test::for_each_layout(
+            c, [&](const auto& problem) { check(c, problem, arithmetic, n_models); });
       }
     }
   }
@@ -115,10 +117,11 @@ void test_shapes(bool wide) {
 
 int main() {
   test::for_each_isa([] {
-    test_shapes<float>(false);
-    test_shapes<std::uint8_t>(false);
-    test_shapes<float>(true);
-    test_shapes<double>(true);
+    test_shapes<float>(Arithmetic::kReduced);
+    test_shapes<float>(Arithmetic::kSingle);
+    test_shapes<float>(Arithmetic::kDouble);
+    test_shapes<std::uint8_t>(Arithmetic::kSingle);
+    test_shapes<double>(Arithmetic::kDouble);
   });
   return test::report();
 }

@@ -8,6 +8,7 @@
 
 namespace {
 
+using fastsoftmax::Arithmetic;
 using test::LogisticCase;
 
 struct Found {
@@ -19,9 +20,9 @@ struct Found {
 // times the sum of |w x| + |b|, at most 2 d max|w| max|x|; a loss has that error twice, a
 // gradient's entry that of a probability and n roundings more.
 template <class In>
-double tolerance_of(const LogisticCase<In>& c, bool wide) {
+double tolerance_of(const LogisticCase<In>& c, Arithmetic arithmetic) {
   // The arithmetic rounds the parameters first.
-  const double eps = wide || sizeof(In) == 8 ? test::kEps<double> : test::kEps<float>;
+  const double eps = test::rounding_of<In>(arithmetic);
   double weight = 0.0;
   for (std::ptrdiff_t i = 0; i < c.n; ++i) weight += c.weights.empty() ? 1.0 : c.weights[c.at(i)];
   const double logit_error =
@@ -46,7 +47,7 @@ void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& proble
   const auto W = test::uniform<double>(c.R * c.d, 11, -0.5, 0.5),
              b = test::uniform<double>(c.R, 12);
   const auto expected = c.reference(W, b);
-  const double tolerance = tolerance_of(c, wide);
+  const double tolerance = tolerance_of(c, wide ? Arithmetic::kDouble : Arithmetic::kSingle);
   const Found one = evaluate(c, problem, W, b, wide, 1);
   CHECK_NEAR(one.loss, expected.loss, tolerance);
   for (std::ptrdiff_t i = 0; i < c.R * c.d; ++i) {
@@ -88,12 +89,12 @@ struct Losses {
 // Model m has the parameters at[m] and leaves out fold m - 1, the first none; n_left models have
 // left already, as they do in a fit.
 Losses evaluate_all(const fastsoftmax::LogisticProblem& problem,
-                    const std::vector<std::vector<double>>& at, std::ptrdiff_t n_left, bool wide,
-                    int n_threads) {
+                    const std::vector<std::vector<double>>& at, std::ptrdiff_t n_left,
+                    Arithmetic arithmetic, int n_threads) {
   const fastsoftmax::StopRequested never;
   fastsoftmax::StopPoll stop(never);
   const auto n = static_cast<std::ptrdiff_t>(at.size());
-  const auto loss = make_loss(problem, wide, n + n_left, false, n_threads, stop);
+  const auto loss = make_loss(problem, arithmetic, n + n_left, false, n_threads, stop);
   Losses found;
   std::vector<fastsoftmax::LossPoint> points;
   for (const auto& parameters : at) {
@@ -108,16 +109,16 @@ Losses evaluate_all(const fastsoftmax::LogisticProblem& problem,
 
 // Several models in one pass, each with its fold.
 template <class In>
-void check_models(LogisticCase<In>& c, const fastsoftmax::LogisticProblem& problem, bool wide,
-                  std::size_t n_models, std::ptrdiff_t n_left) {
+void check_models(LogisticCase<In>& c, const fastsoftmax::LogisticProblem& problem,
+                  Arithmetic arithmetic, std::size_t n_models, std::ptrdiff_t n_left) {
   std::vector<std::vector<double>> at;
   for (std::size_t m = 0; m < n_models; ++m) {
     at.push_back(test::uniform<double>(c.R * c.d, 20 + m, -0.5, 0.5));
     const auto b = test::uniform<double>(c.R, 40 + m);
     at.back().insert(at.back().end(), b.begin(), b.end());
   }
-  const Losses one = evaluate_all(problem, at, n_left, wide, 1);
-  const double tolerance = 2.0 * tolerance_of(c, wide);
+  const Losses one = evaluate_all(problem, at, n_left, arithmetic, 1);
+  const double tolerance = 2.0 * tolerance_of(c, arithmetic);
   for (std::size_t m = 0; m < n_models; ++m) {
     const std::vector<double> W(at[m].begin(), at[m].end() - c.R),
         b(at[m].end() - c.R, at[m].end());
@@ -128,7 +129,7 @@ void check_models(LogisticCase<In>& c, const fastsoftmax::LogisticProblem& probl
     }
   }
   for (const int n_threads : {2, 3, 7}) {
-    const Losses many = evaluate_all(problem, at, n_left, wide, n_threads);
+    const Losses many = evaluate_all(problem, at, n_left, arithmetic, n_threads);
     CHECK(test::same_bits(many.loss, one.loss));
     for (std::size_t m = 0; m < n_models; ++m) {
       CHECK(test::same_bits(many.gradient[m], one.gradient[m]));
@@ -137,19 +138,21 @@ void check_models(LogisticCase<In>& c, const fastsoftmax::LogisticProblem& probl
 }
 
 template <class In>
-void test_models(bool wide) {
+void test_models(Arithmetic arithmetic) {
   for (const std::ptrdiff_t K : {2, 3, 9, 17, 33}) {
     for (const std::size_t n_models : {2, 5}) {
       for (const bool weighted : {false, true}) {
-        test::set_context(test::name_of(In()), "models", K, n_models, weighted);
+        test::set_context(test::name_of(In()), "models", static_cast<int>(arithmetic), K, n_models,
+                          weighted);
         LogisticCase<In> c(170, 21, K);
         if (weighted) c.use_weights();
         if (weighted) c.use_zeros();
         for (std::ptrdiff_t i = 0; i < c.n; ++i) {
           c.fold_of_row.push_back(static_cast<std::int32_t>(i % 4));
         }
-        test::for_each_layout(
-            c, [&](const auto& problem) { check_models(c, problem, wide, n_models, weighted); });
+        test::for_each_layout(c, [&](const auto& problem) {
+          check_models(c, problem, arithmetic, n_models, weighted);
+        });
       }
     }
   }
@@ -157,16 +160,16 @@ void test_models(bool wide) {
 
 // The Hessian in the intercepts and the mean curvature, from the probabilities of the rows.
 template <class In>
-void test_curvature(bool wide) {
+void test_curvature(Arithmetic arithmetic) {
   for (const std::ptrdiff_t K : {2, 3, 20, 70}) {
-    test::set_context(test::name_of(In()), "curvature", K);
+    test::set_context(test::name_of(In()), "curvature", static_cast<int>(arithmetic), K);
     LogisticCase<In> c(300, 15, K);
     c.use_weights();
     auto parameters = test::uniform<double>(c.R * (c.d + 1), 31, -0.5, 0.5);
     const auto view = c.view();
     const fastsoftmax::StopRequested never;
     fastsoftmax::StopPoll stop(never);
-    const auto loss = make_loss(c.problem(view), wide, 2, false, 3, stop);
+    const auto loss = make_loss(c.problem(view), arithmetic, 2, false, 3, stop);
     const fastsoftmax::Rows rows{c.n, 1, 0};
     const fastsoftmax::LossPoint point{parameters.data(), nullptr, 0.0, -1, 1.0};
     std::vector<float> curvature(c.at(c.n));
@@ -175,7 +178,7 @@ void test_curvature(bool wide) {
     loss->class_hessian(rows, point, nullptr, 0, hessian.data());
     const double largest = *std::max_element(c.weights.begin(), c.weights.end());
     for (double& h : hessian) h *= largest;
-    const double tolerance = tolerance_of(c, wide) + 1e-6;
+    const double tolerance = tolerance_of(c, arithmetic) + 1e-6;
     for (std::ptrdiff_t i = 0; i < c.n; ++i) {
       const auto exact = c.probabilities(parameters, i);
       const std::vector<double> p(exact.begin(), exact.end());
@@ -207,12 +210,15 @@ int main() {
     test_shapes<std::uint8_t>(false);
     test_shapes<std::uint8_t>(true);
     test_shapes<double>(true);
-    test_models<float>(false);
-    test_models<float>(true);
-    test_models<std::uint8_t>(false);
-    test_models<double>(true);
-    test_curvature<float>(false);
-    test_curvature<std::uint8_t>(true);
+    test_models<float>(Arithmetic::kReduced);
+    test_models<float>(Arithmetic::kSingle);
+    test_models<float>(Arithmetic::kDouble);
+    test_models<std::uint8_t>(Arithmetic::kReduced);
+    test_models<std::uint8_t>(Arithmetic::kSingle);
+    test_models<double>(Arithmetic::kReduced);  // float64 all the same
+    test_curvature<float>(Arithmetic::kReduced);
+    test_curvature<float>(Arithmetic::kSingle);
+    test_curvature<std::uint8_t>(Arithmetic::kDouble);
   });
   return test::report();
 }

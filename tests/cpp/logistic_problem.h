@@ -7,6 +7,7 @@
 
 #include "data.h"
 #include "fastsoftmax/logistic.h"
+#include "logistic/loss.h"
 
 namespace test {
 
@@ -15,6 +16,13 @@ constexpr fastsoftmax::Storage storage_of() {
   return sizeof(In) == 1   ? fastsoftmax::Storage::kUInt8
          : sizeof(In) == 4 ? fastsoftmax::Storage::kFloat32
                            : fastsoftmax::Storage::kFloat64;
+}
+
+// What a product of inputs and weights is off by in parts of it, for each time that it is rounded.
+template <class In>
+double rounding_of(fastsoftmax::Arithmetic arithmetic) {
+  if (arithmetic == fastsoftmax::Arithmetic::kDouble || sizeof(In) == 8) return kEps<double>;
+  return arithmetic == fastsoftmax::Arithmetic::kSingle ? kEps<float> : 0x1p-15;
 }
 
 struct Objective {

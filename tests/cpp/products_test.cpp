@@ -145,7 +145,7 @@ void test_kinds(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t n_outputs) {
     CHECK(test::same_bits(skipped.gradient, dense.gradient));
   }
   context(" many");
-  fastsoftmax::ManyOutputs<In, T> many(data, view, n_outputs, 3);
+  fastsoftmax::ManyOutputs<In, T> many(data, view, n_outputs, fastsoftmax::Precision::kFull, 3);
   check(c, many, n_outputs);
   if constexpr (sizeof(In) == sizeof(T)) {
     context(" csr");

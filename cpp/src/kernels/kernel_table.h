@@ -291,6 +291,7 @@ void fill_avx2(KernelTable& table);
 void fill_avx512(KernelTable& table);
 void fill_avx512vl(KernelTable& table);
 void fill_amx(KernelTable& table);
+void fill_amx_reduced(KernelTable& table);
 void fill_neon(KernelTable& table);
 
 }  // namespace fastsoftmax

@@ -1,6 +1,5 @@
 // sum_i w_i (diag(p_i) - p_i p_i') (x) u_i u_i' over chunks of rows: the curvature of their losses
-// in all classes at once, along a few directions of the features. Probabilities and u lie by
-// column.
+// in all classes at once, along a few directions of the features.
 #pragma once
 
 #include <algorithm>
@@ -16,14 +15,20 @@ class ClassHessian {
  public:
   // The last of u is 1. n_pieces: the most that add is called with.
   ClassHessian(std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions, std::ptrdiff_t chunk_rows,
-               int n_pieces)
-      : n_u_(n_directions + 1),
+               Precision precision, int n_pieces)
+      : arithmetic_(arithmetic_kernels<T>(precision)),
+        kernels_(storage_kernels(static_cast<const T*>(nullptr), T(), precision)),
+        n_u_(n_directions + 1),
         n_(n_outputs * n_u_),
-        chunk_rows_(chunk_rows),
+        block_(block(n_pieces)),
         left_(n_ + n_u_),
+        stride_(padded<T>(left_)),
         weights_(chunk_rows),
-        columns_(left_ * chunk_rows),
-        packed_(n_pieces * packed_size()),
+        rows_(chunk_rows * stride_),
+        packed_left_(round_up(left_, arithmetic_.gemm_rows) * arithmetic_.gemm_depth(chunk_rows)),
+        right_size_(padded_block_ * arithmetic_.gemm_depth(chunk_rows) + 2 * block_ * block_ +
+                    block_ * chunk_rows),
+        right_(n_pieces * right_size_),
         sum_(left_ * n_) {
     std::fill_n(sum_.data(), left_ * n_, 0.0);
   }
@@ -31,34 +36,49 @@ class ClassHessian {
   // Rows of the chunk: p(i, output) and u(i, direction) are their numbers.
   template <class P, class U>
   void set(Range rows, const P& p, const U& u) {
-    for (std::ptrdiff_t a = 0; a < n_u_; ++a) {
-      T* to = columns_.data() + (n_ + a) * chunk_rows_;
-      for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i) to[i] = a + 1 < n_u_ ? u(i, a) : T(1);
-    }
-    for (std::ptrdiff_t j = 0; j < n_; ++j) {
-      const T* by = columns_.data() + (n_ + j % n_u_) * chunk_rows_;
-      T* to = columns_.data() + j * chunk_rows_;
-      for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i) to[i] = p(i, j / n_u_) * by[i];
+    for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i) {
+      T* to = rows_.data() + i * stride_;
+      T* of_u = to + n_;
+      for (std::ptrdiff_t a = 0; a + 1 < n_u_; ++a) of_u[a] = u(i, a);
+      of_u[n_u_ - 1] = T(1);
+      if (n_u_ == 1) {
+        for (std::ptrdiff_t r = 0; r < n_; ++r) to[r] = p(i, r);
+      } else {
+        for (std::ptrdiff_t r = 0; r * n_u_ < n_; ++r, to += n_u_) {
+          const T of_p = p(i, r);
+          for (std::ptrdiff_t a = 0; a < n_u_; ++a) to[a] = of_p * of_u[a];
+        }
+      }
     }
   }
   void set_weight(std::ptrdiff_t i, double weight) { weights_[i] = static_cast<T>(weight); }
 
-  // A piece of the sum over the rows that were set. It is symmetric: blocks below the diagonal.
+  // A piece of what the rows that were set are packed to.
+  void pack(std::ptrdiff_t n_rows, int piece, int n_pieces) {
+    const Range mine = share(left_, arithmetic_.gemm_rows, piece, n_pieces);
+    if (mine.begin == mine.end) return;
+    kernels_.gemm_pack_a(rows_.data() + mine.begin, 1, stride_, mine.end - mine.begin, n_rows,
+                         packed_left_.data() + mine.begin * arithmetic_.gemm_depth(n_rows));
+  }
+
+  // A piece of the sum over the rows that were packed. It is symmetric: blocks below the diagonal.
   void add(std::ptrdiff_t n_rows, int piece, int n_pieces) {
-    const std::ptrdiff_t height_most = 2 * block_;
-    T* left = packed_.data() + piece * packed_size();
-    T* right = left + height_most * depth_;
-    T* product = right + padded_block_ * depth_;
+    const std::ptrdiff_t depth = arithmetic_.gemm_depth(n_rows), height_most = 2 * block_;
+    T* right = right_.data() + piece * right_size_;
+    T* product = right + padded_block_ * depth;
     T* weighted = product + height_most * block_;
-    for (std::ptrdiff_t first = piece * block_; first < n_; first += n_pieces * block_) {
+    for (std::ptrdiff_t turn = 0; turn * n_pieces * block_ < n_; ++turn) {
+      // There and back again: blocks further on have fewer rows.
+      const std::ptrdiff_t place = turn % 2 ? n_pieces - 1 - piece : piece;
+      const std::ptrdiff_t first = (turn * n_pieces + place) * block_;
+      if (first >= n_) continue;
       const std::ptrdiff_t width = std::min(block_, n_ - first);
-      weigh(columns_.data() + first * chunk_rows_, n_rows, width, weighted);
-      kernels_.gemm_pack_b(weighted, 1, chunk_rows_, n_rows, width, right);
+      weigh(first, n_rows, width, weighted);
+      kernels_.gemm_pack_b(weighted, width, 1, n_rows, width, right);
       for (std::ptrdiff_t r = first; r < left_; r += height_most) {
         const std::ptrdiff_t height = std::min(height_most, left_ - r);
-        kernels_.gemm_pack_a(columns_.data() + r * chunk_rows_, chunk_rows_, 1, height, n_rows,
-                             left);
-        arithmetic_.gemm(left, right, height, n_rows, width, product, block_, false);
+        arithmetic_.gemm(packed_left_.data() + r * depth, right, height, n_rows, width, product,
+                         block_, false);
         for (std::ptrdiff_t i = 0; i < height; ++i) {
           double* sum = sum_.data() + (r + i) * n_ + first;
           for (std::ptrdiff_t j = 0; j < width; ++j) {
@@ -81,25 +101,28 @@ class ClassHessian {
   }
 
  private:
-  // Of a piece: rows on the left, columns on the right, their product; the columns with weights.
-  std::ptrdiff_t packed_size() const {
-    return (2 * block_ + padded_block_) * depth_ + 2 * block_ * block_ + block_ * chunk_rows_;
+  // Whole tiles, in blocks of several panels, which stay in the second-level cache while all rows
+  // on the left come by, from the third; several blocks for each thread.
+  std::ptrdiff_t block(std::ptrdiff_t n_pieces) const {
+    const std::ptrdiff_t wanted = std::min(4 * arithmetic_.gemm_columns, n_ / (4 * n_pieces));
+    return round_up(std::max<std::ptrdiff_t>(1, wanted), arithmetic_.gemm_rows);
   }
-  void weigh(const T* from, std::ptrdiff_t n_rows, std::ptrdiff_t width, T* to) const {
-    for (std::ptrdiff_t j = 0; j < width; ++j, from += chunk_rows_, to += chunk_rows_) {
-      for (std::ptrdiff_t i = 0; i < n_rows; ++i) to[i] = weights_[i] * from[i];
+  // Of the columns from first on, times the weights.
+  void weigh(std::ptrdiff_t first, std::ptrdiff_t n_rows, std::ptrdiff_t width, T* to) const {
+    const T* from = rows_.data() + first;
+    for (std::ptrdiff_t i = 0; i < n_rows; ++i, from += stride_, to += width) {
+      for (std::ptrdiff_t j = 0; j < width; ++j) to[j] = weights_[i] * from[j];
     }
   }
 
-  const ArithmeticKernels<T> arithmetic_ = arithmetic_kernels<T>();
-  const StorageKernels<T, T> kernels_ = storage_kernels(static_cast<const T*>(nullptr), T());
-  const std::ptrdiff_t n_u_, n_, chunk_rows_;
-  const std::ptrdiff_t left_;  // columns p (x) u, and then u
-  // Whole tiles, some 48 columns, so that there are several blocks for each thread.
-  const std::ptrdiff_t block_ = round_up(48, arithmetic_.gemm_rows);
+  const ArithmeticKernels<T> arithmetic_;
+  const StorageKernels<T, T> kernels_;
+  const std::ptrdiff_t n_u_, n_, block_;
   const std::ptrdiff_t padded_block_ = round_up(block_, arithmetic_.gemm_columns);
-  const std::ptrdiff_t depth_ = arithmetic_.gemm_depth(chunk_rows_);
-  AlignedBuffer<T> weights_, columns_, packed_;
+  const std::ptrdiff_t left_, stride_;  // numbers of a row: p (x) u, and then u
+  AlignedBuffer<T> weights_, rows_, packed_left_;
+  const std::ptrdiff_t right_size_;  // of a piece: columns, packed, their product, and with weights
+  AlignedBuffer<T> right_;
   AlignedBuffer<double> sum_;
 };
 

@@ -16,21 +16,23 @@ std::ptrdiff_t many_outputs() {
 
 template <class T>
 std::unique_ptr<Products<T>> make_dense_products(const InputView& X, std::ptrdiff_t max_outputs,
-                                                 int n_threads) {
+                                                 Precision precision, int n_threads) {
   return with_storage<T>(X, [&](const auto* data) -> std::unique_ptr<Products<T>> {
     using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
     // Tiles do not skip blocks of zeros.
     const bool sparse = has_zero_blocks(storage_kernels(data, T()), data, X);
     if (max_outputs >= many_outputs() && !sparse) {
-      return std::make_unique<ManyOutputs<In, T>>(data, X, max_outputs, n_threads);
+      return std::make_unique<ManyOutputs<In, T>>(data, X, max_outputs, precision, n_threads);
     }
     return std::make_unique<FewOutputs<In, T>>(data, X, sparse, max_outputs, n_threads);
   });
 }
 
 template std::unique_ptr<Products<float>> make_dense_products<float>(const InputView&,
-                                                                     std::ptrdiff_t, int);
+                                                                     std::ptrdiff_t, Precision,
+                                                                     int);
 template std::unique_ptr<Products<double>> make_dense_products<double>(const InputView&,
-                                                                       std::ptrdiff_t, int);
+                                                                       std::ptrdiff_t, Precision,
+                                                                       int);
 
 }  // namespace fastsoftmax

@@ -98,9 +98,13 @@ class LogisticLoss {
                     double* gram, double* sums) = 0;
 };
 
-// The loss of a problem that has been checked. wide: arithmetic in float64 whatever X is stored in.
-// max_points: the most that evaluate is called with, or hessian_products, if it is at all.
-std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, bool wide,
+// In float32, with products of reduced precision or without, or in float64, as always of such
+// inputs.
+enum class Arithmetic { kReduced, kSingle, kDouble };
+
+// The loss of a problem that has been checked. max_points: the most that evaluate is called with,
+// or hessian_products, if it is at all.
+std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, Arithmetic arithmetic,
                                         std::ptrdiff_t max_points, bool has_hessian_products,
                                         int n_threads, StopPoll& stop);
 

@@ -22,11 +22,12 @@ class ManyOutputs final : public DenseProducts<In, T> {
   using Base::chunk_rows_, Base::data_, Base::row, Base::X_;
 
  public:
-  ManyOutputs(const In* data, const InputView& X, std::ptrdiff_t max_outputs, int n_threads)
+  ManyOutputs(const In* data, const InputView& X, std::ptrdiff_t max_outputs, Precision precision,
+              int n_threads)
       : Base(data, X, many_outputs_chunk<T>(X.n_rows, max_outputs)),
-        kernels_(storage_kernels(data, T())),
-        own_kernels_(storage_kernels(static_cast<const T*>(nullptr), T())),
-        arithmetic_(arithmetic_kernels<T>()),
+        kernels_(storage_kernels(data, T(), precision)),
+        own_kernels_(storage_kernels(static_cast<const T*>(nullptr), T(), precision)),
+        arithmetic_(arithmetic_kernels<T>(precision)),
         n_threads_(n_threads),
         features_{X.n_cols, ceil_div(X.n_cols, kSlice)},
         feature_depth_(arithmetic_.gemm_depth(ceil_div(X.n_cols, features_.n_parts))),

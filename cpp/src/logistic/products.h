@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include "dispatch.h"
 #include "logistic/loss.h"
 
 namespace fastsoftmax {
@@ -67,10 +68,11 @@ void add_to(const T* values, std::ptrdiff_t n, double* sums) {
   for (std::ptrdiff_t i = 0; i < n; ++i) sums[i] += static_cast<double>(values[i]);
 }
 
-// Of a dense or a sparse X; max_outputs: the most that set_weights is called with.
+// Of a dense or a sparse X; max_outputs: the most that set_weights is called with. precision: of
+// what is made in packed tiles, but for the Gram matrix.
 template <class T>
 std::unique_ptr<Products<T>> make_dense_products(const InputView& X, std::ptrdiff_t max_outputs,
-                                                 int n_threads);
+                                                 Precision precision, int n_threads);
 template <class T>
 std::unique_ptr<Products<T>> make_csr_products(const CsrView& X, std::ptrdiff_t max_outputs,
                                                int n_threads);

@@ -29,7 +29,7 @@ void check(const LogisticProblem& problem) {
 }  // namespace
 
 bool LogisticFit::run() {
-  loss_ = make(wide_);
+  loss_ = make(arithmetic_);
   make_models();
   has_started_ = options_.warm;
   plan_waves();
@@ -183,6 +183,7 @@ void LogisticFit::step(Model& model) {
   if (model.n_iter < options_.max_iter) {
     model.awaits_direction = true;
   } else if (model.certificate) {
+    model.gap += hidden_gap(model);
     finish(model, LogisticStatus::kMaxIter);
   } else {
     model.awaits_check = true;
@@ -260,13 +261,14 @@ void LogisticFit::end_by_rounding(Model& model) {
   finish(model, is_near ? LogisticStatus::kCertified : LogisticStatus::kRounding);
 }
 
-// Models that rounding keeps from going on, or will, do so in float64; those that were there are
-// finished.
+// Models that rounding keeps from going on, or will, do so in the next better arithmetic; those
+// that were in float64 are finished.
 void LogisticFit::widen_if_stuck() {
   bool is_rounding = false;
   for (Model& model : models_) {
     if (!model.active) continue;
     is_rounding |= !rounds_in_double_ && is_nearly_separated(model);
+    is_rounding |= model.hides_gap;
     if (!model.stuck) continue;
     model.stuck = false;
     model.last_progress = model.n_iter;
@@ -287,15 +289,16 @@ bool LogisticFit::is_nearly_separated(const Model& model) {
   return model.n_iter >= kMany && model.solver->f() < kNearly * zero_objective(model);
 }
 
-// From here on in float64, from where the models are.
+// From here on in the next better arithmetic, from where the models are.
 void LogisticFit::widen() {
-  wide_ = true;
+  arithmetic_ = arithmetic_ == Arithmetic::kReduced ? Arithmetic::kSingle : Arithmetic::kDouble;
   loss_.reset();
-  loss_ = make(true);
+  loss_ = make(arithmetic_);
   set_noise();
   next_curvature_ = 0.0;
   for (Model& model : models_) {
     if (!model.active) continue;
+    model.hides_gap = false;
     model.solver->restart();
     if (model.has_stepped) --model.n_iter;  // the same point comes again
   }
@@ -341,7 +344,7 @@ double logistic_loss(const LogisticProblem& problem, const double* W, const doub
   std::copy_n(W, n_weights, at.data());
   std::copy_n(b, k, at.data() + n_weights);
   LossPoint point{at.data(), gradient.data(), 0.0, -1, 1.0};
-  make_loss(problem, wide, 1, false, n_threads, stop)
+  make_loss(problem, wide ? Arithmetic::kDouble : Arithmetic::kSingle, 1, false, n_threads, stop)
       ->evaluate(Rows{problem.n_rows(), 1, 0}, &point, 1);
   std::copy_n(gradient.data(), n_weights, W_gradient);
   std::copy_n(gradient.data() + n_weights, k, b_gradient);

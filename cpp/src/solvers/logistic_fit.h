@@ -33,7 +33,7 @@ class LogisticFit {
         d_(problem.n_cols()),
         n_outputs_(problem.n_outputs()),
         size_(n_outputs_ * (d_ + 1)),
-        wide_(needs_wide()) {}
+        arithmetic_(first_arithmetic()) {}
 
   // False if stop_requested stopped it.
   bool run();
@@ -57,6 +57,7 @@ class LogisticFit {
     std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0, next_smooth = 0;
     bool active = true, stuck = false, has_stepped = false, awaits_direction = false;
     bool awaits_check = false;  // of what is left, which seems to be nothing
+    bool hides_gap = false;     // more than there may be, for all that this arithmetic shows
     LogisticStatus status = LogisticStatus::kMaxIter;
     // Where the solver is, if its classes' centres are wanted: of each row, and in the intercepts.
     std::vector<float> row_losses;
@@ -64,8 +65,9 @@ class LogisticFit {
   };
 
   // The start: logistic_start.cpp.
-  std::unique_ptr<LogisticLoss> make(bool wide);
-  bool needs_wide() const;
+  std::unique_ptr<LogisticLoss> make(Arithmetic arithmetic);
+  Arithmetic first_arithmetic() const;
+  bool needs_double() const;
   void make_models();
   void set_noise();
   bool is_worth_a_stage(std::ptrdiff_t n_rows) const;
@@ -149,6 +151,7 @@ class LogisticFit {
   void sum_classes();
   ClassSums sums_of(Fold held_out);
   bool is_polished(const Model& model) const;
+  double hidden_gap(const Model& model) const;
   bool update_gap(Model& model, bool thorough);
   void prove(const Rows& all);
   struct Proof;
@@ -165,8 +168,9 @@ class LogisticFit {
   StopPoll stop_;
   const RowWeights weights_;
   const std::ptrdiff_t n_, d_, n_outputs_, size_;
-  bool wide_, rounds_in_double_ = false, has_started_ = false;  // from zero, that is
-  bool is_dense_ = true;                                        // the preconditioner
+  Arithmetic arithmetic_;
+  bool rounds_in_double_ = false, has_started_ = false;  // from zero, that is
+  bool is_dense_ = true;                                 // the preconditioner
   double next_curvature_ = 0.0;  // when it is taken anew, in passes of the wave
   std::ptrdiff_t memory_ = 0;
   int wave_ = 0, n_waves_ = 1;

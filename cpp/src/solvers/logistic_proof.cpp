@@ -59,11 +59,22 @@ bool LogisticFit::is_polished(const Model& model) const {
          std::abs(model.solver->decrement()) <= kOfWeights * model.solver->f();
 }
 
+// What products of reduced precision may hide of the gap.
+double LogisticFit::hidden_gap(const Model& model) const {
+  if (arithmetic_ != Arithmetic::kReduced || !model.preconditioner) return 0.0;
+  return model.preconditioner->cost_of_reduced(model.solver->x(), n_outputs_) / model.solver->f();
+}
+
 // True if the model is finished.
 bool LogisticFit::update_gap(Model& model, bool thorough) {
   const double f = model.solver->f(), gap = model.certificate->gap(*model.solver, thorough);
   model.gap = gap <= 0.0 ? 0.0 : gap < f ? gap / (f - gap) : HUGE_VAL;
-  if (model.gap <= options_.tol && is_polished(model)) finish(model, LogisticStatus::kCertified);
+  if (model.gap <= options_.tol && is_polished(model)) {
+    const double hidden = hidden_gap(model);
+    model.hides_gap = hidden > kMargin * options_.tol;
+    model.gap += hidden;
+    if (model.gap <= options_.tol) finish(model, LogisticStatus::kCertified);
+  }
   return !model.active;
 }
 
@@ -78,10 +89,15 @@ struct LogisticFit::Proof {
 // Passes for the sake of bounds, once the solvers are near enough: at the points in the span of the
 // last ones where the gradients seem to be smallest; then, where the residual in the intercepts
 // alone keeps a bound from being good enough, with Newton's step in the intercepts to the residual
-// that cancels the mixture's in a quarter of it. Models share these passes too.
+// that cancels the mixture's in a part of it. Models share these passes too.
+//
+// The latter at once where the residual is most of what is missing, kPlenty of the goal being left
+// without it. Passes, and milliseconds, of 0.2 and 0.7: digits, raw, to 1e-6 95 (91) and 88 (51),
+// 3,000 images of MNIST at C = 10 to 1e-4 72 (228) and 64 (171). With 0.85 10,000 x 384 embeddings
+// of 300 classes at C = 10 take 17, not 14.
 void LogisticFit::prove(const Rows& all) {
   constexpr int kRounds = 3;
-  constexpr double kPlenty = 0.2, kLeft = 0.95;
+  constexpr double kPlenty = 0.7, kLeft = 0.95;
   std::vector<Proof> proofs;
   for (Model& model : models_) {
     if (!model.active || !model.certificate || model.n_iter < model.next_proof) continue;
@@ -136,7 +152,9 @@ bool LogisticFit::find_smooth(Proof& proof) {
 }
 
 void LogisticFit::move_intercepts(Proof& proof) {
-  constexpr double kCost = 0.04;
+  // Farther than to the zero by so much, at least, and by what costs that part of the goal. (3:
+  // 20,000 x 768 embeddings of 1000 classes take two of these passes, not one.)
+  constexpr double kCost = 0.04, kLeast = 0.5, kMost = 1e4;
   const Model& model = *proof.model;
   const std::vector<double>& residual = model.certificate->residual();
   const double* now = proof.gradient.data() + n_outputs_ * d_;
@@ -151,7 +169,8 @@ void LogisticFit::move_intercepts(Proof& proof) {
     }
     cost += residual[i] * step[i];
   }
-  const double overshoot = std::clamp(kCost * options_.tol * model.solver->f() / cost, 3.0, 1e4);
+  const double overshoot =
+      std::clamp(kCost * options_.tol * model.solver->f() / cost, kLeast, kMost);
   for (std::size_t i = 0; i < k; ++i) b[i] -= back[i] + overshoot * step[i];
 }
 

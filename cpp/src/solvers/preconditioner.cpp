@@ -7,14 +7,23 @@
 #include "fastsoftmax/threads.h"
 #include "solvers/spd_inverse.h"
 #include "solvers/vectors.h"
+#include "tasks.h"
 
 namespace fastsoftmax {
 namespace {
 
-std::vector<double> mean_of_rows(const double* rows, std::ptrdiff_t n, std::ptrdiff_t d) {
+std::vector<double> mean_of_rows(const double* rows, std::ptrdiff_t n, std::ptrdiff_t d,
+                                 int n_threads) {
+  constexpr std::ptrdiff_t kColumns = 64;
   std::vector<double> mean(static_cast<std::size_t>(d), 0.0);
-  for (std::ptrdiff_t i = 0; i < n; ++i) add_scaled(1.0, rows + i * d, mean.data(), d, 1);
-  for (double& m : mean) m /= static_cast<double>(n);
+  for_shared(ceil_div(d, kColumns), n * d > 100000 ? n_threads : 1, [&](std::ptrdiff_t block) {
+    const std::ptrdiff_t begin = block * kColumns, end = std::min(d, begin + kColumns);
+    double* to = mean.data();
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+      for (std::ptrdiff_t f = begin; f < end; ++f) to[f] += rows[i * d + f];
+    }
+    for (std::ptrdiff_t f = begin; f < end; ++f) to[f] /= static_cast<double>(n);
+  });
   return mean;
 }
 
@@ -88,7 +97,8 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
 
 void Preconditioner::build_border(std::ptrdiff_t n_outputs) {
   border_.resize(centres_.centre.size());
-  solve(centres_.centre.data(), n_outputs, border_.data(), n_threads_);
+  std::vector<double> right = centres_.centre;
+  solve(right.data(), n_outputs, border_.data(), n_threads_);
   for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
     corner_.push_back(dot_block(centre(r), border_.data() + r * n_features_, n_features_));
   }
@@ -147,8 +157,7 @@ double Preconditioner::cost_of_float32(const double* x, std::ptrdiff_t n_outputs
     double shift = fit_intercept_ ? rounding(x[n_outputs * d + r]) : 0.0;
     for (std::ptrdiff_t f = 0; f < d; ++f) {
       const double by = rounding(x[r * d + f]);
-      const double curvature = block_ == 1 ? 1.0 / inverse_[f] : 1.0 / (scale_[f] * scale_[f]);
-      cost += 0.5 * curvature * by * by;
+      cost += 0.5 * curvature(f) * by * by;
       shift += means_[f] * by;
     }
     cost += 0.5 * total_ * shift * shift;
@@ -156,39 +165,68 @@ double Preconditioner::cost_of_float32(const double* x, std::ptrdiff_t n_outputs
   return cost;
 }
 
-// out = A^-1 g, A being F without what belongs to intercepts or centres.
-void Preconditioner::solve(const double* g, std::ptrdiff_t n_outputs, double* out,
-                           int n_threads) const {
+// As if the errors of products were independent, and as large as they may be (split_gemm-inl.h).
+double Preconditioner::cost_of_reduced(const double* x, std::ptrdiff_t n_outputs) const {
+  constexpr double kRounding = 1.0 / (1 << 15);
+  const std::ptrdiff_t d = n_features_;
+  std::vector<double> curvatures(static_cast<std::size_t>(d));
+  for (std::ptrdiff_t f = 0; f < d; ++f) {
+    curvatures[static_cast<std::size_t>(f)] = curvature(f) + total_ * means_[f] * means_[f];
+  }
+  double cost = 0.0;
+  for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
+    for (std::ptrdiff_t f = 0; f < d; ++f) {
+      const double by = kRounding * x[r * d + f];
+      cost += 0.5 * curvatures[static_cast<std::size_t>(f)] * by * by;
+    }
+  }
+  return cost;
+}
+
+// out = A^-1 g, A being F without what belongs to intercepts or centres. g is lost.
+void Preconditioner::solve(double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const {
   const std::ptrdiff_t d = n_features_;
   if (block_ == 1) {
     return for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
       for (std::ptrdiff_t f = 0; f < d; ++f) out[r * d + f] = inverse_[f] * g[r * d + f];
     });
   }
-  AlignedBuffer<double> scaled(n_outputs * d), product(n_outputs * block_);
-  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
-    for (std::ptrdiff_t f = 0; f < d; ++f) scaled[r * d + f] = scale_[f] * g[r * d + f];
-  });
+  const auto scale = [&](double* v) {
+    for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+      for (std::ptrdiff_t f = 0; f < d; ++f) v[r * d + f] *= scale_[f];
+    });
+  };
+  scale(g);
+  const auto threads = [&](std::ptrdiff_t n) {
+    return plan_threads(
+        n_threads, static_cast<double>(n * n) * static_cast<double>(n_outputs) / kProductsPerNs);
+  };
+  constexpr std::ptrdiff_t kFewOutputs = 16;
+  if (block_ == d && n_outputs > kFewOutputs) {
+    matmul<double>({Storage::kFloat64, g, n_outputs, d, d, 1}, {inverse_.data(), d, d, d, 1}, out,
+                   threads(d));
+    return scale(out);
+  }
+  AlignedBuffer<double> product(n_outputs * block_);
   for (std::ptrdiff_t begin = 0; begin < d; begin += block_) {
     const std::ptrdiff_t n = std::min(block_, d - begin);
     const double* P = inverse_.data() + begin * block_;
-    const int threads = plan_threads(
-        n_threads, static_cast<double>(n * n) * static_cast<double>(n_outputs) / kProductsPerNs);
     // Few outputs: P read as X is, one row after the other.
-    if (n_outputs <= 16) {
-      matmul<double>({Storage::kFloat64, P, n, n, n, 1},
-                     {scaled.data() + begin, n, n_outputs, 1, d}, product.data(), threads);
+    const bool by_feature = n_outputs <= kFewOutputs;
+    if (by_feature) {
+      matmul<double>({Storage::kFloat64, P, n, n, n, 1}, {g + begin, n, n_outputs, 1, d},
+                     product.data(), threads(n));
     } else {
-      matmul<double>({Storage::kFloat64, scaled.data() + begin, n_outputs, n, d, 1},
-                     {P, n, n, n, 1}, product.data(), threads);
+      matmul<double>({Storage::kFloat64, g + begin, n_outputs, n, d, 1}, {P, n, n, n, 1},
+                     product.data(), threads(n));
     }
     for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
       for (std::ptrdiff_t f = 0; f < n; ++f) {
-        out[r * d + begin + f] =
-            scale_[begin + f] * product[n_outputs <= 16 ? f * n_outputs + r : r * n + f];
+        out[r * d + begin + f] = product[by_feature ? f * n_outputs + r : r * n + f];
       }
     });
   }
+  scale(out);
 }
 
 void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* out,
@@ -206,8 +244,10 @@ void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* ou
     }
     b[r] = intercept / total_;
   });
+  AlignedBuffer<double> kept(classes_ ? n_outputs * d : 0);
+  std::copy_n(centred.data(), kept.size(), kept.data());
   solve(centred.data(), n_outputs, out, n_threads);
-  if (classes_) classes_->add(centred.data(), gb, out, b, n_threads);
+  if (classes_) classes_->add(kept.data(), gb, out, b, n_threads);
   for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
     const double shift = dot_block(means_.data(), out + r * d, d);
     b[r] = fit_intercept_ ? b[r] - shift : 0.0;
@@ -220,8 +260,8 @@ void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* ou
 void Preconditioner::apply_to_classes(const double* g, std::ptrdiff_t n_outputs, double* out,
                                       int n_threads) const {
   const std::ptrdiff_t d = n_features_, n_weights = n_outputs * d;
-  const std::vector<double> common = mean_of_rows(g, n_outputs, d);
-  const double common_b = mean_of_rows(g + n_weights, n_outputs, 1)[0];
+  const std::vector<double> common = mean_of_rows(g, n_outputs, d, n_threads);
+  const double common_b = mean_of_rows(g + n_weights, n_outputs, 1, 1)[0];
   const double* gb = g + n_weights;
   double* b = out + n_weights;
   AlignedBuffer<double> centred(n_weights);
@@ -244,8 +284,8 @@ void Preconditioner::apply_to_classes(const double* g, std::ptrdiff_t n_outputs,
       add_scaled(-factor, border_.data() + r * d, out + r * d, d, 1);
     }
   });
-  const std::vector<double> excess = mean_of_rows(out, n_outputs, d);
-  const double excess_b = mean_of_rows(b, n_outputs, 1)[0];
+  const std::vector<double> excess = mean_of_rows(out, n_outputs, d, n_threads);
+  const double excess_b = mean_of_rows(b, n_outputs, 1, 1)[0];
   const double of_common = penalty_ > 0.0 ? 1.0 / penalty_ : 0.0;
   for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
     for (std::ptrdiff_t f = 0; f < d; ++f) {
