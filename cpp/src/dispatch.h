@@ -13,6 +13,11 @@ enum class Precision { kFull, kReduced };
 
 const KernelTable& kernels(Precision precision = Precision::kFull);
 
+// Whether the instruction set in use knows more than one.
+inline bool can_reduce_precision() {
+  return kernels(Precision::kReduced).f32.gemm != kernels().f32.gemm;
+}
+
 template <class Acc>
 const ArithmeticKernels<Acc>& arithmetic_kernels(Precision precision = Precision::kFull) {
   if constexpr (sizeof(Acc) == sizeof(float)) {

@@ -99,6 +99,24 @@ def test_narrow_dtypes(dtype, n_classes):
     assert_allclose(clf.predict_proba(X), wide.predict_proba(X * np.float64(scale)), atol=2e-3)
 
 
+@pytest.mark.parametrize("mean", [0, 5, 30, 300, 3000, 1e5])
+@pytest.mark.parametrize("tol", [1e-2, 1e-4])
+def test_what_is_claimed_of_float32_holds_whatever_the_arithmetic(mean, tol):
+    """Many classes, whose products may be of reduced precision: not where that shows."""
+    X, y = blobs(2000, 20, 80, np.float32)
+    X = X / X.std() + np.float32(mean)
+    clf = LogisticRegression(tol=tol, C=10.0, max_iter=1000).fit(X, y)
+    wide = X.astype(np.float64)
+    minimum = LogisticRegression(tol=1e-7, C=10.0).fit(wide - wide.mean(axis=0), y).objective_
+    assert clf.gap_ <= tol
+    assert clf.n_passes_ < 150  # rounding in the way of the solver takes many more
+    objective = logistic_objective(wide, y, clf.coef_, clf.intercept_, 10.0)
+    assert -1e-7 <= objective / minimum - 1 <= tol
+    # Objectives of reduced precision were off by up to 3.4e-6; coefficients of float32 may cost a
+    # tenth of tol.
+    assert_allclose(clf.objective_, objective, rtol=max(1e-5, 0.1 * tol))
+
+
 @pytest.mark.parametrize("n_classes", [2, 3, 12])
 @pytest.mark.parametrize("index", [np.int32, np.int64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -183,7 +183,6 @@ void LogisticFit::step(Model& model) {
   if (model.n_iter < options_.max_iter) {
     model.awaits_direction = true;
   } else if (model.certificate) {
-    model.gap += hidden_gap(model);
     finish(model, LogisticStatus::kMaxIter);
   } else {
     model.awaits_check = true;
@@ -268,7 +267,6 @@ void LogisticFit::widen_if_stuck() {
   for (Model& model : models_) {
     if (!model.active) continue;
     is_rounding |= !rounds_in_double_ && is_nearly_separated(model);
-    is_rounding |= model.hides_gap;
     if (!model.stuck) continue;
     model.stuck = false;
     model.last_progress = model.n_iter;
@@ -298,7 +296,6 @@ void LogisticFit::widen() {
   next_curvature_ = 0.0;
   for (Model& model : models_) {
     if (!model.active) continue;
-    model.hides_gap = false;
     model.solver->restart();
     if (model.has_stepped) --model.n_iter;  // the same point comes again
   }

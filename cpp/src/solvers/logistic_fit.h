@@ -57,7 +57,6 @@ class LogisticFit {
     std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0, next_smooth = 0;
     bool active = true, stuck = false, has_stepped = false, awaits_direction = false;
     bool awaits_check = false;  // of what is left, which seems to be nothing
-    bool hides_gap = false;     // more than there may be, for all that this arithmetic shows
     LogisticStatus status = LogisticStatus::kMaxIter;
     // Where the solver is, if its classes' centres are wanted: of each row, and in the intercepts.
     std::vector<float> row_losses;
@@ -151,7 +150,6 @@ class LogisticFit {
   void sum_classes();
   ClassSums sums_of(Fold held_out);
   bool is_polished(const Model& model) const;
-  double hidden_gap(const Model& model) const;
   bool update_gap(Model& model, bool thorough);
   void prove(const Rows& all);
   struct Proof;

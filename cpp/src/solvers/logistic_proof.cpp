@@ -59,22 +59,11 @@ bool LogisticFit::is_polished(const Model& model) const {
          std::abs(model.solver->decrement()) <= kOfWeights * model.solver->f();
 }
 
-// What products of reduced precision may hide of the gap.
-double LogisticFit::hidden_gap(const Model& model) const {
-  if (arithmetic_ != Arithmetic::kReduced || !model.preconditioner) return 0.0;
-  return model.preconditioner->cost_of_reduced(model.solver->x(), n_outputs_) / model.solver->f();
-}
-
 // True if the model is finished.
 bool LogisticFit::update_gap(Model& model, bool thorough) {
   const double f = model.solver->f(), gap = model.certificate->gap(*model.solver, thorough);
   model.gap = gap <= 0.0 ? 0.0 : gap < f ? gap / (f - gap) : HUGE_VAL;
-  if (model.gap <= options_.tol && is_polished(model)) {
-    const double hidden = hidden_gap(model);
-    model.hides_gap = hidden > kMargin * options_.tol;
-    model.gap += hidden;
-    if (model.gap <= options_.tol) finish(model, LogisticStatus::kCertified);
-  }
+  if (model.gap <= options_.tol && is_polished(model)) finish(model, LogisticStatus::kCertified);
   return !model.active;
 }
 

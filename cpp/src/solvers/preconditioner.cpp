@@ -157,28 +157,11 @@ double Preconditioner::cost_of_float32(const double* x, std::ptrdiff_t n_outputs
     double shift = fit_intercept_ ? rounding(x[n_outputs * d + r]) : 0.0;
     for (std::ptrdiff_t f = 0; f < d; ++f) {
       const double by = rounding(x[r * d + f]);
-      cost += 0.5 * curvature(f) * by * by;
+      const double curvature = block_ == 1 ? 1.0 / inverse_[f] : 1.0 / (scale_[f] * scale_[f]);
+      cost += 0.5 * curvature * by * by;
       shift += means_[f] * by;
     }
     cost += 0.5 * total_ * shift * shift;
-  }
-  return cost;
-}
-
-// As if the errors of products were independent, and as large as they may be (split_gemm-inl.h).
-double Preconditioner::cost_of_reduced(const double* x, std::ptrdiff_t n_outputs) const {
-  constexpr double kRounding = 1.0 / (1 << 15);
-  const std::ptrdiff_t d = n_features_;
-  std::vector<double> curvatures(static_cast<std::size_t>(d));
-  for (std::ptrdiff_t f = 0; f < d; ++f) {
-    curvatures[static_cast<std::size_t>(f)] = curvature(f) + total_ * means_[f] * means_[f];
-  }
-  double cost = 0.0;
-  for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
-    for (std::ptrdiff_t f = 0; f < d; ++f) {
-      const double by = kRounding * x[r * d + f];
-      cost += 0.5 * curvatures[static_cast<std::size_t>(f)] * by * by;
-    }
   }
   return cost;
 }

@@ -48,8 +48,6 @@ class Preconditioner {
   // What an objective with this curvature, at its minimum x, gains if x is rounded to float32: as
   // if roundings were independent, but for their common effect on samples that all have the means.
   double cost_of_float32(const double* x, std::ptrdiff_t n_outputs) const;
-  // Likewise if each product with x is rounded as those of reduced precision are.
-  double cost_of_reduced(const double* x, std::ptrdiff_t n_outputs) const;
 
  private:
   template <class F>
@@ -59,10 +57,6 @@ class Preconditioner {
   void solve(double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const;
   void apply_to_classes(const double* g, std::ptrdiff_t n_outputs, double* out,
                         int n_threads) const;
-  // Of the feature, centred, on the diagonal.
-  double curvature(std::ptrdiff_t f) const {
-    return block_ == 1 ? 1.0 / inverse_[f] : 1.0 / (scale_[f] * scale_[f]);
-  }
   const double* centre(std::ptrdiff_t r) const { return centres_.centre.data() + r * n_features_; }
   Range block(std::ptrdiff_t i) const {
     return {i * block_, std::min(n_features_, (i + 1) * block_)};
