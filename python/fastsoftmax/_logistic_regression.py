@@ -98,8 +98,10 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
     -----
     `X` of float32, float64 or uint8 (and bool) with contiguous rows is read where it lies, as are CSR
     matrices of float32 and float64; other layouts and dtypes are converted once, other sparse formats
-    to CSR. float32 and uint8 are multiplied in float32, float64 in float64; sums over the samples, the
-    coefficients and the certificate are float64 in any case.
+    to CSR. float64 is multiplied in float64, float32 and uint8 in float32, or in float64 where float32
+    would not show a gap of `tol`; CPUs with AMX multiply for many classes with errors of up to 2^-15 of a
+    product where `tol` is at least 5e-5, which that does show. Sums over the samples, the coefficients
+    and the certificate are float64 in any case.
 
     `sample_weight` of two is the same as a sample that comes twice.
 
