@@ -43,7 +43,8 @@ void logits_tile(const LogitsArgs<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_
     V x[kRows];
     for (int r = 0; r < kRows; ++r) x[r] = load_x(rows[r] + f);
     for (int c = 0; c < kClasses; ++c) {
-      const V w = load_w(W + c * a.n_features + f);
+      V w = load_w(W + c * a.n_features + f);
+      keep_in_register(w);
       for (int r = 0; r < kRows; ++r) sum[r][c] = fma(x[r], w, sum[r][c]);
     }
   };

@@ -73,7 +73,8 @@ void panel_logits_tile(const PanelLogits<In, Acc>& a, std::ptrdiff_t row, std::p
       x[r] = load_x(rows[r] + f);
     }
     for (int c = 0; c < kClasses; ++c) {
-      const V w = V::load(W + c * kGrain);
+      V w = V::load(W + c * kGrain);
+      keep_in_register(w);
       for (int r = 0; r < kRows; ++r) sum[r][c] = fma(x[r], w, sum[r][c]);
     }
   };

@@ -70,6 +70,8 @@ struct Vec<double> {
 };
 
 inline void fence_streams() { _mm_sfence(); }
+template <class T>
+inline void keep_in_register(Vec<T>&) {}
 
 inline Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm512_add_pd(a.v, b.v)}; }
@@ -219,6 +221,8 @@ constexpr int kLogitsRows = 2, kLogitsClasses = 10;
 constexpr int kUpdateVecs = 2, kUpdateClasses = 10;
 constexpr int kSparseClasses = 16;
 constexpr int kGemmRows = 12, kGemmVecs = 2;
+// No fetches: 3 % slower 8 steps ahead, on a Zen 4.
+constexpr int kGemmSteps = 1, kGemmAhead = 0;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

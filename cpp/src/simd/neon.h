@@ -79,6 +79,8 @@ struct Vec<double> {
 };
 
 inline void fence_streams() {}
+template <class T>
+inline void keep_in_register(Vec<T>&) {}
 
 inline Vec<float> operator+(Vec<float> a, Vec<float> b) { return {vaddq_f32(a.v, b.v)}; }
 inline Vec<double> operator+(Vec<double> a, Vec<double> b) { return {vaddq_f64(a.v, b.v)}; }
@@ -186,6 +188,7 @@ constexpr int kLogitsRows = 2, kLogitsClasses = 10;
 constexpr int kUpdateVecs = 2, kUpdateClasses = 10;
 constexpr int kSparseClasses = 16;
 constexpr int kGemmRows = 8, kGemmVecs = 2;
+constexpr int kGemmSteps = 1, kGemmAhead = 0;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

@@ -14,8 +14,10 @@ namespace {
 //                              narrower storage type; no byte outside them is touched
 //   store(p), store_n(p, n)    the reverse
 //   stream(p)                  store past the cache, if the hardware can; p is aligned to the size
-//   of
-//                              a Vec; fence_streams() ends a series of these
+//                              of a Vec; fence_streams() ends a series of these
+//   keep_in_register(x)        where registers are scarce and GCC would rather read x from memory
+//                              at each use. Logits with AVX2 on a Zen 3: 1.06x the speed for 10
+//                              classes, 1.13x for 16
 //   first_n(n, a, b)           lanes 0..n-1 of a, the others of b
 //   select_less(a, b, x, y)    x where a < b, else y, also where either is NaN
 //   fma(a, b, c)               a * b + c, rounded once where the hardware can
@@ -52,6 +54,8 @@ struct Vec {
 };
 
 inline void fence_streams() {}
+template <class T>
+inline void keep_in_register(Vec<T>&) {}
 
 template <class T>
 Vec<T> operator+(Vec<T> a, Vec<T> b) {
@@ -166,6 +170,7 @@ constexpr int kLogitsRows = 2, kLogitsClasses = 4;
 constexpr int kUpdateVecs = 2, kUpdateClasses = 4;
 constexpr int kSparseClasses = 8;
 constexpr int kGemmRows = 4, kGemmVecs = 2;
+constexpr int kGemmSteps = 1, kGemmAhead = 0;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE
