@@ -52,6 +52,21 @@ std::uint64_t nonzero_blocks_of(std::uint64_t words) {
   }
 }
 
+// Which blocks of kWords words, of the 512 bytes at p, are not zero.
+template <int kWords, class V>
+std::uint64_t nonzero_blocks(const unsigned char* p) {
+  std::uint64_t bits = 0;
+  if constexpr (8 * kWords == sizeof(V) && requires { V::nonzero_vectors(p); }) {
+    for (int four = 0; four < 16 / kWords; ++four) {
+      bits |= V::nonzero_vectors(p + 4 * sizeof(V) * four) << (4 * four);
+    }
+    return bits;
+  } else {
+    for (int line = 0; line < 8; ++line) bits |= nonzero_words(p + 64 * line) << (8 * line);
+    return nonzero_blocks_of<kWords>(bits);
+  }
+}
+
 template <class In, class Acc>
 void find_nonzero(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n_features,
                   std::uint64_t* const* masks) {
@@ -72,11 +87,7 @@ void find_nonzero(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n
     if constexpr (kBytes >= 8 && kBytes <= 64) {
       constexpr int kWords = kBytes / 8;
       while (block + 64 / kWords <= n_full) {
-        std::uint64_t words = 0;
-        for (int line = 0; line < 8; ++line) {
-          words |= nonzero_words(bytes + block * kBytes + 64 * line) << (8 * line);
-        }
-        add(nonzero_blocks_of<kWords>(words), 64 / kWords);
+        add(nonzero_blocks<kWords, Vec<Acc>>(bytes + block * kBytes), 64 / kWords);
       }
       while (block + 8 / kWords <= n_full) {
         add(nonzero_blocks_of<kWords>(nonzero_words(bytes + block * kBytes)), 8 / kWords);
