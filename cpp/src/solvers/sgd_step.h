@@ -34,9 +34,8 @@ struct RowList {
   RowList(std::ptrdiff_t n_rows, bool weighted)
       : rows(n_rows), labels(n_rows), weights(weighted ? n_rows : 0) {}
 
-  // Some rows of a chunk. The labels of the next chunk's are asked for: a wait for each of these
-  // was half of the time of this, which takes a tenth of an epoch of bytes on two threads of a
-  // Zen 3.
+  // Some rows of a chunk. The labels of the same rows of the next one are asked for: to wait for
+  // labels was half of this, and this a tenth of an epoch of bytes on two threads of a Zen 3.
   void fill(const SgdProblem<In, T>& problem, const Batches& batches, const Chunk& chunk,
             Range mine) {
     const std::ptrdiff_t next = chunk.begin + chunk.n_rows;
