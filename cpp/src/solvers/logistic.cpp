@@ -263,10 +263,10 @@ void LogisticFit::end_by_rounding(Model& model) {
 // Models that rounding keeps from going on, or will, do so in the next better arithmetic; those
 // that were in float64 are finished.
 void LogisticFit::widen_if_stuck() {
-  bool is_rounding = false;
+  bool is_rounding = false, needs_double = false;
   for (Model& model : models_) {
     if (!model.active) continue;
-    is_rounding |= !rounds_in_double_ && is_nearly_separated(model);
+    needs_double |= !rounds_in_double_ && is_nearly_separated(model);
     if (!model.stuck) continue;
     model.stuck = false;
     model.last_progress = model.n_iter;
@@ -276,7 +276,7 @@ void LogisticFit::widen_if_stuck() {
       is_rounding = true;
     }
   }
-  if (is_rounding) widen();
+  if (is_rounding || needs_double) widen(needs_double);
 }
 
 // Then the penalty's curvature, next to nothing, is most of what there is in many directions, and
@@ -287,9 +287,11 @@ bool LogisticFit::is_nearly_separated(const Model& model) {
   return model.n_iter >= kMany && model.solver->f() < kNearly * zero_objective(model);
 }
 
-// From here on in the next better arithmetic, from where the models are.
-void LogisticFit::widen() {
-  arithmetic_ = arithmetic_ == Arithmetic::kReduced ? Arithmetic::kSingle : Arithmetic::kDouble;
+// From here on in the next better arithmetic, or in float64, from where the models are. What was
+// seen and proven is forgotten: of inputs of two digits a bound may lie above the minimum.
+void LogisticFit::widen(bool to_double) {
+  arithmetic_ =
+      arithmetic_ == Arithmetic::kReduced && !to_double ? Arithmetic::kSingle : Arithmetic::kDouble;
   loss_.reset();
   loss_ = make(arithmetic_);
   set_noise();
@@ -298,6 +300,9 @@ void LogisticFit::widen() {
     if (!model.active) continue;
     model.solver->restart();
     if (model.has_stepped) --model.n_iter;  // the same point comes again
+    model.gap = model.best_gap = model.best_objective = HUGE_VAL;
+    model.last_progress = model.n_iter;
+    begin_proof(model);
   }
 }
 

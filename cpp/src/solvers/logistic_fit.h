@@ -134,7 +134,7 @@ class LogisticFit {
   void end_by_rounding(Model& model);
   void widen_if_stuck();
   bool is_nearly_separated(const Model& model);
-  void widen();
+  void widen(bool to_double);
   void finish(Model& model, LogisticStatus status) {
     model.active = false;
     model.status = status;
@@ -148,6 +148,7 @@ class LogisticFit {
 
   // The proof: logistic_proof.cpp.
   void sum_classes();
+  void begin_proof(Model& model);
   ClassSums sums_of(Fold held_out);
   bool is_polished(const Model& model) const;
   bool update_gap(Model& model, bool thorough);

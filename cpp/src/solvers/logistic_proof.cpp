@@ -19,12 +19,17 @@ void LogisticFit::sum_classes() {
     }
     if (stop_.stopped()) return;
   }
-  for (Model& model : models_) {
-    if (!(model.penalty > 0.0)) continue;
-    model.certificate = std::make_unique<Certificate>(
-        n_outputs_, d_, model.penalty, memory_ + 1,
-        problem_.fit_intercept ? &class_sums_.at(model.held_out) : nullptr, options_.n_threads);
-  }
+  for (Model& model : models_) begin_proof(model);
+}
+
+// Nothing is proven yet.
+void LogisticFit::begin_proof(Model& model) {
+  if (!(model.penalty > 0.0)) return;
+  model.certificate = std::make_unique<Certificate>(
+      n_outputs_, d_, model.penalty, memory_ + 1,
+      problem_.fit_intercept ? &class_sums_.at(model.held_out) : nullptr, options_.n_threads);
+  if (model.preconditioner) model.certificate->set_curvature(model.preconditioner->total());
+  model.next_proof = std::max(model.next_proof, model.n_iter + 1);  // of the next point at least
 }
 
 ClassSums LogisticFit::sums_of(Fold held_out) {
