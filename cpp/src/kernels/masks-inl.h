@@ -56,9 +56,9 @@ std::uint64_t nonzero_blocks_of(std::uint64_t words) {
 template <int kWords, class V>
 std::uint64_t nonzero_blocks(const unsigned char* p) {
   std::uint64_t bits = 0;
-  if constexpr (8 * kWords == sizeof(V) && requires { V::nonzero_vectors(p); }) {
+  if constexpr (8 * kWords == sizeof(V) && requires { nonzero_vectors(V(), p); }) {
     for (int four = 0; four < 16 / kWords; ++four) {
-      bits |= V::nonzero_vectors(p + 4 * sizeof(V) * four) << (4 * four);
+      bits |= nonzero_vectors(V(), p + 4 * sizeof(V) * four) << (4 * four);
     }
     return bits;
   } else {

@@ -26,25 +26,6 @@ inline __m128i bytes_n(const std::uint8_t* p, std::ptrdiff_t n) {
   return _mm_cvtsi64_si128(static_cast<long long>(bytes));
 }
 
-#if !defined(__AVX512DQ__)
-// Where two vectors of 32-bit numbers at p are zero, lane by lane.
-inline __m256i zero_numbers(const unsigned char* p) {
-  const __m256i zero = _mm256_setzero_si256();
-  const auto* vectors = reinterpret_cast<const __m256i*>(p);
-  return _mm256_packs_epi32(_mm256_cmpeq_epi32(_mm256_loadu_si256(vectors), zero),
-                            _mm256_cmpeq_epi32(_mm256_loadu_si256(vectors + 1), zero));
-}
-// nonzero_vectors (scalar.h), from 24 instructions for eight of them where their words take 41:
-// masks of 784 float32 take 90 nanoseconds and not 140 on a Zen 3.
-inline std::uint64_t nonzero_of_four(const unsigned char* p) {
-  const __m256i zero = _mm256_packs_epi16(zero_numbers(p), zero_numbers(p + 64));
-  const __m128i halves =
-      _mm_and_si128(_mm256_castsi256_si128(zero), _mm256_extracti128_si256(zero, 1));
-  const __m128i is_zero = _mm_cmpeq_epi32(halves, _mm_set1_epi32(-1));
-  return static_cast<unsigned>(_mm_movemask_ps(_mm_castsi128_ps(is_zero))) ^ 0xfu;
-}
-#endif
-
 template <class T>
 struct Vec;
 
@@ -65,9 +46,6 @@ struct Vec<float> {
   void store(float* p) const { _mm256_storeu_ps(p, v); }
   void stream(float* p) const { _mm256_stream_ps(p, v); }
   void store_n(float* p, std::ptrdiff_t n) const { _mm256_maskstore_ps(p, mask32(n), v); }
-#if !defined(__AVX512DQ__)
-  static std::uint64_t nonzero_vectors(const unsigned char* p) { return nonzero_of_four(p); }
-#endif
 };
 
 template <>
@@ -91,9 +69,6 @@ struct Vec<double> {
   void store(double* p) const { _mm256_storeu_pd(p, v); }
   void stream(double* p) const { _mm256_stream_pd(p, v); }
   void store_n(double* p, std::ptrdiff_t n) const { _mm256_maskstore_pd(p, mask64(n), v); }
-#if !defined(__AVX512DQ__)
-  static std::uint64_t nonzero_vectors(const unsigned char* p) { return nonzero_of_four(p); }
-#endif
 };
 
 inline void fence_streams() { _mm_sfence(); }
@@ -167,6 +142,25 @@ inline std::uint64_t nonzero_words(const unsigned char* p) {
   return (zero_words(p) | zero_words(p + 32) << 4) ^ 0xffu;
 #endif
 }
+#if !defined(__AVX512DQ__)
+// Where two vectors of 32-bit numbers at p are zero, lane by lane.
+inline __m256i zero_numbers(const unsigned char* p) {
+  const __m256i zero = _mm256_setzero_si256();
+  const auto* vectors = reinterpret_cast<const __m256i*>(p);
+  return _mm256_packs_epi32(_mm256_cmpeq_epi32(_mm256_loadu_si256(vectors), zero),
+                            _mm256_cmpeq_epi32(_mm256_loadu_si256(vectors + 1), zero));
+}
+// nonzero_vectors (scalar.h), from 24 instructions for eight of them where their words take 41:
+// masks of 784 float32 take 90 nanoseconds and not 140 on a Zen 3.
+template <class T>
+std::uint64_t nonzero_vectors(Vec<T>, const unsigned char* p) {
+  const __m256i zero = _mm256_packs_epi16(zero_numbers(p), zero_numbers(p + 64));
+  const __m128i halves =
+      _mm_and_si128(_mm256_castsi256_si128(zero), _mm256_extracti128_si256(zero, 1));
+  const __m128i is_zero = _mm_cmpeq_epi32(halves, _mm_set1_epi32(-1));
+  return static_cast<unsigned>(_mm_movemask_ps(_mm_castsi128_ps(is_zero))) ^ 0xfu;
+}
+#endif
 inline std::uint64_t nonzero_lanes(Vec<float> a) {
   return static_cast<unsigned>(
       _mm256_movemask_ps(_mm256_cmp_ps(a.v, _mm256_setzero_ps(), _CMP_NEQ_UQ)));

@@ -27,7 +27,7 @@ namespace {
 //   reduce_add(x), reduce_max(x)
 //   store_sums(v, p)           p[i] = reduce_add(v[i]), with the same bits, for kSumGroup vectors
 //   nonzero_words(p)           bit i: the i-th of eight 64-bit words at p is not zero
-//   Vec<T>::nonzero_vectors(p) bit i: the i-th of four vectors at p is not zero; only where that
+//   nonzero_vectors(V(), p)    bit i: the i-th of four vectors at p is not zero; only where that
 //                              is faster
 //   nonzero_lanes(x)           bit i: lane i is not zero
 //   split_exponent(x, low, e)  m with x = m * 2^e for normal x > 0, m in [c, 2 c), c given by its
