@@ -269,7 +269,6 @@ void LogisticFit::widen_if_stuck() {
     needs_double |= !rounds_in_double_ && is_nearly_separated(model);
     if (!model.stuck) continue;
     model.stuck = false;
-    model.last_progress = model.n_iter;
     if (rounds_in_double_) {
       end_by_rounding(model);
     } else {
