@@ -89,7 +89,9 @@ void cross_entropy(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
     losses[i] = weight * (is_sure ? log(sum) + lost_by_rounding(sum, others, T(1)) : log(sum) - z);
     if (dlogits) {
       const T scale = gradient_scale * weight, factor = scale / sum;
-      transform(dlogits, n, dlogits, [&](Vec<T> e) { return e * Vec<T>::splat(factor); });
+      transform(dlogits, n, dlogits, [&](auto& e) {
+        for (Vec<T>& each : e) each = each * Vec<T>::splat(factor);
+      });
       dlogits[y] = is_sure ? -(others * factor) : residual_of_label(dlogits, n, y, scale);
       dlogits += n;
     }
@@ -151,8 +153,8 @@ void cross_entropy_in_registers(const CrossEntropyArgs<T>& a) {
       const std::int64_t y = a.labels[i];
       z_of_label[k] = d[y];
       const V label = V::splat(static_cast<T>(y));
+      exp_all(z);
       for (int v = 0; v < kVecs; ++v) {
-        z[v] = exp(z[v]);
         const V e = of_others(classes[v], label, z[v]);
         sum = sum + (v + 1 < kVecs ? e : first_n(n_last, e, V::zero()));
         z[v].store(d + v * V::kLanes);

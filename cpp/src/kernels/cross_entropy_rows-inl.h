@@ -28,12 +28,12 @@ void cross_entropy_rows(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n
     V others = V::zero();
     for (std::ptrdiff_t j = 0; j < n; ++j) {
       const V this_class = V::splat(static_cast<T>(j));
-      others = others + of_others(this_class, V::load(label), group.column(j));
+      others = others + of_others(this_class, V::load(label), group.columns[j]);
     }
     const V own = exp(z_of_label), sum = others + own, lost = lost_by_rounding(sum, others, own);
     const V one = V::splat(1), zero = V::zero(), infinity = V::splat(kInfinity<T>);
     const V normal = select_less(zero, sum, select_less(sum, infinity, one, zero), zero);
-    const V log_sum = log_by_lane(sum) + select_less(zero, normal, lost, zero);
+    const V log_sum = log_of_sums(sum) + select_less(zero, normal, lost, zero);
     (V::load(weight) * (log_sum - z_of_label)).store(loss);
     for (std::ptrdiff_t i = 0; i < group.n_rows; ++i) losses[first + i] = loss[i];
     if (!dlogits) return;
@@ -41,8 +41,7 @@ void cross_entropy_rows(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n
     T of_label[V::kLanes], is_normal[V::kLanes];
     (zero - others * factor).store(of_label);
     normal.store(is_normal);
-    group.transform([&](V e) { return e * factor; });
-    group.store(dlogits + first * n);
+    group.store(dlogits + first * n, [&](V e) { return e * factor; });
     for (std::ptrdiff_t i = 0; i < group.n_rows; ++i) {
       T* d = dlogits + (first + i) * n;
       const std::int64_t y = labels[first + i];

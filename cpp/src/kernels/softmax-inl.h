@@ -14,6 +14,7 @@
 
 #include "kernels/exp-inl.h"
 #include "kernels/kernel_table.h"
+#include "kernels/load-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
@@ -61,12 +62,22 @@ T row_sum_exp(const T* x, std::ptrdiff_t n, T m, T* out) {
   while (j < n_full) {
     const std::ptrdiff_t end = n_full - j < kPart ? n_full : j + kPart;
     V part = V::zero();
-    for (; j < end; j += V::kLanes) {
-      __builtin_prefetch(x + n + j, 0, 2);
-      const V e = exp(V::load(x + j) - shift);
-      if constexpr (kStore) e.store(out + j);
-      part = part + e;
-    }
+    const auto add = [&](auto size) {
+      V e[decltype(size)::value];
+      for (V& each : e) {
+        const std::ptrdiff_t at = j + (&each - e) * V::kLanes;
+        __builtin_prefetch(x + n + at, 0, 2);
+        each = V::load(x + at) - shift;
+      }
+      exp_all(e);
+      for (const V& each : e) {
+        if constexpr (kStore) each.store(out + j);
+        part = part + each;
+        j += V::kLanes;
+      }
+    };
+    while (j + kExpGroup * V::kLanes <= end) add(Count<kExpGroup>());
+    while (j < end) add(Count<1>());
     sum = sum + part;
   }
   if (j < n) {
@@ -128,23 +139,36 @@ struct Stream {
   static constexpr bool kStreams = true;
 };
 
-// out = f(x) over a row.
+// out = f(x) over a row; f changes vectors, one or several, where they are.
 template <class To = Store, class T, class F>
 void transform(const T* x, std::ptrdiff_t n, T* out, const F& f) {
   using V = Vec<T>;
   std::ptrdiff_t j = 0;
+  const auto some = [&](std::ptrdiff_t size) {
+    V v[] = {V::load_n(x + j, size)};
+    f(v);
+    v[0].store_n(out + j, size);
+    j += size;
+  };
+  const auto full = [&](auto size) {
+    V v[decltype(size)::value];
+    for (V& each : v) each = V::load(x + j + (&each - v) * V::kLanes);
+    f(v);
+    for (const V& each : v) {
+      To::kStreams ? each.stream(out + j) : each.store(out + j);
+      j += V::kLanes;
+    }
+  };
   if constexpr (To::kStreams) {
     // Whole cache lines go past the cache; the row begins and ends anywhere.
     constexpr std::uintptr_t kBytes = sizeof(V);
     const auto beyond = reinterpret_cast<std::uintptr_t>(out) % kBytes;
-    std::ptrdiff_t head = static_cast<std::ptrdiff_t>((kBytes - beyond) % kBytes / sizeof(T));
-    if (head > n) head = n;
-    if (head > 0) f(V::load_n(x, head)).store_n(out, head);
-    for (j = head; j + V::kLanes <= n; j += V::kLanes) f(V::load(x + j)).stream(out + j);
-  } else {
-    for (; j + V::kLanes <= n; j += V::kLanes) f(V::load(x + j)).store(out + j);
+    const auto head = static_cast<std::ptrdiff_t>((kBytes - beyond) % kBytes / sizeof(T));
+    if (head > 0) some(head < n ? head : n);
   }
-  if (j < n) f(V::load_n(x + j, n - j)).store_n(out + j, n - j);
+  while (j + kExpGroup * V::kLanes <= n) full(Count<kExpGroup>());
+  while (j + V::kLanes <= n) full(Count<1>());
+  if (j < n) some(n - j);
 }
 
 // Exponentials wait in scratch, which may be out.
@@ -154,10 +178,16 @@ void softmax_row(const T* x, std::ptrdiff_t n, T* scratch, T* out) {
   if (n > kLongRow<T>) {
     T m;
     const V scale = V::splat(1 / long_row_sum_exp(x, n, &m)), shift = V::splat(m);
-    transform<To>(x, n, out, [&](V v) { return exp(v - shift) * scale; });
+    transform<To>(x, n, out, [&](auto& v) {
+      for (V& each : v) each = each - shift;
+      exp_all(v);
+      for (V& each : v) each = each * scale;
+    });
   } else {
     const V scale = V::splat(1 / row_sum_exp<true>(x, n, row_max(x, n), scratch));
-    transform<To>(scratch, n, out, [&](V e) { return e * scale; });
+    transform<To>(scratch, n, out, [&](auto& e) {
+      for (V& each : e) each = each * scale;
+    });
   }
 }
 
@@ -166,7 +196,9 @@ void log_softmax_row(const T* x, std::ptrdiff_t n, T* out) {
   using V = Vec<T>;
   T m;
   const V log_sum = V::splat(log(shifted_sum_exp(x, n, &m))), shift = V::splat(m);
-  transform<To>(x, n, out, [&](V v) { return (v - shift) - log_sum; });
+  transform<To>(x, n, out, [&](auto& v) {
+    for (V& each : v) each = (each - shift) - log_sum;
+  });
 }
 
 }  // namespace

@@ -18,43 +18,54 @@ struct RowGroup {
   using V = Vec<T>;
   static constexpr std::ptrdiff_t kSquares = (kFewColumns + V::kLanes - 1) / V::kLanes;
   std::ptrdiff_t n_rows, n;
-  V squares[kSquares][V::kLanes];
+  V columns[kSquares * V::kLanes];
 
   RowGroup(const T* x, std::ptrdiff_t n_rows_left, std::ptrdiff_t n_columns)
       : n_rows(n_rows_left < V::kLanes ? n_rows_left : V::kLanes), n(n_columns) {
     for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) {
-      load_transposed<T>(x + j, n, n_rows, n - j, squares[j / V::kLanes]);
+      V square[V::kLanes];
+      load_transposed<T>(x + j, n, n_rows, n - j, square);
+      for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) columns[j + i] = square[i];
     }
   }
-  V& column(std::ptrdiff_t j) { return squares[j / V::kLanes][j % V::kLanes]; }
 
-  V maximum() {
+  V maximum() const {
     V m = V::splat(-kInfinity<T>);
-    for (std::ptrdiff_t j = 0; j < n; ++j) m = max(column(j), m);
+    for (std::ptrdiff_t j = 0; j < n; ++j) m = max(columns[j], m);
     return m;
   }
   // The sum of exp(x - shift), which take the place of x if they are kept.
   template <bool kKeep>
   V sum_exp(V shift) {
     V sum = V::zero();
-    for (std::ptrdiff_t j = 0; j < n; ++j) {
-      const V e = exp(column(j) - shift);
-      if constexpr (kKeep) column(j) = e;
-      sum = sum + e;
+    for (std::ptrdiff_t j = 0; j < n; j += kExpGroup) {
+      with_count<kExpGroup>(n - j < kExpGroup ? n - j : kExpGroup, [&](auto size) {
+        V e[decltype(size)::value];
+        for (V& each : e) each = columns[j + (&each - e)] - shift;
+        exp_all(e);
+        for (const V& each : e) {
+          if constexpr (kKeep) columns[j + (&each - e)] = each;
+          sum = sum + each;
+        }
+      });
     }
     return sum;
   }
+  // f of all numbers, to contiguous rows, the last columns first: what a vector of them stores
+  // beyond its row, the first columns of the next row overwrite.
   template <class F>
-  void transform(const F& f) {
-    for (std::ptrdiff_t j = 0; j < n; ++j) column(j) = f(column(j));
-  }
-  // To contiguous rows, in order: what a vector stores beyond its row, the next ones overwrite.
-  void store(T* out) {
-    for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) transpose(squares[j / V::kLanes]);
-    for (std::ptrdiff_t i = 0; i < n_rows; ++i, out += n) {
-      for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) {
-        const std::ptrdiff_t beyond = V::kLanes - (n - j);
-        store_first(squares[j / V::kLanes][i], n - j, out + j, beyond <= (n_rows - 1 - i) * n);
+  void store(T* out, const F& f) const {
+    for (std::ptrdiff_t j = (n - 1) / V::kLanes * V::kLanes; j >= 0; j -= V::kLanes) {
+      V square[V::kLanes];
+      for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) square[i] = f(columns[j + i]);
+      transpose(square);
+      const std::ptrdiff_t beyond = V::kLanes - (n - j);
+      if (n_rows == V::kLanes && beyond <= 0) {
+        for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) square[i].store(out + i * n + j);
+        continue;
+      }
+      for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
+        store_first(square[i], n - j, out + i * n + j, beyond <= (n_rows - 1 - i) * n);
       }
     }
   }
@@ -67,12 +78,12 @@ Vec<T> finite_or_zero(Vec<T> m) {
   return select_less(size, Vec<T>::splat(kInfinity<T>), m, Vec<T>::zero());
 }
 
+// As log of one number.
 template <class T>
-Vec<T> log_by_lane(Vec<T> x) {
-  T lanes[Vec<T>::kLanes];
-  x.store(lanes);
-  for (T& lane : lanes) lane = log(lane);
-  return Vec<T>::load(lanes);
+Vec<T> log_of_sums(Vec<T> x) {
+  using V = Vec<T>;
+  const V infinity = V::splat(kInfinity<T>), zero = V::zero();
+  return select_less(x, infinity, select_less(zero, x, log(x), zero - infinity), x);
 }
 
 // visit(group, first_row) for all rows.
@@ -90,8 +101,7 @@ void softmax_rows(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* scratc
   if (n <= kFewColumns) {
     for_row_groups(x, n_rows, n, [&](RowGroup<T>& group, std::ptrdiff_t i) {
       const V scale = V::splat(1) / group.template sum_exp<true>(group.maximum());
-      group.transform([&](V e) { return e * scale; });
-      group.store(out + i * n);
+      group.store(out + i * n, [&](V e) { return e * scale; });
     });
   } else {
     for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
@@ -106,9 +116,8 @@ void log_softmax_rows(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* ou
   if (n <= kFewColumns) {
     for_row_groups(x, n_rows, n, [&](RowGroup<T>& group, std::ptrdiff_t i) {
       const V shift = finite_or_zero(group.maximum());
-      const V log_sum = log_by_lane(group.template sum_exp<false>(shift));
-      group.transform([&](V v) { return (v - shift) - log_sum; });
-      group.store(out + i * n);
+      const V log_sum = log_of_sums(group.template sum_exp<false>(shift));
+      group.store(out + i * n, [&](V v) { return (v - shift) - log_sum; });
     });
   } else {
     for (std::ptrdiff_t i = 0; i < n_rows; ++i) log_softmax_row<To>(x + i * n, n, out + i * n);
@@ -140,7 +149,7 @@ void logsumexp(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
   if (n <= kFewColumns) {
     for_row_groups(x, n_rows, n, [&](RowGroup<T>& group, std::ptrdiff_t i) {
       const V shift = finite_or_zero(group.maximum());
-      const V sum = shift + log_by_lane(group.template sum_exp<false>(shift));
+      const V sum = shift + log_of_sums(group.template sum_exp<false>(shift));
       store_first(sum, n_rows - i, out + i);
     });
   } else {

@@ -12,10 +12,16 @@ template <class Acc, class In>
 void load_transposed(const In* p, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
                      std::ptrdiff_t n_cols, Vec<Acc> (&v)[Vec<Acc>::kLanes]) {
   using V = Vec<Acc>;
-  for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) {
-    v[i] = i >= n_rows          ? V::zero()
-           : n_cols < V::kLanes ? load_n<Acc>(p + i * stride, n_cols)
-                                : load<Acc>(p + i * stride);
+  if (n_rows < V::kLanes) {
+    for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) {
+      v[i] = i >= n_rows          ? V::zero()
+             : n_cols < V::kLanes ? load_n<Acc>(p + i * stride, n_cols)
+                                  : load<Acc>(p + i * stride);
+    }
+  } else if (n_cols < V::kLanes) {
+    for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) v[i] = load_n<Acc>(p + i * stride, n_cols);
+  } else {
+    for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) v[i] = load<Acc>(p + i * stride);
   }
   transpose(v);
 }

@@ -205,6 +205,31 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
   return {_mm256_mul_pd(_mm256_mul_pd(x.v, _mm256_castsi256_pd(a)), _mm256_castsi256_pd(b))};
 }
 
+// ldexp where x and the result are normal: n is added to the exponent.
+inline Vec<float> ldexp_normal(Vec<float> x, Vec<float> n) {
+  const __m256i e = _mm256_slli_epi32(_mm256_cvtps_epi32(n.v), 23);
+  return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x.v), e))};
+}
+inline Vec<double> ldexp_normal(Vec<double> x, Vec<double> n) {
+  const __m256i e = _mm256_slli_epi64(_mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n.v)), 52);
+  return {_mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(x.v), e))};
+}
+// Whether no number is larger than the limit in size, nor NaN; of doubles the upper half decides,
+// so the limit's lower half is to be zero.
+inline __m256i size_bits(Vec<float> x) {
+  return _mm256_and_si256(_mm256_castps_si256(x.v), _mm256_set1_epi32(0x7fffffff));
+}
+inline __m256i size_bits(Vec<double> x) {
+  return _mm256_and_si256(_mm256_castpd_si256(x.v), _mm256_set1_epi64x(0x7fffffff00000000));
+}
+template <int kN, class T>
+bool all_within(const Vec<T> (&x)[kN], T limit) {
+  __m256i largest = size_bits(x[0]);
+  for (int i = 1; i < kN; ++i) largest = _mm256_max_epu32(largest, size_bits(x[i]));
+  const __m256i is_larger = _mm256_cmpgt_epi32(largest, size_bits(Vec<T>::splat(limit)));
+  return _mm256_testz_si256(is_larger, is_larger);
+}
+
 inline Vec<float> split_exponent(Vec<float> x, std::int32_t low, Vec<float>& exponent) {
   const __m256i bits = _mm256_castps_si256(x.v);
   const __m256i e = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(low)), 23);
@@ -256,6 +281,8 @@ constexpr int kGemmRows = 6, kGemmVecs = 2;
 // the speed of one step and no fetches for 1024^3 in float32 on one thread of a Zen 3, fetches
 // alone 1.13x; four steps 0.89x, for GCC spills sums.
 constexpr int kGemmSteps = 2, kGemmAhead = 64;
+// Vectors whose exponentials are made together.
+constexpr int kExpGroup = 4;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

@@ -223,6 +223,7 @@ constexpr int kSparseClasses = 16;
 constexpr int kGemmRows = 12, kGemmVecs = 2;
 // No fetches: 3 % slower 8 steps ahead, on a Zen 4.
 constexpr int kGemmSteps = 1, kGemmAhead = 0;
+constexpr int kExpGroup = 1;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

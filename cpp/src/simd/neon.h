@@ -189,6 +189,7 @@ constexpr int kUpdateVecs = 2, kUpdateClasses = 10;
 constexpr int kSparseClasses = 16;
 constexpr int kGemmRows = 8, kGemmVecs = 2;
 constexpr int kGemmSteps = 1, kGemmAhead = 0;
+constexpr int kExpGroup = 1;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

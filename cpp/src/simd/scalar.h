@@ -173,6 +173,7 @@ constexpr int kUpdateVecs = 2, kUpdateClasses = 4;
 constexpr int kSparseClasses = 8;
 constexpr int kGemmRows = 4, kGemmVecs = 2;
 constexpr int kGemmSteps = 1, kGemmAhead = 0;
+constexpr int kExpGroup = 1;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE
