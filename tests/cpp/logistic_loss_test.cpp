@@ -16,6 +16,9 @@ struct Found {
   std::vector<double> W_gradient, b_gradient;
 };
 
+// Of gradients, as vectors, in roundings: 8.2 at most, of 600 features.
+constexpr double kMostRoundings = 30;
+
 // Each product of a logit rounds once, as does each step of its sum: |logit| errors of (d + 4) eps
 // times the sum of |w x| + |b|, at most 2 d max|w| max|x|; a loss has that error twice, a
 // gradient's entry that of a probability and n roundings more.
@@ -56,6 +59,10 @@ void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& proble
   for (std::ptrdiff_t r = 0; r < c.R; ++r) {
     CHECK_NEAR(one.b_gradient[c.at(r)], expected.gradient[c.at(c.R * c.d + r)], tolerance);
   }
+  auto gradient = one.W_gradient;
+  gradient.insert(gradient.end(), one.b_gradient.begin(), one.b_gradient.end());
+  CHECK(test::relative_error(gradient, expected.gradient) <=
+        kMostRoundings * test::rounding_of<In>(wide ? Arithmetic::kDouble : Arithmetic::kSingle));
   for (const int n_threads : {2, 5}) {
     const Found many = evaluate(c, problem, W, b, wide, n_threads);
     CHECK(many.loss == one.loss && test::same_bits(many.W_gradient, one.W_gradient) &&
@@ -122,11 +129,14 @@ void check_models(LogisticCase<In>& c, const fastsoftmax::LogisticProblem& probl
   for (std::size_t m = 0; m < n_models; ++m) {
     const std::vector<double> W(at[m].begin(), at[m].end() - c.R),
         b(at[m].end() - c.R, at[m].end());
-    const auto expected = c.reference(W, b, static_cast<std::int32_t>(m) - 1);
+    auto expected = c.reference(W, b, static_cast<std::int32_t>(m) - 1);
+    for (long double& each : expected.gradient) each *= 2.0L;
     CHECK_NEAR(one.loss[m], 2.0L * expected.loss, tolerance);
     for (std::size_t i = 0; i < at[m].size(); ++i) {
-      CHECK_NEAR(one.gradient[m][i], 2.0L * expected.gradient[i], tolerance);
+      CHECK_NEAR(one.gradient[m][i], expected.gradient[i], tolerance);
     }
+    CHECK(test::relative_error(one.gradient[m], expected.gradient) <=
+          kMostRoundings * test::rounding_of<In>(arithmetic));
   }
   for (const int n_threads : {2, 3, 7}) {
     const Losses many = evaluate_all(problem, at, n_left, arithmetic, n_threads);
@@ -173,7 +183,7 @@ void test_curvature(Arithmetic arithmetic) {
     const fastsoftmax::Rows rows{c.n, 1, 0};
     const fastsoftmax::LossPoint point{parameters.data(), nullptr, 0.0, -1, 1.0};
     std::vector<float> curvature(c.at(c.n));
-    std::vector<double> hessian(c.at(c.R * c.R)), expected(hessian.size());
+    std::vector<double> hessian(c.at(c.R * c.R)), expected(hessian.size()), exact_curvature;
     loss->curvature(rows, point, curvature.data());
     loss->class_hessian(rows, point, nullptr, 0, hessian.data());
     const double largest = *std::max_element(c.weights.begin(), c.weights.end());
@@ -187,7 +197,7 @@ void test_curvature(Arithmetic arithmetic) {
       const double weight = c.weights[c.at(i)];
       // p (1 - p) of two classes is half of what the squares leave.
       const double mean = (1.0 - squares) / static_cast<double>(c.R == 1 ? 2 : K - 1);
-      CHECK_NEAR(curvature[c.at(i)], weight / largest * mean, tolerance);
+      exact_curvature.push_back(weight / largest * mean);
       for (std::ptrdiff_t r = 0; r < c.R; ++r) {
         for (std::ptrdiff_t q = 0; q < c.R; ++q) {
           expected[c.at(r * c.R + q)] +=
@@ -198,6 +208,10 @@ void test_curvature(Arithmetic arithmetic) {
     for (std::size_t i = 0; i < hessian.size(); ++i) {
       CHECK_NEAR(hessian[i], expected[i], tolerance);
     }
+    // 23 roundings at most where entries of the Hessian are differences; 0.6, as they are float32.
+    const double eps = test::rounding_of<In>(arithmetic);
+    CHECK(test::relative_error(hessian, expected) <= 100 * eps);
+    CHECK(test::relative_error(curvature, exact_curvature) <= 8 * std::max(eps, test::kEps<float>));
   }
 }
 

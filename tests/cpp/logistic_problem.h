@@ -25,6 +25,20 @@ double rounding_of(fastsoftmax::Arithmetic arithmetic) {
   return arithmetic == fastsoftmax::Arithmetic::kSingle ? kEps<float> : 0x1p-15;
 }
 
+// |actual - expected| in parts of |expected|, both as vectors. Errors of many roundings that add up
+// at random are far less than at worst, and so is their length than a bound for each entry.
+template <class Actual, class Expected>
+long double relative_error(const Actual& actual, const Expected& expected) {
+  long double wrong = 0.0L, right = 0.0L;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const auto exact = static_cast<long double>(expected[i]);
+    const long double difference = static_cast<long double>(actual[i]) - exact;
+    wrong += difference * difference;
+    right += exact * exact;
+  }
+  return right > 0.0L ? std::sqrt(wrong / right) : std::sqrt(wrong);
+}
+
 struct Objective {
   long double loss;
   std::vector<long double> gradient;  // W, then b

@@ -65,6 +65,11 @@ class ChunkedLoss final : public LogisticLoss {
     std::fill_n(parts_.data(), parts_.size(), T(0));
   }
 
+  Arithmetic arithmetic() const override {
+    if (sizeof(T) == sizeof(double)) return Arithmetic::kDouble;
+    return products_->precision() == Precision::kReduced ? Arithmetic::kReduced
+                                                         : Arithmetic::kSingle;
+  }
   double entries_per_row() const override { return products_->entries_per_row(); }
 
   void evaluate(const Rows& rows, LossPoint* points, std::ptrdiff_t n_points) override {

@@ -62,10 +62,16 @@ class StopPoll {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
+// Of products: in float32, of reduced precision or not, or in float64.
+enum class Arithmetic { kReduced, kSingle, kDouble };
+
 class LogisticLoss {
  public:
   virtual ~LogisticLoss() = default;
 
+  // What losses and gradients have: no less than was asked for. Inputs in float64 are always worked
+  // with in that, and only packed tiles know reduced precision.
+  virtual Arithmetic arithmetic() const = 0;
   virtual double entries_per_row() const = 0;
 
   // Fills loss and gradient of each point; after a stop they mean nothing.
@@ -97,10 +103,6 @@ class LogisticLoss {
   virtual void gram(const Rows& rows, const float* c, Range features, bool diagonal_only,
                     double* gram, double* sums) = 0;
 };
-
-// In float32, with products of reduced precision or without, or in float64, as always of such
-// inputs.
-enum class Arithmetic { kReduced, kSingle, kDouble };
 
 // The loss of a problem that has been checked. max_points: the most that evaluate is called with,
 // or hessian_products, if it is at all.

@@ -25,6 +25,7 @@ class ManyOutputs final : public DenseProducts<In, T> {
   ManyOutputs(const In* data, const InputView& X, std::ptrdiff_t max_outputs, Precision precision,
               int n_threads)
       : Base(data, X, many_outputs_chunk<T>(X.n_rows, max_outputs)),
+        precision_(precision),
         kernels_(storage_kernels(data, T(), precision)),
         own_kernels_(storage_kernels(static_cast<const T*>(nullptr), T(), precision)),
         arithmetic_(arithmetic_kernels<T>(precision)),
@@ -42,6 +43,8 @@ class ManyOutputs final : public DenseProducts<In, T> {
         packed_dlogits_(padded_outputs_ * row_depth_ * row_slices_),
         tiles_(kTileOutputs * kTileFeatures * n_threads),
         chunk_copy_(chunk_rows_ * X.n_cols) {}
+
+  Precision precision() const override { return precision_; }
 
   void set_weights(const T* W, std::ptrdiff_t n_outputs, std::ptrdiff_t n_gradients) override {
     n_outputs_ = n_outputs;
@@ -159,6 +162,7 @@ class ManyOutputs final : public DenseProducts<In, T> {
     }
   }
 
+  const Precision precision_;
   const StorageKernels<In, T> kernels_;
   const StorageKernels<T, T> own_kernels_;
   const ArithmeticKernels<T> arithmetic_;

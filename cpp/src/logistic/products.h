@@ -35,6 +35,7 @@ class Products {
   virtual ~Products() = default;
 
   std::ptrdiff_t chunk_rows() const { return chunk_rows_; }
+  virtual Precision precision() const { return Precision::kFull; }
   // That each output meets.
   virtual double entries_per_row() const { return static_cast<double>(n_features_); }
 

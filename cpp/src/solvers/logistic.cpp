@@ -29,8 +29,8 @@ void check(const LogisticProblem& problem) {
 }  // namespace
 
 bool LogisticFit::run() {
-  loss_ = make(arithmetic_);
   make_models();
+  calculate_in(first_arithmetic());
   has_started_ = options_.warm;
   plan_waves();
   sum_classes();
@@ -147,6 +147,8 @@ bool LogisticFit::run_to_end(const Rows& all) {
     prove(all);
     if (stop_.stopped()) return false;
     widen_if_stuck();
+    if (!any_active()) reopen();
+    if (stop_.stopped()) return false;
     if (!progress_) continue;
     std::int64_t iteration = last_of_waves_;
     for (const Model& model : models_) {
@@ -224,7 +226,7 @@ void LogisticFit::look_ahead(Model& model) {
     model.gap = std::max(promised_gap(model), gained / std::max(f, 1e-300));
     model.awaits_check = model.gap <= kMargin * options_.tol;
   }
-  const double visible = rounds_in_double_ ? 1e-15 : 1e-8;
+  const double visible = of_arithmetic(1e-6, 1e-8, 1e-15);
   if (f < model.best_objective - visible * std::abs(f) || model.gap < 0.99 * model.best_gap) {
     model.last_progress = model.n_iter;
   }
@@ -266,10 +268,10 @@ void LogisticFit::widen_if_stuck() {
   bool is_rounding = false, needs_double = false;
   for (Model& model : models_) {
     if (!model.active) continue;
-    needs_double |= !rounds_in_double_ && is_nearly_separated(model);
+    needs_double |= arithmetic_ != Arithmetic::kDouble && is_nearly_separated(model);
     if (!model.stuck) continue;
     model.stuck = false;
-    if (rounds_in_double_) {
+    if (arithmetic_ == Arithmetic::kDouble) {
       end_by_rounding(model);
     } else {
       is_rounding = true;
@@ -289,11 +291,8 @@ bool LogisticFit::is_nearly_separated(const Model& model) {
 // From here on in the next better arithmetic, or in float64, from where the models are. What was
 // seen and proven is forgotten: of inputs of two digits a bound may lie above the minimum.
 void LogisticFit::widen(bool to_double) {
-  arithmetic_ =
-      arithmetic_ == Arithmetic::kReduced && !to_double ? Arithmetic::kSingle : Arithmetic::kDouble;
-  loss_.reset();
-  loss_ = make(arithmetic_);
-  set_noise();
+  calculate_in(arithmetic_ == Arithmetic::kReduced && !to_double ? Arithmetic::kSingle
+                                                                 : Arithmetic::kDouble);
   next_curvature_ = 0.0;
   for (Model& model : models_) {
     if (!model.active) continue;
@@ -303,6 +302,28 @@ void LogisticFit::widen(bool to_double) {
     model.last_progress = model.n_iter;
     begin_proof(model);
   }
+}
+
+// Two digits do not show losses that are small differences of large products, nor a proof from them
+// the gap. Models of the wave whose loss on some rows three digits find to be another, by a part of
+// what was asked for, go on in these.
+void LogisticFit::reopen() {
+  constexpr std::ptrdiff_t kRows = 1000;
+  constexpr double kPart = 0.1;
+  if (arithmetic_ != Arithmetic::kReduced) return;
+  const Rows rows{n_, std::max<std::ptrdiff_t>(1, n_ / kRows), options_.seed};
+  const std::unique_ptr<LogisticLoss> better = make(Arithmetic::kSingle);
+  std::vector<double> gradient(static_cast<std::size_t>(size_));
+  for (Model& model : models_) {
+    if (model.wave != wave_ || model.status != LogisticStatus::kCertified) continue;
+    LossPoint point{model.solver->x(), gradient.data(), 0.0, model.held_out, 1.0};
+    loss_->evaluate(rows, &point, 1);
+    const double loss = point.loss;
+    better->evaluate(rows, &point, 1);
+    if (stop_.stopped()) return;
+    model.active = !(std::abs(loss - point.loss) <= kPart * options_.tol * point.loss);
+  }
+  if (any_active()) widen(false);
 }
 
 void LogisticFit::report() {

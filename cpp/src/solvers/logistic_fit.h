@@ -32,8 +32,7 @@ class LogisticFit {
         n_(problem.n_rows()),
         d_(problem.n_cols()),
         n_outputs_(problem.n_outputs()),
-        size_(n_outputs_ * (d_ + 1)),
-        arithmetic_(first_arithmetic()) {}
+        size_(n_outputs_ * (d_ + 1)) {}
 
   // False if stop_requested stopped it.
   bool run();
@@ -65,10 +64,15 @@ class LogisticFit {
 
   // The start: logistic_start.cpp.
   std::unique_ptr<LogisticLoss> make(Arithmetic arithmetic);
+  void calculate_in(Arithmetic arithmetic);
+  double of_arithmetic(double reduced, double single, double in_double) const {
+    return arithmetic_ == Arithmetic::kReduced  ? reduced
+           : arithmetic_ == Arithmetic::kSingle ? single
+                                                : in_double;
+  }
   Arithmetic first_arithmetic() const;
   bool needs_double() const;
   void make_models();
-  void set_noise();
   bool is_worth_a_stage(std::ptrdiff_t n_rows) const;
   bool starts_on_all_rows() const;
   bool is_at_zero(const Model& model) const {
@@ -135,6 +139,7 @@ class LogisticFit {
   void widen_if_stuck();
   bool is_nearly_separated(const Model& model);
   void widen(bool to_double);
+  void reopen();
   void finish(Model& model, LogisticStatus status) {
     model.active = false;
     model.status = status;
@@ -167,10 +172,10 @@ class LogisticFit {
   StopPoll stop_;
   const RowWeights weights_;
   const std::ptrdiff_t n_, d_, n_outputs_, size_;
-  Arithmetic arithmetic_;
-  bool rounds_in_double_ = false, has_started_ = false;  // from zero, that is
-  bool is_dense_ = true;                                 // the preconditioner
-  double next_curvature_ = 0.0;  // when it is taken anew, in passes of the wave
+  Arithmetic arithmetic_ = Arithmetic::kDouble;  // of loss_
+  bool has_started_ = false;                     // from zero, that is
+  bool is_dense_ = true;                         // the preconditioner
+  double next_curvature_ = 0.0;                  // when it is taken anew, in passes of the wave
   std::ptrdiff_t memory_ = 0;
   int wave_ = 0, n_waves_ = 1;
   std::int64_t last_reported_ = 0, last_of_waves_ = 0;

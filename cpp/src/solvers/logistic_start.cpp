@@ -85,6 +85,14 @@ std::unique_ptr<LogisticLoss> LogisticFit::make(Arithmetic arithmetic) {
   return make_loss(problem_, arithmetic, out_.n_models, needs_hessian, options_.n_threads, stop_);
 }
 
+// From here on; the products there are may know better than was asked for.
+void LogisticFit::calculate_in(Arithmetic arithmetic) {
+  loss_.reset();
+  loss_ = make(arithmetic);
+  arithmetic_ = loss_->arithmetic();
+  for (Model& model : models_) model.solver->set_noise(of_arithmetic(1e-6, 3e-8, 1e-13));
+}
+
 // The fastest that shows the gap that is asked for. What is not proven, or solved with products of
 // Hessians, gets what float32 has.
 Arithmetic LogisticFit::first_arithmetic() const {
@@ -150,16 +158,6 @@ void LogisticFit::make_models() {
     models_.push_back(std::move(model));
   }
   memory_ = memory;
-  set_noise();
-}
-
-void LogisticFit::set_noise() {
-  const bool is_double =
-      arithmetic_ == Arithmetic::kDouble ||
-      (problem_.dense ? problem_.dense->storage : problem_.csr->storage) == Storage::kFloat64;
-  const double noise = is_double ? 1e-13 : arithmetic_ == Arithmetic::kReduced ? 1e-6 : 3e-8;
-  for (Model& model : models_) model.solver->set_noise(noise);
-  rounds_in_double_ = is_double;
 }
 
 bool LogisticFit::is_worth_a_stage(std::ptrdiff_t n_rows) const {
