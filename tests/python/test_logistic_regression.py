@@ -184,6 +184,40 @@ def test_a_weight_is_a_repetition(n_classes):
     assert_allclose(weighted.objective_, repeated.objective_, rtol=1e-12)
 
 
+# n, d, classes, C, the size of the inputs, and the range of the weights. The first step goes so far
+# that nothing is left of the loss, nor of its curvature.
+NEARLY_SEPARATED = (
+    (15, 1500, 5, 1e3, 1.0, None),
+    (15, 1500, 5, 1e4, 1.0, None),
+    (10, 768, 5, 1e4, 1.0, None),
+    (6, 1000, 3, 1e5, 1.0, (0.1, 1)),
+    (6, 1000, 3, 100.0, 1.0, None),
+    (4, 200, 3, 1.0, 100.0, None),
+    (3, 200, 3, 3e4, 1.0, (1e-3, 1e3)),
+)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", NEARLY_SEPARATED)
+def test_few_rows_of_many_features(case, dtype):
+    n, d, n_classes, C, size, range_of_weights = case
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = (size * rng.normal(size=(n, d))).astype(dtype)
+        y = np.r_[np.arange(n_classes), rng.integers(0, n_classes, n - n_classes)]
+        weights = rng.uniform(*range_of_weights, size=n) if range_of_weights else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # it reaches the gap
+            clf = LogisticRegression(C=C).fit(X, y, weights)
+        assert clf.gap_ <= clf.tol
+        reference = fit_reference(X.astype(np.float64), y, weights, {"C": C})
+        least, found = (
+            logistic_objective(X, y, each.coef_, each.intercept_, C, weights)
+            for each in (reference, clf)
+        )
+        assert found <= least * (1 + 1.01 * clf.tol)
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_tol_means_the_same_for_any_scale(scale):
     X, y = blobs(300, 10, 3)

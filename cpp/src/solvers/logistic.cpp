@@ -263,7 +263,8 @@ void LogisticFit::end_by_rounding(Model& model) {
 }
 
 // Models that rounding keeps from going on, or will, do so in the next better arithmetic; those
-// that were in float64 are finished.
+// that were in float64 are finished, but for what rounding does not explain: a step that promised
+// more than was asked for. It may be the curvature that is wrong there, so it is taken anew, once.
 void LogisticFit::widen_if_stuck() {
   bool is_rounding = false, needs_double = false;
   for (Model& model : models_) {
@@ -271,10 +272,13 @@ void LogisticFit::widen_if_stuck() {
     needs_double |= arithmetic_ != Arithmetic::kDouble && is_nearly_separated(model);
     if (!model.stuck) continue;
     model.stuck = false;
-    if (arithmetic_ == Arithmetic::kDouble) {
-      end_by_rounding(model);
-    } else {
+    if (arithmetic_ != Arithmetic::kDouble) {
       is_rounding = true;
+    } else if (!model.began_anew && promised_gap(model) > options_.tol) {
+      model.began_anew = true;
+      begin_anew(model);
+    } else {
+      end_by_rounding(model);
     }
   }
   if (is_rounding || needs_double) widen(needs_double);
@@ -293,15 +297,18 @@ bool LogisticFit::is_nearly_separated(const Model& model) {
 void LogisticFit::widen(bool to_double) {
   calculate_in(arithmetic_ == Arithmetic::kReduced && !to_double ? Arithmetic::kSingle
                                                                  : Arithmetic::kDouble);
-  next_curvature_ = 0.0;
   for (Model& model : models_) {
-    if (!model.active) continue;
-    model.solver->restart();
-    if (model.has_stepped) --model.n_iter;  // the same point comes again
-    model.gap = model.best_gap = model.best_objective = HUGE_VAL;
-    model.last_progress = model.n_iter;
-    begin_proof(model);
+    if (model.active) begin_anew(model);
   }
+}
+
+void LogisticFit::begin_anew(Model& model) {
+  next_curvature_ = 0.0;
+  model.solver->restart();
+  if (model.has_stepped) --model.n_iter;  // the same point comes again
+  model.gap = model.best_gap = model.best_objective = HUGE_VAL;
+  model.last_progress = model.n_iter;
+  begin_proof(model);
 }
 
 // Two digits do not show losses that are small differences of large products, nor a proof from them

@@ -55,6 +55,7 @@ class LogisticFit {
     int wave = 0;
     std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0, next_smooth = 0;
     bool active = true, stuck = false, has_stepped = false, awaits_direction = false;
+    bool began_anew = false;
     bool awaits_check = false;  // of what is left, which seems to be nothing
     LogisticStatus status = LogisticStatus::kMaxIter;
     // Where the solver is, if its classes' centres are wanted: of each row, and in the intercepts.
@@ -139,6 +140,7 @@ class LogisticFit {
   void widen_if_stuck();
   bool is_nearly_separated(const Model& model);
   void widen(bool to_double);
+  void begin_anew(Model& model);
   void reopen();
   void finish(Model& model, LogisticStatus status) {
     model.active = false;

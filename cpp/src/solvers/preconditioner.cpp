@@ -40,14 +40,19 @@ Preconditioner::Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, 
       means_(n_features) {}
 
 void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint& point,
-                           const float* c, double scale, double penalty, std::ptrdiff_t n_outputs,
-                           std::ptrdiff_t n_directions, ClassCentres centres) {
+                           const float* c, double scale, double least_total, double penalty,
+                           std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions,
+                           ClassCentres centres) {
   penalty_ = penalty;
   centres_ = std::move(centres);
+  for (double& of_class : centres_.total) {
+    of_class = std::max(of_class, least_total / static_cast<double>(n_outputs));
+  }
   const bool is_centred = fit_intercept_ || has_centres();
   double total = 0.0;
   for (std::ptrdiff_t i = 0; i < rows.size(); ++i) total += static_cast<double>(c[i]);
-  total_ = total * scale > 0.0 ? total * scale : 1.0;
+  total_ = std::max(total * scale, least_total);
+  if (!(total_ > 0.0)) total_ = 1.0;
   for (std::ptrdiff_t begin = 0; begin < n_features_; begin += block_) {
     const bool diagonal = block_ == 1;
     const Range features{begin, diagonal ? n_features_ : std::min(n_features_, begin + block_)};

@@ -27,11 +27,12 @@ class Preconditioner {
   Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, bool fit_intercept,
                  int n_threads);
 
-  // c (rows.size()), that of the point, to be multiplied by scale. n_directions: of the features,
-  // in which the curvature between the classes is known too, or centres, which may be empty.
+  // c (rows.size()), that of the point, to be multiplied by scale; its sum counts as least_total at
+  // least, as do the totals of the centres together. n_directions: of the features, in which the
+  // curvature between the classes is known too, or centres, which may be empty.
   void build(LogisticLoss& loss, const Rows& rows, const LossPoint& point, const float* c,
-             double scale, double penalty, std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions,
-             ClassCentres centres);
+             double scale, double least_total, double penalty, std::ptrdiff_t n_outputs,
+             std::ptrdiff_t n_directions, ClassCentres centres);
 
   // out = F^-1 g, corrected in the directions that are known better (class_curvature.h);
   // W (n_outputs, n_features) and then b (n_outputs).
