@@ -3,14 +3,15 @@
 import errno
 import io
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import storage_dtype
-from ._validation import nonfinite_message
+from ._validation import check_two_classes, nonfinite_message, uniform_labels
 
 Array = NDArray[Any]
 
@@ -58,7 +59,7 @@ def load_training_data(name: str, data_dir: str | None, seed: int) -> TrainingDa
         return _keras_split(name, arrays)
     if arrays.keys() >= {"X", "y"}:
         X, y = _rows(name, arrays, "X", "y")
-        return TrainingData(*_hold_out(X, y, seed), np.unique(y), _input_scale(X))
+        return TrainingData(*_hold_out(X, y, seed), _classes(name, y), _input_scale(X))
     raise ValueError(f"{name}: holds neither x_train, y_train, x_test and y_test nor X and y")
 
 
@@ -90,6 +91,15 @@ def load_prediction_data(name: str, data_dir: str | None) -> tuple[Array, Array 
     raise ValueError(f"{name}: holds neither X nor x_test")
 
 
+def input_files(name: str, data_dir: str | None) -> list[str]:
+    """List the files that data are read from, as far as the user has named them."""
+    if name not in _NAMED:
+        return [name]
+    if data_dir is None or not os.path.isdir(data_dir):
+        return []
+    return [entry.path for entry in os.scandir(data_dir)]
+
+
 def is_text(labels: Array) -> bool:
     """Tell whether labels are text, which equals no number."""
     return labels.dtype.kind in "OTU"
@@ -103,8 +113,24 @@ def _keras_split(path: str, arrays: dict[str, Array]) -> TrainingData:
             f"{path}: x_train is {X_train.dtype} with {X_train.shape[1]} features, "
             f"but x_test is {X_test.dtype} with {X_test.shape[1]}"
         )
-    classes = np.unique(y_train)
+    classes = _classes(path, y_train)
     return TrainingData(X_train, y_train, X_test, y_test, classes, _input_scale(X_train))
+
+
+def _classes(path: str, y: Array) -> Array:
+    classes = np.unique(y)
+    with _naming(path):
+        check_two_classes(classes)
+    return classes
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Let a complaint begin with the name of the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _check_data_dir(name: str, data_dir: str | None) -> None:
@@ -154,7 +180,8 @@ def _rows(path: str, arrays: dict[str, Array], x_name: str, y_name: str) -> tupl
         raise ValueError(f"{path}: {y_name} has shape {y.shape}, but {x_name} has {len(X)} rows")
     if y.dtype.kind not in "biufU":
         raise ValueError(f"{path}: {y_name} holds {y.dtype}, not labels")
-    return X, y
+    with _naming(path):
+        return X, uniform_labels(y, y_name)
 
 
 def _matrix(path: str, name: str, X: Array) -> Array:

@@ -85,12 +85,11 @@ def _settle_stdout() -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from . import _core
-    from ._cli_data import load_training_data
-    from ._npz import check_writable
+    from ._cli_data import input_files, load_training_data
     from ._persistence import save_model
 
-    if arguments.output is not None:
-        check_writable(arguments.output)  # now, not after an hour of training
+    # Now, not after an hour of training.
+    _check_output(arguments.output, input_files(arguments.dataset, arguments.data_dir))
     data = load_training_data(arguments.dataset, arguments.data_dir, arguments.seed)
     settings = _settings(arguments)
     n_threads = _core.plan_threads(arguments.threads or 0, math.inf)
@@ -106,6 +105,18 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         save_model(model, arguments.output)
     _say(f"{accuracy}total time {elapsed:.2f} s")
+
+
+def _check_output(output: str | None, inputs: Sequence[str]) -> None:
+    """Refuse an output that cannot be written, or would take the place of an input."""
+    from ._npz import check_writable
+
+    if output is None:
+        return
+    check_writable(output)
+    for given in inputs:
+        if os.path.exists(output) and os.path.exists(given) and os.path.samefile(given, output):
+            raise ValueError(f"--output {output} would overwrite {given}")
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -160,15 +171,11 @@ def _run_epochs(model: "SoftmaxClassifier", data: "TrainingData", n_epochs: int)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from ._cli_data import is_text, load_prediction_data
-    from ._npz import check_writable
+    from ._cli_data import input_files, is_text, load_prediction_data
     from ._persistence import load_model
 
-    if arguments.output is not None:
-        check_writable(arguments.output)
-        for given in (arguments.model, arguments.data):
-            if os.path.realpath(given) == os.path.realpath(arguments.output):
-                raise ValueError(f"--output {arguments.output} would overwrite {given}")
+    inputs = [arguments.model, *input_files(arguments.data, arguments.data_dir)]
+    _check_output(arguments.output, inputs)
     model = load_model(arguments.model)
     X, y = load_prediction_data(arguments.data, arguments.data_dir)
     if y is not None and (is_text(y) != is_text(model.classes_)):

@@ -238,13 +238,39 @@ def test_a_bad_entry_is_found_before_training(capsys, tmp_path, which):
     assert f"{data}: {which} contains infinity at row 2, column 1" in refuse(capsys, "train", data)
 
 
+@pytest.mark.parametrize("name", ["itself", "symbolic link", "hard link"])
+@pytest.mark.parametrize("command", ["train", "predict"])
 @pytest.mark.parametrize("which", ["model", "data"])
-def test_predictions_do_not_overwrite_what_they_come_from(capsys, tmp_path, digits_model, which):
+def test_no_output_overwrites_an_input(capsys, tmp_path, digits_model, which, command, name):
     model, data = tmp_path / "model.npz", tmp_path / "data.npz"
     model.write_bytes(Path(digits_model).read_bytes())
-    np.savez(data, X=np.zeros((3, 64)))
-    given = {"model": model, "data": data}
-    before = given[which].read_bytes()
-    complaint = refuse(capsys, "predict", model, data, "--output", given[which])
-    assert f"would overwrite {given[which]}" in complaint
-    assert given[which].read_bytes() == before
+    np.savez(data, X=np.zeros((3, 64)), y=np.arange(3))
+    given = {"model": model, "data": data}[which]
+    if command == "train" and which == "model":
+        return  # what a training has written before, it may write again
+    before = given.read_bytes()
+    output = given
+    if name != "itself":
+        output = tmp_path / "link"
+        (output.symlink_to if name == "symbolic link" else output.hardlink_to)(given)
+    argv = ["train", data] if command == "train" else ["predict", model, data]
+    assert f"would overwrite {given}" in refuse(capsys, *argv, "--output", output)
+    assert given.read_bytes() == before
+
+
+def test_a_model_does_not_overwrite_mnist(capsys, tmp_path):
+    file = tmp_path / "train-images-idx3-ubyte.gz"
+    file.write_bytes(b"images")
+    argv = ["train", "mnist", "--data-dir", tmp_path, "--output", file]
+    assert f"would overwrite {file}" in refuse(capsys, *argv)
+    assert file.read_bytes() == b"images"
+
+
+def test_what_is_wrong_with_labels_names_the_file(capsys, tmp_path):
+    data = tmp_path / "data.npz"
+    for labels, message in (
+        (np.array([0, 1, np.nan, 1]), "y contains NaN at position 2"),
+        (np.zeros(4), "y has one class only"),
+    ):
+        np.savez(data, X=np.eye(4), y=labels)
+        assert f"{data}: {message}" in refuse(capsys, "train", data)
