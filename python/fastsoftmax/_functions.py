@@ -224,7 +224,8 @@ def matmul(
     threads = threads_or_default(n_threads)
     if (
         is_plain(a)
-        and is_plain(b)
+        and type(b) is np.ndarray
+        and (is_plain(b) or is_plain(b.T))  # as `coef_.T` is
         and a.dtype is b.dtype
         and a.shape[1] == b.shape[0]
         and is_short(a.shape[0], work_of_row(*b.shape))
@@ -359,11 +360,14 @@ def _into(
 
 
 def _strided(array: _Array, dtype: np.dtype[Any]) -> _Array:
-    """`array` with this native dtype, aligned, its strides whole elements; copied only if need be."""
-    array = np.require(array, dtype=dtype, requirements=["A"])
-    if any(stride % array.itemsize for stride in array.strides):
-        return np.ascontiguousarray(array)
-    return array
+    """`array` with this native dtype, aligned, its strides whole elements; copied only if need be.
+
+    Copies have rows side by side, as single rows have: another order may give other bits.
+    """
+    fits = array.dtype == dtype and array.flags.aligned
+    if fits and not any(stride % array.itemsize for stride in array.strides):
+        return array
+    return np.array(array, dtype, order="C")
 
 
 def _class_indices(labels: ArrayLike, shape: tuple[int, ...], n_classes: int) -> NDArray[np.int64]:

@@ -287,6 +287,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
 
     def _saved_state(self, X: _Array) -> _State:
         """The fitted state in the arithmetic of `X`, or in its own if that is wider."""
+        check_random_state(self.random_state)  # which nothing is asked of
         dtype = np.result_type(self.coef_, floating_dtype(X.dtype))
         W = np.array(self.coef_, dtype, order="C")
         b = np.array(self.intercept_, dtype) * bool(self.fit_intercept)

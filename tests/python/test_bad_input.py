@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from reference import assert_unchanged, blobs, snapshot
 from sklearn.exceptions import NotFittedError
 
@@ -305,6 +305,23 @@ def test_bad_sample_weight(state, case):
     refuses(make(state), "partial_fit", error, message, X, Y, [0, 1, 2], sample_weight=bad)
 
 
+def test_the_scale_of_sample_weight_changes_nothing():
+    w = np.arange(1.0, 13.0)
+    one, *others = [
+        SoftmaxClassifier(max_iter=2, random_state=0).fit(X, Y, sample_weight=w * scale)
+        for scale in (1.0, 2.0**-1060, 2.0**1020)
+    ]
+    for other in others:
+        assert_allclose(other.coef_, one.coef_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_sample_weight_whose_sum_is_not_finite(state):
+    message = "sample_weight is too large, up to 1e.308: the sum of 12 is not finite in float64"
+    huge = np.full(12, 1e308)
+    refuses(make(state), "partial_fit", ValueError, message, X, Y, [0, 1, 2], sample_weight=huge)
+
+
 def test_sample_weight_of_objects():
     weights = np.arange(1, 13)
     fitted = [
@@ -348,7 +365,9 @@ def test_bad_parameters(name, value, error):
 
 @pytest.mark.parametrize("value", ["abc", -1, 1.5])
 def test_bad_random_state(value):
-    refuses(make("unfitted", random_state=value), "fit", ValueError, "(?i)seed", X, Y)
+    for state in STATES:
+        refuses(make(state, random_state=value), "fit", ValueError, "(?i)seed", X, Y)
+    refuses(make("fitted", random_state=value), "partial_fit", ValueError, "(?i)seed", X, Y)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -300,6 +300,16 @@ class TestMatmul:
         assert_product(fs.matmul(a, layouts(b)[layout]), a, b)
 
     @pytest.mark.parametrize("n", [5, 40])
+    @pytest.mark.parametrize("dtype", [np.float16, np.int32, np.float32, np.uint8])
+    @pytest.mark.parametrize("order", ["C", "F"])
+    def test_a_row_has_the_same_bits_alone(self, n, dtype, order):
+        a = np.array(random((5, 300), np.uint8), dtype, order=order)
+        b = random((300, n), np.float32, seed=1)
+        together = fs.matmul(a, b)
+        for i in range(len(a)):
+            assert_array_equal(fs.matmul(a[i : i + 1], b), together[i : i + 1])
+
+    @pytest.mark.parametrize("n", [5, 40])
     def test_zero_strides(self, n):
         row, column = random((1, 21)), random((13, 1))
         for a in (np.broadcast_to(row, (13, 21)), np.broadcast_to(column, (13, 21))):

@@ -124,6 +124,7 @@ BAD_WEIGHTS = {
     "all zero": (np.zeros(40), ValueError, "zero for every sample"),
     "too many": (np.ones(41), ValueError, r"sample_weight.shape == \(41,\)"),
     "text": (["1"] * 40, TypeError, "sample_weight must be of real numbers"),
+    "too large": (np.full(40, 1e308), ValueError, "the sum of 40 is not finite in float64"),
 }
 
 

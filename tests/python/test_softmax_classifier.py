@@ -116,13 +116,15 @@ LABELS = {
 def test_labels(labels):
     X, y = blobs(80, 9, len(labels))
     by_index = make(max_iter=30).fit(X, np.unique(labels, return_inverse=True)[1][y])
-    clf = make(max_iter=30).fit(X, labels[y])
+    given = labels[y]
+    clf = make(max_iter=30).fit(X, given)
     if labels.dtype.kind == "T":
         labels = labels.astype(object)
     assert_array_equal(clf.classes_, np.sort(labels), strict=True)
     assert_same_fit(clf, by_index)
     predicted = clf.predict(X)
     assert predicted.dtype == labels.dtype
+    assert clf.score(X, given) == np.mean(predicted == labels[y])
     assert np.mean(predicted == labels[y]) == clf.score(X, labels[y]) > 0.9
     again = make(max_iter=30)
     for _ in range(30):
