@@ -190,7 +190,8 @@ void test_packing() {
     for (const std::ptrdiff_t k : {0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 33}) {
       test::set_context(test::name_of(In()), test::name_of(Acc()), n, k);
       const std::ptrdiff_t strides[][2] = {{1, n}, {1, n + 3}, {k, 1}, {k + 5, 1}, {2, 2 * n + 1}};
-      for (const auto& [across, along] : strides) {
+      for (const auto& stride : strides) {
+        const std::ptrdiff_t across = stride[0], along = stride[1];
         check_packed<Acc, In>(panels.step_columns, n, k, across, along,
                               [&](const In* W, Acc* packed) {
                                 kernels.pack_weights(W, along, across, k, n, packed);

@@ -96,7 +96,7 @@ void test_shapes(Arithmetic arithmetic) {
                                            {50, 200, 5}, {45, 20, 16},   {45, 20, 33},
                                            {90, 9, 70},  {40, 1700, 16}, {9, 2, 1400}};
   for (const auto& shape : kShapes) {
-    for (const std::size_t n_models : {1, 3}) {
+    for (const std::size_t n_models : {1u, 3u}) {
       for (const bool weighted : {false, true}) {
         test::set_context(test::name_of(In()), "arithmetic", static_cast<int>(arithmetic), shape[0],
                           shape[1], shape[2], n_models, weighted);

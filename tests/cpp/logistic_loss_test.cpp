@@ -150,7 +150,7 @@ void check_models(LogisticCase<In>& c, const fastsoftmax::LogisticProblem& probl
 template <class In>
 void test_models(Arithmetic arithmetic) {
   for (const std::ptrdiff_t K : {2, 3, 9, 17, 33}) {
-    for (const std::size_t n_models : {2, 5}) {
+    for (const std::size_t n_models : {2u, 5u}) {
       for (const bool weighted : {false, true}) {
         test::set_context(test::name_of(In()), "models", static_cast<int>(arithmetic), K, n_models,
                           weighted);

@@ -32,6 +32,7 @@ using I16 = Lanes<__m512i, std::int32_t>;
 using B16 = Lanes<__m128i, std::uint8_t>;
 using F8 = Lanes<__m256, float>;
 using I8 = Lanes<__m256i, std::int32_t>;
+using L8 = Lanes<__m512i, std::int64_t>;
 
 template <class To, class From>
 To convert(const From& from) {
@@ -82,6 +83,35 @@ From scale_by_power(From x, const From& n) {
   return x;
 }
 
+// Eight of sixteen numbers, the odd ones in place of the even ones too, and integers shifted with
+// their signs.
+template <int kHalf>
+F8 half(const F16& from) {
+  F8 to;
+  for (int i = 0; i < F8::kCount; ++i) to.at[i] = from.at[8 * kHalf + i];
+  return to;
+}
+inline F16 odd_twice(F16 x) {
+  for (int i = 0; i < F16::kCount; i += 2) x.at[i] = x.at[i + 1];
+  return x;
+}
+// Quarters of registers: two of a, two of b.
+template <class From>
+From quarters(const From& a, const From& b, int which) {
+  constexpr int kQuarter = From::kCount / 4;
+  From to;
+  for (int i = 0; i < From::kCount; ++i) {
+    const int from = (which >> (2 * (i / kQuarter)) & 3) * kQuarter + i % kQuarter;
+    to.at[i] = i < 2 * kQuarter ? a.at[from] : b.at[from];
+  }
+  return to;
+}
+template <class From>
+From shift_right(From x, int n) {
+  for (auto& each : x.at) each >>= n;
+  return x;
+}
+
 const auto lane_add = [](auto a, auto b) { return a + b; };
 const auto lane_max = [](auto a, auto b) { return a > b ? a : b; };
 
@@ -95,12 +125,21 @@ const auto lane_max = [](auto a, auto b) { return a > b ? a : b; };
 #define _mm512_cvtepi32_pd(a) convert<D8>(I8(a)).pack()
 #define _mm512_cvtepu8_epi32(a) convert<I16>(B16(a)).pack()
 #define _mm512_cvtps_pd(a) convert<D8>(F8(a)).pack()
+#define _mm512_cvtepi64_pd(a) convert<D8>(L8(a)).pack()
+#define _mm512_extractf32x8_ps(a, i) half<i>(F16(a)).pack()
+#define _mm512_movehdup_ps(a) odd_twice(F16(a)).pack()
+#define _mm512_shuffle_f32x4(a, b, which) quarters(F16(a), F16(b), which).pack()
+#define _mm512_shuffle_f64x2(a, b, which) quarters(D8(a), D8(b), which).pack()
+#define _mm512_srai_epi32(a, n) shift_right(I16(a), n).pack()
+#define _mm512_srai_epi64(a, n) shift_right(L8(a), n).pack()
 #define _mm512_maskz_loadu_ps(mask, p) masked_load<F16>(mask, p).pack()
 #define _mm512_maskz_loadu_pd(mask, p) masked_load<D8>(mask, p).pack()
 #define _mm256_maskz_loadu_ps(mask, p) masked_load<F8>(mask, p).pack()
 #define _mm_maskz_loadu_epi8(mask, p) masked_load<B16>(mask, p).pack()
 #define _mm512_mask_storeu_ps(p, mask, a) masked_store(p, mask, F16(a))
 #define _mm512_mask_storeu_pd(p, mask, a) masked_store(p, mask, D8(a))
+#define _mm512_stream_ps(p, a) masked_store(p, 0xffff, F16(a))
+#define _mm512_stream_pd(p, a) masked_store(p, 0xff, D8(a))
 #define _mm512_reduce_add_ps(a) reduce(F16(a), lane_add)
 #define _mm512_reduce_add_pd(a) reduce(D8(a), lane_add)
 #define _mm512_reduce_max_ps(a) reduce(F16(a), lane_max)

@@ -58,7 +58,7 @@ std::uint64_t nonzero_blocks(const unsigned char* p) {
   std::uint64_t bits = 0;
   if constexpr (8 * kWords == sizeof(V) && requires { nonzero_vectors(V(), p); }) {
     for (int four = 0; four < 16 / kWords; ++four) {
-      bits |= nonzero_vectors(V(), p + 4 * sizeof(V) * four) << (4 * four);
+      bits |= nonzero_vectors(V(), p + 32 * kWords * four) << (4 * four);
     }
     return bits;
   } else {
