@@ -218,6 +218,26 @@ def test_few_rows_of_many_features(case, dtype):
         assert found <= least * (1 + 1.01 * clf.tol)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("C", [1e6, 2.6e8, 1e10])
+def test_tiny_objectives_are_proven(C, fit_intercept):
+    rng = np.random.default_rng(0)
+    X = np.round(rng.exponential(10 ** rng.uniform(0, 4, 290), (10, 290)))
+    y = rng.permutation(np.arange(10) % 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf = LogisticRegression(C=C, fit_intercept=fit_intercept).fit(X, y)
+    assert clf.gap_ <= clf.tol
+    newton = LogisticRegression(C=C, fit_intercept=fit_intercept, solver="newton-cg", tol=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it has to go by is the other way, not its proof
+        newton.fit(X, y)
+    least, found = (
+        logistic_objective(X, y, each.coef_, each.intercept_, C) for each in (newton, clf)
+    )
+    assert 0 < found <= least * (1 + 1.01 * clf.tol)
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_tol_means_the_same_for_any_scale(scale):
     X, y = blobs(300, 10, 3)

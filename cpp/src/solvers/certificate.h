@@ -50,9 +50,9 @@ class Certificate {
   // it were linear; the gap that it would then have.
   double smooth(const Lbfgs& solver, double* parameters) const;
 
-  // The gap between f, the objective where the solver is, and the best bound so far.
-  // thorough: also with shares that leave hardly any residual.
-  double gap(const Lbfgs& solver, bool thorough);
+  // The gap between f, the objective where the solver is, and the best bound so far, which is made
+  // to be good enough for the goal. thorough: also with shares that leave hardly any residual.
+  double gap(const Lbfgs& solver, double goal, bool thorough);
   // What it would be if the residual were nothing, and that residual.
   double gap_without_residual() const { return free_gap_; }
   const std::vector<double>& residual() const { return residual_of_mixture_; }
@@ -74,7 +74,7 @@ class Certificate {
   void describe(std::ptrdiff_t at, const double* G, const double* x, const double* r, double loss);
   void put_products(std::ptrdiff_t at, const double* G, const Lbfgs& solver, double product);
   void set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product);
-  void combine(const double* b, double residual_price, int steps_per_point);
+  void combine(const double* b, double residual_price, int steps_per_point, double enough);
   Mixture mix() const;
   // Constant probabilities that, with a share of theta, cancel a mixture's residual.
   struct Constant {
@@ -96,8 +96,10 @@ class Certificate {
   double residual_price_ = 0.0;
 
   std::vector<double> G_, extra_G_;  // of the newest point and of the extra ones
-  // Of each place: the products of their G, E, r, the products with the sums over X, the share.
-  std::vector<double> gram_, entropy_, entropy_magnitude_, residual_, on_sum_, sum_xy_, share_;
+  // Of each place: the products of their G and of their r, E, r, the products with the sums over X,
+  // the share.
+  std::vector<double> gram_, entropy_, entropy_magnitude_, residual_gram_, residual_, on_sum_,
+      sum_xy_, share_;
   std::ptrdiff_t n_points_ = 0, newest_ = 0, n_extra_ = 0, next_extra_ = 0;
   std::vector<double> target_, residual_of_mixture_;
   double bound_ = -1e300, free_gap_ = 1e300;

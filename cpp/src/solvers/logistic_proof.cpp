@@ -66,7 +66,8 @@ bool LogisticFit::is_polished(const Model& model) const {
 
 // True if the model is finished.
 bool LogisticFit::update_gap(Model& model, bool thorough) {
-  const double f = model.solver->f(), gap = model.certificate->gap(*model.solver, thorough);
+  const double f = model.solver->f();
+  const double gap = model.certificate->gap(*model.solver, options_.tol * f, thorough);
   model.gap = gap <= 0.0 ? 0.0 : gap < f ? gap / (f - gap) : HUGE_VAL;
   if (model.gap <= options_.tol && is_polished(model)) finish(model, LogisticStatus::kCertified);
   return !model.active;
