@@ -74,8 +74,7 @@ class Certificate {
   void describe(std::ptrdiff_t at, const double* G, const double* x, const double* r, double loss);
   void put_products(std::ptrdiff_t at, const double* G, const Lbfgs& solver, double product);
   void set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product);
-  void combine(const double* b, double residual_price, int steps_per_point, double enough,
-               double wanted);
+  void combine(const double* b, double f, double goal, double residual_price, int steps_per_point);
   Mixture mix() const;
   // Constant probabilities that, with a share of theta, cancel a mixture's residual.
   struct Constant {
