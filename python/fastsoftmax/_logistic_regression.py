@@ -44,7 +44,10 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         Chooses the rows that the first iterations look at. None: always the same ones.
     solver : {'auto', 'lbfgs', 'newton-cg'}, default='auto'
         The way to the optimum, which is the same for both; 'auto' is 'lbfgs', as 'newton-cg' took
-        up to twice as long on all that was tried. Both are preconditioned with the curvature of `X`.
+        up to twice as long on most problems. Worth a try are 'newton-cg' for a few hundred rows of
+        many classes, and for features whose tails are so heavy, or classes so nearly separable
+        without a penalty, that 'lbfgs' ends at `max_iter`. Both are preconditioned with the
+        curvature of `X`.
     max_iter : int, default=1000
         At most so many iterations over all rows, at least 1.
     verbose : int, default=0
