@@ -44,10 +44,9 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         Chooses the rows that the first iterations look at. None: always the same ones.
     solver : {'auto', 'lbfgs', 'newton-cg'}, default='auto'
         The way to the optimum, which is the same for both; 'auto' is 'lbfgs', as 'newton-cg' took
-        up to twice as long on most problems. Worth a try are 'newton-cg' for a few hundred rows of
-        many classes, and for features whose tails are so heavy, or classes so nearly separable
-        without a penalty, that 'lbfgs' ends at `max_iter`. Both are preconditioned with the
-        curvature of `X`.
+        up to twice as long on most problems. It is worth a try where 'lbfgs' ends at `max_iter`,
+        as with heavy-tailed features or separable classes without a penalty, and for a few hundred
+        rows of many classes. Both are preconditioned with the curvature of `X`.
     max_iter : int, default=1000
         At most so many iterations over all rows, at least 1.
     verbose : int, default=0
