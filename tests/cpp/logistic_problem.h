@@ -36,7 +36,8 @@ long double relative_error(const Actual& actual, const Expected& expected) {
     wrong += difference * difference;
     right += exact * exact;
   }
-  return right > 0.0L ? std::sqrt(wrong / right) : std::sqrt(wrong);
+  if (right == 0.0L) return wrong == 0.0L ? 0.0L : HUGE_VALL;
+  return std::sqrt(wrong / right);
 }
 
 struct Objective {

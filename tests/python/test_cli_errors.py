@@ -239,15 +239,14 @@ def test_a_bad_entry_is_found_before_training(capsys, tmp_path, which):
 
 
 @pytest.mark.parametrize("name", ["itself", "symbolic link", "hard link"])
-@pytest.mark.parametrize("command", ["train", "predict"])
-@pytest.mark.parametrize("which", ["model", "data"])
+@pytest.mark.parametrize(
+    ("command", "which"), [("train", "data"), ("predict", "model"), ("predict", "data")]
+)
 def test_no_output_overwrites_an_input(capsys, tmp_path, digits_model, which, command, name):
     model, data = tmp_path / "model.npz", tmp_path / "data.npz"
     model.write_bytes(Path(digits_model).read_bytes())
     np.savez(data, X=np.zeros((3, 64)), y=np.arange(3))
     given = {"model": model, "data": data}[which]
-    if command == "train" and which == "model":
-        return  # what a training has written before, it may write again
     before = given.read_bytes()
     output = given
     if name != "itself":

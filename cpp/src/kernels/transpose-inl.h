@@ -12,6 +12,7 @@ template <class Acc, class In>
 void load_transposed(const In* p, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
                      std::ptrdiff_t n_cols, Vec<Acc> (&v)[Vec<Acc>::kLanes]) {
   using V = Vec<Acc>;
+  // Whole squares in loops of their own, without a branch for each row, which GCC keeps else.
   if (n_rows < V::kLanes) {
     for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) {
       v[i] = i >= n_rows          ? V::zero()
