@@ -35,8 +35,8 @@ function(fastsoftmax_add_isas target)
       continue()  # nothing emulates tiles
     endif()
     set(objects fastsoftmax_isa_${name})
-    add_library(${objects} OBJECT cpp/src/isa/${name}.cpp)
-    target_include_directories(${objects} PRIVATE cpp/src)
+    add_library(${objects} OBJECT src/isa/${name}.cpp)
+    target_include_directories(${objects} PRIVATE src)
     target_link_libraries(${objects} PRIVATE fastsoftmax_warnings fastsoftmax_sanitizers)
     if(name MATCHES "^avx512" AND FASTSOFTMAX_EMULATE_AVX512)
       # The ABI of 512-bit arguments is nobody's business: all functions in there are local.

@@ -1,6 +1,8 @@
 """The C++ suite: configured, built and run by CTest, with no Python of its own."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def build_dir() -> Path:
-    """A build directory that later runs use again."""
-    return ROOT / "build" / "pytest"
+    """The one of pyproject.toml, where pip may have compiled the core: most of the time it takes."""
+    return ROOT / "build" / str(sys.implementation.cache_tag)
 
 
 def run(*command: str) -> None:
@@ -33,6 +35,13 @@ def run(*command: str) -> None:
 
 
 def test_cpp_suite(build_dir: Path) -> None:
-    run("cmake", "-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja", "-DFASTSOFTMAX_WERROR=ON")
+    # Not with the cache of pip's build, whose tools are gone with its environment, but with its compiler
+    # and options: objects that the same commands have made stay.
+    options = shlex.split(os.environ.get("CMAKE_ARGS", ""))
+    cache = build_dir / "CMakeCache.txt"
+    if "CXX" not in os.environ and cache.exists():
+        found = re.findall(r"^CMAKE_CXX_COMPILER:.*$", cache.read_text(), re.MULTILINE)
+        options += [f"-D{entry}" for entry in found]
+    run("cmake", "--fresh", "-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja", *options)
     run("cmake", "--build", str(build_dir))
     run("ctest", "--test-dir", str(build_dir), "--output-on-failure")
