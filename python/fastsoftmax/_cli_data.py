@@ -113,6 +113,8 @@ def _keras_split(path: str, arrays: dict[str, Array]) -> TrainingData:
             f"{path}: x_train is {X_train.dtype} with {X_train.shape[1]} features, "
             f"but x_test is {X_test.dtype} with {X_test.shape[1]}"
         )
+    if is_text(y_train) != is_text(y_test):
+        raise ValueError(f"{path}: y_train is {y_train.dtype}, but y_test is {y_test.dtype}")
     classes = _classes(path, y_train)
     return TrainingData(X_train, y_train, X_test, y_test, classes, _input_scale(X_train))
 

@@ -144,7 +144,8 @@ def cross_entropy(
     labels : array_like of int, shape (...)
         Indices of classes, 0 to n_classes - 1.
     sample_weight : array_like of shape (...), optional
-        Finite weights, none negative, that multiply the losses.
+        Finite weights, none negative, that multiply the losses; of weight 0 even an infinite one
+        counts as nothing.
     reduction : {'mean', 'sum', 'none'}, default='mean'
         The mean (divided by the sum of the weights, if there are any), the sum, or the losses one by
         one. Sums are taken in float64.
@@ -171,11 +172,11 @@ def cross_entropy(
     weights = _weights(sample_weight, shape[:axis])
     losses: _Array = np.empty(len(rows), dtype=rows.dtype)
     _core.cross_entropy(rows, indices, losses, threads_or_default(n_threads))
-    if weights is not None:
-        if reduction == "mean" and weights.any():
-            weights = weights / weights.max()  # whose sum is finite
-        losses = losses * weights
-    with np.errstate(over="ignore"):  # in float32
+    with np.errstate(over="ignore"):
+        if weights is not None:
+            if reduction == "mean" and weights.any():
+                weights = weights / weights.max()  # whose sum is finite
+            losses = np.multiply(losses, weights, out=np.zeros_like(weights), where=weights != 0)
         if reduction == "none":
             return losses.astype(rows.dtype, copy=False).reshape(shape[:axis])[()]
         total = losses.sum(dtype=np.float64)
@@ -216,10 +217,10 @@ def matmul(
 
     Notes
     -----
-    A row of the result has the same bits whatever other rows `a` has. Where the processor has tiles
-    (AMX), float32 is multiplied in three parts of 8 bits and summed in float32, with errors like those
-    of float32 arithmetic; numbers below ``2**-103`` then lose digits, those below ``2**-126`` count as
-    zeros.
+    A row of the result has the same bits whatever other rows `a` has, if these are laid out alike.
+    Where the processor has tiles (AMX), float32 is multiplied in three parts of 8 bits and summed in
+    float32, with errors like those of float32 arithmetic; numbers below ``2**-103`` then lose digits,
+    those below ``2**-126`` count as zeros.
     """
     threads = threads_or_default(n_threads)
     if (

@@ -97,6 +97,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     f"warm_start: X has {X.shape[1]} features, but the fitted weights are for "
                     f"{n_features_before}"
                 )
+            if not (np.isfinite(self.coef_).all() and np.isfinite(self.intercept_).all()):
+                raise ValueError("warm_start: coef_ or intercept_ is not finite")
             return X, encode_known(labels, self.classes_), True
         self.classes_, indices = encode(labels)
         return X, indices, False

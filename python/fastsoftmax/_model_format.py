@@ -35,6 +35,7 @@ _VELOCITY = {"velocity_coef", "velocity_intercept"}
 _UNKNOWN = {"gap_", "objective_", "n_passes_"}
 
 _HUGE = 2**63  # no integer among the parameters is this large
+_MANY = 2**31  # as many features or iterations there cannot be
 
 _Types = dict[str, tuple[type, ...]]
 
@@ -181,7 +182,7 @@ def _parse_header(header: NDArray[Any]) -> dict[str, Any]:
     if not isinstance(fields["class"], str) or fields["class"] not in KINDS:
         raise ValueError(f"it holds a {fields['class']!r}, not one of {', '.join(KINDS)}")
     for name, least in (("n_features_in", 1), ("n_iter", 0)):
-        if type(fields[name]) is not int or fields[name] < least:
+        if type(fields[name]) is not int or not least <= fields[name] < _MANY:
             raise ValueError(f"{name} is {fields[name]!r}")
     seed = fields["seed"]
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**64):

@@ -72,7 +72,8 @@ def load_model(path: str | os.PathLike[str]) -> "Model":
     """Load a classifier that `save_model` wrote.
 
     Files from untrusted sources are safe to load: no code in them is run, no declared size is
-    trusted, and everything is checked before a model is made.
+    trusted, and everything is checked before a model is made. (Of parameters, that is the types; their
+    ranges are `fit`'s to check, as those of a model that was never saved.)
 
     Parameters
     ----------

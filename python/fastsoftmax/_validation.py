@@ -141,7 +141,8 @@ def check_sample_weight(
     if largest == 0:
         raise ValueError("sample_weight is zero for every sample")
     if rescale:
-        if largest > np.finfo(np.float64).max / n_samples:  # their sum might not be finite
+        # Where their sum might not be finite, or their mean lose digits.
+        if not 1e-290 < largest <= np.finfo(np.float64).max / n_samples:
             weights /= largest
         weights /= weights.mean()
     elif largest > np.finfo(dtype).max / n_samples:
@@ -161,10 +162,22 @@ def check_labels(estimator: Any, X: _Array, y: Any) -> _Array:
     refuse_masked(y, "y")
     if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iuf" and len(y) == X.shape[0]:
         return uniform_labels(y)  # what the checks below, of 0.04 ms, would say, or where it is
-    labels = column_or_1d(y, warn=True)
+    labels = column_or_1d(_plain_integers(y), warn=True)
     check_consistent_length(X, labels)
     _refuse_mixed_list(y, labels)
     return uniform_labels(labels)
+
+
+def _plain_integers(y: Any) -> Any:
+    """`y`, but pandas' nullable integers and booleans as NumPy's, not as floats of 53 bits.
+
+    Where some are missing, `y` itself, for others to complain of.
+    """
+    dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    if dtype is not None and dtype.kind in "biu":
+        with suppress(ValueError):
+            return y.to_numpy(dtype=dtype)
+    return y
 
 
 def as_classes(classes: ArrayLike) -> _Array:
@@ -199,7 +212,11 @@ def uniform_labels(labels: _Array, name: str = "y") -> _Array:
         if bad.size:
             raise ValueError(f"{name} contains {_name(labels[bad[0]])} at position {bad[0]}")
         check_classification_targets(labels)
-        return labels
+        narrow = labels.astype(np.float64, copy=False)  # from long double, which no file takes
+        different = np.flatnonzero(narrow != labels)
+        if different.size:
+            raise ValueError(f"{name} contains {labels[different[0]]}, which float64 cannot hold")
+        return narrow if labels.dtype.itemsize > 8 else labels
     if kind in "OT":
         return _uniform_objects(labels, name)
     raise ValueError(f"Unknown label type: {name} must not be of dtype {labels.dtype}")

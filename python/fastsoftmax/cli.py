@@ -182,6 +182,11 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"{arguments.data}: its labels are {y.dtype}, those of the model {model.classes_.dtype}"
         )
+    if X.shape[1] != model.n_features_in_:
+        raise ValueError(
+            f"{arguments.data}: its rows have {X.shape[1]} features, those of the model "
+            f"{model.n_features_in_}"
+        )
     labels = model.predict(X)
     # str of a NumPy number has as many digits as it takes to read the same number back.
     lines = (

@@ -255,6 +255,14 @@ def test_masked_classes():
         SoftmaxClassifier().partial_fit(X, Y, classes=classes)
 
 
+def test_long_double_labels():
+    clf = SoftmaxClassifier().fit(X, Y.astype(np.longdouble))
+    assert clf.classes_.dtype == np.float64
+    large = np.longdouble(2.0) ** 53 + Y
+    with pytest.raises(ValueError, match="which float64 cannot hold"):
+        clf.fit(X, large)
+
+
 def test_large_labels_of_another_integer_type():
     large = Y.astype(np.int64) + 2**60
     clf = SoftmaxClassifier(warm_start=True).fit(X, large)
@@ -313,6 +321,12 @@ def test_the_scale_of_sample_weight_changes_nothing():
     ]
     for other in others:
         assert_allclose(other.coef_, one.coef_, rtol=1e-12)
+    w = (np.arange(12) == 5).astype(float)  # 5e-324, divided by 12, is nothing
+    one, other = [
+        SoftmaxClassifier(max_iter=2, random_state=0).fit(X, Y, sample_weight=w * scale)
+        for scale in (1.0, 5e-324)
+    ]
+    assert_array_equal(other.coef_, one.coef_)
 
 
 @pytest.mark.parametrize("state", STATES)

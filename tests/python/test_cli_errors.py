@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastsoftmax import cli, datasets
+from fastsoftmax import cli, datasets, load_model
 
 
 def refuse(capsys, *argv):
@@ -104,6 +104,7 @@ BAD_ARRAYS = {
     "one class": {"X": X, "y": 0 * Y},
     "NaN": {"X": np.where(np.eye(8, 3) > 0, np.nan, X), "y": Y},
     "widths differ": {"x_train": X, "y_train": Y, "x_test": X[:, :2], "y_test": Y},
+    "labels differ": {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y.astype(str)},
     "types differ": {"x_train": X, "y_train": Y, "x_test": X.astype(np.uint8), "y_test": Y},
 }
 
@@ -183,8 +184,13 @@ def test_where_a_file_has_a_nan(capsys, tmp_path, dtype):
 def test_wrong_number_of_features(capsys, tmp_path, digits_model):
     data = write_npz(tmp_path / "data.npz", X=X)
     complaint = refuse(capsys, "predict", digits_model, data)
-    assert "3 features" in complaint
-    assert "64" in complaint
+    assert f"{data}: its rows have 3 features, those of the model 64" in complaint
+
+
+def test_labels_of_long_double_are_saved(tmp_path):
+    data = write_npz(tmp_path / "data.npz", X=X * Y[:, None], y=Y.astype(np.longdouble))
+    assert cli.main(["train", str(data), "--output", str(tmp_path / "model")]) == 0
+    assert load_model(tmp_path / "model").classes_.dtype == np.float64
 
 
 def test_diverged_training(capsys, tmp_path):

@@ -196,6 +196,19 @@ def test_label_columns(y, clf):
     assert_array_equal(clf.fit(X, y).predict(X), np.array(y.to_list()))
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "bool"])
+def test_nullable_labels_are_those_of_numpy(dtype, clf):
+    X = np.tile([[0.0, 1.0], [1.0, 0.0]], (10, 1))
+    y = (np.array([1, 0] * 10) + (0 if dtype == "bool" else 2**53)).astype(dtype)
+    nullable = {"int64": "Int64", "uint64": "UInt64", "bool": "boolean"}[dtype]
+    clf.fit(X, pd.Series(y, dtype=nullable))
+    assert clf.classes_.dtype == dtype
+    assert_array_equal(clf.classes_, np.unique(y))
+    missing = pd.Series([None, *y[1:]], dtype=nullable)
+    with pytest.raises(ValueError, match=r"NaN|NA"):
+        clf.fit(X, missing)
+
+
 class TestMetadataRouting:
     @pytest.fixture(autouse=True)
     def _routing(self):

@@ -395,6 +395,15 @@ class TestCrossEntropy:
         losses = fs.cross_entropy(logits, [0, 0, 0], reduction="none")
         assert_array_equal(losses, np.array([0, np.inf, np.nan], np.float32))
 
+    def test_what_has_no_weight_counts_as_nothing(self):
+        logits = np.array([[-np.inf, 0], [0, 0]])
+        for reduction, expected in (("mean", 1), ("sum", 1), ("none", [0, 1])):
+            found = fs.cross_entropy(logits, [0, 0], [0.0, 1.0], reduction)
+            np.testing.assert_allclose(found, np.log(2) * np.array(expected), rtol=1e-15)
+
+    def test_a_sum_beyond_the_range_is_infinite(self):
+        assert fs.cross_entropy(np.eye(2), [1, 0], [1e308, 1e308], "sum") == np.inf
+
     def test_of_nothing(self):
         nothing = np.empty((0, 3)), np.empty(0, int)
         assert np.isnan(fs.cross_entropy(*nothing))

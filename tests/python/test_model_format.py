@@ -133,6 +133,7 @@ def test_wrong_array(saved, tmp_path, name, array):
         ({"n_features_in": 3.0}, "n_features_in"),
         ({"n_iter": -1}, "n_iter"),
         ({"n_iter": None}, "n_iter"),
+        ({"n_iter": 2**31}, "n_iter"),
         ({"seed": 0.5}, "seed"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**64}, "seed"),
