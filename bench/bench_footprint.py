@@ -3,10 +3,14 @@
 import footprint
 import pytest
 
+from fastsoftmax import _core
+
 
 def test_footprint(request):
     small = request.config.getoption("benchmark_disable")
-    figures = footprint.measure(1 if small else 5, n=2_000 if small else 60_000)
+    figures = footprint.measure(
+        1 if small else 5, _core.available_threads(), n=2_000 if small else 60_000
+    )
     for name, value in figures.items():
         if value is None:
             continue

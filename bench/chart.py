@@ -142,7 +142,8 @@ def _panel(
     for contest in sweep["contests"]:
         for row in filter(is_valid, contest["rows"]):
             seconds = statistics.median(row["seconds"]) / row["work"]
-            curves.setdefault(label(row), []).append((contest["value"], seconds))
+            name = label(row, sweep["axis"])
+            curves.setdefault(name, []).append((contest["value"], seconds))
     points = [point for curve in curves.values() for point in curve]
     if not points:
         return []

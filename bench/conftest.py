@@ -6,6 +6,7 @@ All libraries share one process here; report.py keeps them apart, and it is what
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,10 @@ import pytest
 from measure import OWN
 
 from fastsoftmax import _core
+
+with contextlib.suppress(ImportError):
+    # Before TensorFlow: PyTorch's optimizers bring Triton, whose LLVM crashes if it comes after that.
+    import torch.optim  # noqa: F401
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Each figure comes from fresh processes: as a script this file is the child, `foo
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -20,8 +19,11 @@ DTYPES = ("float32", "uint8")
 N_CALLS = 2000
 
 
-def measure(rounds: int, n: int = 60_000) -> dict[str, Any]:
-    """All of it; medians over `rounds` processes, or rounds within one where that is enough."""
+def measure(rounds: int, n_threads: int, n: int = 60_000) -> dict[str, Any]:
+    """All of it; medians over `rounds` processes, or rounds within one where that is enough.
+
+    The memory is that of one fit.
+    """
     starts = [_child("start") for _ in range(rounds)]
     return {
         "import after NumPy (ms)": statistics.median(start["import"] for start in starts) * 1e3,
@@ -32,12 +34,12 @@ def measure(rounds: int, n: int = 60_000) -> dict[str, Any]:
         "import of scikit-learn alone (ms)": statistics.median(s["sklearn"] for s in starts) * 1e3,
         **{
             f"fit beyond the core, {dtype} (ms)": seconds * 1e3
-            for dtype, seconds in zip(DTYPES, _child("fit", n, rounds), strict=True)
+            for dtype, seconds in zip(DTYPES, _child("fit", n, rounds, n_threads), strict=True)
         },
         **_child("call", rounds),
         **{
             f"memory that a fit adds, {dtype} (MB)": megabytes
-            for dtype, megabytes in zip(DTYPES, _child("memory", n), strict=True)
+            for dtype, megabytes in zip(DTYPES, _child("memory", n, n_threads), strict=True)
         },
     }
 
@@ -62,13 +64,13 @@ def _start() -> dict[str, float]:
     return {"import": seconds[0], "sklearn": seconds[1], "estimator": seconds[2]}
 
 
-def _fit_overhead(dtype: str, n: str, rounds: str) -> float:
+def _fit_overhead(dtype: str, n: str, rounds: str, n_threads: str) -> float:
     """Seconds that `fit` takes beyond one call of the core: the median over pairs."""
     from libraries import load
     from problems import Epoch
 
     library = load("fastsoftmax")
-    library.set_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    library.set_threads(int(n_threads))
     problem = Epoch("fit", n=int(n))
     whole, core = (library.prepare(problem, mode)[1] for mode in (dtype, f"core, {dtype}"))
     differences = []
@@ -98,19 +100,21 @@ def _call(rounds: str) -> dict[str, float]:
         "matmul, one row": lambda: matmul(one, transposed, out=product),
     }
     return {
-        f"call: {name} (us)": min(repeat(call, number=N_CALLS, repeat=int(rounds))) / N_CALLS * 1e6
+        f"call: {name} (us)": statistics.median(repeat(call, number=N_CALLS, repeat=int(rounds)))
+        / N_CALLS
+        * 1e6
         for name, call in calls.items()
     }
 
 
-def _fit_memory(dtype: str, n: str) -> float | None:
+def _fit_memory(dtype: str, n: str, n_threads: str) -> float | None:
     """MB by which the peak of resident memory exceeds what was resident before the fit."""
     import fastsoftmax as fs
 
     X = np.zeros((int(n), 784), dtype)
     X[:, ::3] = 1
     y = np.arange(len(X)) % 10
-    classifier = fs.SoftmaxClassifier(max_iter=1)
+    classifier = fs.SoftmaxClassifier(max_iter=1, n_threads=int(n_threads))
     classifier.fit(X[:1000], y[:1000])  # loads libraries and starts threads
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
@@ -133,6 +137,6 @@ if __name__ == "__main__":
         "start": _start,
         "fit": lambda *sizes: [_fit_overhead(dtype, *sizes) for dtype in DTYPES],
         "call": _call,
-        "memory": lambda n: [_fit_memory(dtype, n) for dtype in DTYPES],
+        "memory": lambda *sizes: [_fit_memory(dtype, *sizes) for dtype in DTYPES],
     }
     print(json.dumps(tasks[what](*arguments)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -31,7 +32,34 @@ def describe() -> dict[str, str]:
     except (ValueError, OSError):
         facts["memory"] = "unknown"
     facts["compiler of the limits"] = _compiler_version()
+    facts["cpu model"] = _cpu_model()
+    facts["commit"] = _commit()
     return facts
+
+
+def _cpu_model() -> str:
+    """Family and model, as virtual machines hide the name that these have on the market."""
+    with contextlib.suppress(OSError, KeyError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        facts = dict(re.findall(r"^(\S.*?)\s*: (.*)$", text.partition("\n\n")[0], re.MULTILINE))
+        return f"family {facts['cpu family']}, model {facts['model']}"
+    return "unknown"
+
+
+def _commit() -> str:
+    """Of this checkout; a plus if files have changed since."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, check=True
+        )
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.decode().strip() + "+" * bool(changed.stdout)
 
 
 def slug(facts: dict[str, str]) -> str:
@@ -69,6 +97,8 @@ def _compiler_version() -> str:
 
 @functools.cache
 def _program() -> Path | None:
+    from fastsoftmax import _core
+
     compiler = _compiler()
     if compiler is None:
         return None
@@ -77,7 +107,7 @@ def _program() -> Path | None:
     program = Path(folder.name) / "limits"
     source = Path(__file__).with_name("limits.cpp")
     # Vectors wide enough to saturate memory; the loops of FMA have targets of their own.
-    wide = ["-mavx2"] if platform.machine() in ("x86_64", "AMD64") else []
+    wide = ["-mavx2"] if "avx2" in _core.supported_isas() else []
     flags = ["-std=c++17", "-O3", "-ffp-contract=fast", "-pthread", *wide]
     command = [compiler, *flags, str(source), "-o", str(program)]
     built = subprocess.run(command, check=False, capture_output=True)

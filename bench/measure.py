@@ -50,7 +50,8 @@ class Pool:
         return is_available
 
     def worker(self, name: str, n_threads: int) -> Worker:
-        if (name, n_threads) not in self._workers:
+        worker = self._workers.get((name, n_threads))
+        if worker is None or not worker.is_alive():
             worker = self._workers[name, n_threads] = Worker(name, n_threads)
             self.versions[libraries.load(name).title] = worker.version
         return self._workers[name, n_threads]

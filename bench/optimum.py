@@ -67,7 +67,8 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
                 if kind == "races":
                     result["minimum"] = min(result["minimum"], before["minimum"])
             found[result["problem"]] = result
-        new[kind] = [found[problem.name] for problem in order if problem.name in found]
+        names = [problem.name for problem in order if problem.name in found]
+        new[kind] = [found[name] for name in dict.fromkeys([*names, *found])]
     return new
 
 
@@ -119,6 +120,7 @@ def race(pool: Pool, problem: Optimum, course: Course) -> dict[str, Any]:
         "problem": problem.name,
         "gaps": problem.gaps,
         "cap": problem.cap,
+        "long cap": problem.long_cap,
         "minimum": minimum,
         "proven gap of the minimum": best,
         "rows": list(rows.values()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from typing import Any
 
@@ -25,7 +26,7 @@ def markdown(name: str, results: dict[str, Any]) -> str:
         if section in results:
             lines += ["", f"## {section.capitalize()}", "", *_provenance(results[section])]
             for found in results[section]["contests"]:
-                lines += ["", *_contest(found)]
+                lines += ["", *_contest(found, results[section])]
     if "scaling" in results:
         lines += ["", "## Scaling", "", *_provenance(results["scaling"])]
         for sweep in results["scaling"]["sweeps"]:
@@ -33,13 +34,14 @@ def markdown(name: str, results: dict[str, Any]) -> str:
     if "optimum" in results:
         lines += ["", "## Optimum", "", *_provenance(results["optimum"])]
         for found in results["optimum"]["races"]:
-            lines += ["", *_race(found)]
+            lines += ["", *_race(found, results["optimum"]["date"])]
         for found in results["optimum"]["paths"]:
-            lines += ["", *_path(found)]
+            lines += ["", *_path(found, results["optimum"]["date"])]
     if "footprint" in results:
         lines += ["", "## Footprint", "", *_provenance(results["footprint"]), ""]
         figures = results["footprint"]["figures"]
-        lines += _table(["", "median"], [[k, number(v)] for k, v in figures.items()])
+        head = ["", "median (of memory: one fit)"]
+        lines += _table(head, [[k, number(v)] for k, v in figures.items()])
     return "\n".join(lines) + "\n"
 
 
@@ -116,7 +118,9 @@ def _glance(contests: list[dict[str, Any]]) -> list[str]:
             if row["n_threads"] != most or (found["kind"] == "epoch" and "core" in row["mode"]):
                 continue
             single = [
-                r for r in rows if is_own(r) and r["mode"] == row["mode"] and r["n_threads"] == 1
+                r
+                for r in filter(is_valid, filter(is_own, rows))
+                if r["mode"] == row["mode"] and r["n_threads"] == 1
             ]
             table.append([
                 found["problem"],
@@ -133,13 +137,19 @@ def _glance(contests: list[dict[str, Any]]) -> list[str]:
 
 def _provenance(section: dict[str, Any]) -> list[str]:
     facts = section["machine"]
-    effort = f"{section['rounds']} rounds of at least {section['min_seconds']} s a turn"
+    n_rounds = section["rounds"]
+    if "sweeps" in section:  # of older results it is not what was asked for
+        sizes = [c["rows"] for sweep in section["sweeps"] for c in sweep["contests"]]
+        n_rounds = max((len(r["seconds"]) for rows in sizes for r in rows), default=0)
+    effort = f"{n_rounds} rounds of at least {section['min_seconds']} s a turn"
     if "races" in section:
         effort = f"{section['rounds']} runs of ours among one of each other"
-    core = f"fastsoftmax {facts['fastsoftmax']} ({facts['instruction set']})"
+    commit = f" at {facts['commit']}" if "commit" in facts else ""
+    core = f"fastsoftmax {facts['fastsoftmax']}{commit} ({facts['instruction set']})"
+    model = f" ({facts['cpu model']})" if "cpu model" in facts else ""
     lines = [
         f"{section['date']}, `{section['command']}`: {effort}, {section['n_threads']} threads.",
-        f"{facts['cpu']}, {facts['threads']} CPUs, {facts['memory']}, {facts['platform']}.",
+        f"{facts['cpu']}{model}, {facts['threads']} CPUs, {facts['memory']}, {facts['platform']}.",
         f"{core}, Python {facts['python']}, {facts['compiler of the limits']}; {section['data']}.",
     ]
     if section.get("versions"):
@@ -151,7 +161,21 @@ def _provenance(section: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _contest(found: dict[str, Any]) -> list[str]:
+def _earlier_call(found: dict[str, Any], section: dict[str, Any]) -> str:
+    """Say so where a contest is not of the call that stands at the head of its section."""
+    n_rounds = max((len(row["seconds"]) for row in found["rows"]), default=0)
+    call = found.get("call")
+    if call:
+        if call["date"] == section["date"] and call["command"] == section["command"]:
+            return ""
+        return f"{call['date']}, at {call['commit']}, `{call['command']}`: {n_rounds} rounds. "
+    asked = re.search(r"--problem (?:'([^']*)'|(\S+))", section["command"])
+    if not asked or re.search(asked[1] or asked[2], found["problem"]):
+        return ""
+    return f"Of an earlier call, {n_rounds} rounds. "
+
+
+def _contest(found: dict[str, Any], section: dict[str, Any]) -> list[str]:
     rows = sorted(filter(is_valid, found["rows"]), key=rate, reverse=True)
     best = next((row for row in rows if is_own(row)), None)
     table = []
@@ -170,7 +194,8 @@ def _contest(found: dict[str, Any]) -> list[str]:
             *shares(row, found["limits"]),
         ])  # fmt: skip
     head = "library|mode|threads|first call|median|range|UNIT|best of ours is faster|memory|FMA"
-    lines = [f"### {found['problem']}", "", _limits(found["limits"]), ""]
+    first = _earlier_call(found, section) + _limits(found["limits"])
+    lines = [f"### {found['problem']}", "", first, ""]
     lines += _table(head.replace("UNIT", found["unit"]).split("|"), table)
     failures = [row for row in found["rows"] if "error" in row]
     lines += [f"- {row['library']}, {row['mode']}: {row['error']}" for row in failures]
@@ -182,32 +207,35 @@ def _limits(limits: dict[str, float]) -> str:
         f"{name.replace('fma_', 'FMA ')} {value:.1f} {'GFLOP/s' if 'fma' in name else 'GB/s'}"
         for name, value in limits.items()
     ]
-    return "Limits measured before and after: " + ", ".join(texts) + "."
+    return "Limits measured beside it: " + ", ".join(texts) + "."
 
 
-def label(row: Row) -> str:
-    """A contender in a few words; the number of threads only where it is one."""
+def label(row: Row, axis: str = "") -> str:
+    """A contender in a few words; the number of threads only where it is one, and not the subject."""
+    if axis == "threads":
+        return f"{row['library']}, {row['mode']}"
     mode = row["mode"] + (", 1 thread" if is_own(row) and row["n_threads"] == 1 else "")
     return f"{row['library']}, {mode}"
 
 
 def _sweep(sweep: dict[str, Any]) -> list[str]:
-    columns = list(dict.fromkeys(label(row) for c in sweep["contests"] for row in c["rows"]))
+    axis = sweep["axis"]
+    columns = list(dict.fromkeys(label(row, axis) for c in sweep["contests"] for row in c["rows"]))
     table = []
     for found in sweep["contests"]:
         times = {
-            label(r): duration(statistics.median(r["seconds"]))
+            label(r, axis): duration(statistics.median(r["seconds"]))
             for r in filter(is_valid, found["rows"])
         }
         table.append(
             [f"{found['value']:,}", f"{found['n']:,}", *(times.get(c, "-") for c in columns)]
         )
-    return _table([sweep["axis"], "images", *columns], table)
+    return _table([axis, "images", *columns], table)
 
 
-def _race(found: dict[str, Any]) -> list[str]:
+def _race(found: dict[str, Any], date: str) -> list[str]:
     """Seconds of each contender to each gap, and how many times faster our best is to the same gap."""
-    rows = [row for row in found["rows"] if row.get("traces")]
+    rows = [row for row in found["rows"] if any(row.get("traces", ()))]
     times = [[seconds_to(found, row, gap) for gap in found["gaps"]] for row in rows]
     best = [
         min(
@@ -241,8 +269,8 @@ def _race(found: dict[str, Any]) -> list[str]:
     lines += [
         f"F* = {found['minimum']:.9g}"
         + (f", proven to a gap of {proven:.1e}" if proven is not None else "")
-        + f"; at most {found['cap']:g} s for each. In brackets: the time as a multiple of our best."
-        + _others(found),
+        + f"; at most {found['cap']:g} s for each{_longer(found)}. In brackets: the time as a multiple of our best."
+        + _when(found, date),
         "",
     ]
     lines += _table(head, table)
@@ -250,12 +278,18 @@ def _race(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _others(found: dict[str, Any]) -> str:
-    """Say so where ours have run again without the others."""
-    return f" The others ran in an earlier call, {found['others']}." if "others" in found else ""
+def _longer(found: dict[str, Any]) -> str:
+    longest = found.get("long cap", 0.0)
+    return f" ({longest:g} for scikit-learn's default)" if longest > found["cap"] else ""
 
 
-def _path(found: dict[str, Any]) -> list[str]:
+def _when(found: dict[str, Any], date: str) -> str:
+    """Say so where all ran before, or where ours have run again without the others."""
+    text = f" Of an earlier call, {found['date']}." if found.get("date", date) != date else ""
+    return text + (f" The others ran before, {found['others']}." if "others" in found else "")
+
+
+def _path(found: dict[str, Any], date: str) -> list[str]:
     rows = [row for row in found["rows"] if row.get("seconds")]
     best = min(
         (
@@ -281,7 +315,7 @@ def _path(found: dict[str, Any]) -> list[str]:
         ])  # fmt: skip
     head = "library|mode|threads|seconds|models|largest gap|as a multiple of our best"
     lines = [f"### {found['problem']}", ""]
-    lines += [f"Each model to a gap of {found['gap']:.0e}." + _others(found), ""]
+    lines += [f"Each model to a gap of {found['gap']:.0e}." + _when(found, date), ""]
     lines += _table(head.split("|"), table)
     lines += [f"- {r['library']}, {r['mode']}: {r['error']}" for r in found["rows"] if "error" in r]
     return lines

@@ -7,7 +7,6 @@ and --from-json writes the report anew without measuring.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import json
 import re
@@ -15,6 +14,8 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import chart
 import data
 import footprint
 import machine
+import optima
 import optimum
 import problems
 import render
@@ -34,18 +36,19 @@ SECTIONS = ("epoch", "kernels", "inference", "scaling", "footprint", "optimum")
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers are closed
-    options = _parse()
-    facts = machine.describe()
-    name = options.name or machine.slug(facts)
-    folder = options.output or (HERE.parent / "build/bench" if options.quick else HERE / "results")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    results: dict[str, Any] = {}
-    with contextlib.suppress(FileNotFoundError):
-        results = json.loads(path.read_text(encoding="utf-8"))
+    parser = _parser()
+    options = parser.parse_args()
+    try:
+        sections = _chosen(options)
+        facts = machine.describe()
+        name = options.name or machine.slug(facts)
+        path = _folder(options) / f"{name}.json"
+        results = _earlier(path, options, facts)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     if not options.from_json:
         with Pool() as pool:
-            for section in options.only or SECTIONS:
+            for section in sections:
                 started = time.perf_counter()
                 found = _run(section, options, facts, pool)
                 if options.problem or options.ours:
@@ -57,17 +60,18 @@ def main() -> int:
                 results = {name: results[name] for name in SECTIONS if name in results}
                 print(f"{section}: {time.perf_counter() - started:.0f} s", flush=True)
                 path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    written = [(folder / f"{name}.md", render.markdown(name, results))]
-    written += [(folder / f"{name}-{what}.svg", svg) for what, svg in chart.charts(results).items()]
+    written = [(path.with_suffix(".md"), render.markdown(name, results))]
+    for what, svg in chart.charts(results).items():
+        written.append((path.with_name(f"{name}-{what}.svg"), svg))
     for file, text in written:
         file.write_text(text, encoding="utf-8")
         print(f"wrote {file}")
     return _count_wrong(results)
 
 
-def _parse() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="some three minutes, into build/bench")
+    parser.add_argument("--quick", action="store_true", help="two minutes, into build/bench")
     parser.add_argument("--only", action="append", choices=SECTIONS, help="may be repeated")
     parser.add_argument(
         "--problem",
@@ -75,14 +79,91 @@ def _parse() -> argparse.Namespace:
         help="those in whose name this regular expression is found; the others' results stay",
     )
     parser.add_argument(
-        "--ours", action="store_true", help="of the section optimum: run ours alone again"
+        "--ours", action="store_true", help="of the section optimum run ours alone again"
     )
-    parser.add_argument("--threads", type=int, help="for every library; all CPUs by default")
-    parser.add_argument("--rounds", type=int, help="timed turns of each contender")
+    parser.add_argument(
+        "--threads", type=_count, help="for every library; all CPUs by default", metavar="N"
+    )
+    parser.add_argument("--rounds", type=_count, help="timed turns of each contender", metavar="N")
     parser.add_argument("--name", help="of the files; by default made from the CPU's")
     parser.add_argument("--output", type=Path, help="directory; bench/results by default")
     parser.add_argument("--from-json", action="store_true", help="only write the report again")
-    return parser.parse_args()
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def _chosen(options: argparse.Namespace) -> list[str]:
+    """The sections to run: all, those of --only, or those that --problem and --ours can mean."""
+    able = set(_problem_names(options.quick)) if options.problem or options.ours else {*SECTIONS}
+    if options.ours:
+        able = {"optimum"}
+    if unable := [section for section in options.only or () if section not in able]:
+        option = "--ours" if options.ours else "--problem"
+        raise ValueError(f"{option} has no meaning for the section {unable[0]}")
+    chosen = [section for section in SECTIONS if section in (options.only or able)]
+    if not options.problem:
+        return chosen
+    try:
+        wanted = re.compile(options.problem)
+    except re.error as error:
+        raise ValueError(f"--problem {options.problem}: no regular expression: {error}") from error
+    names = {s: _problem_names(options.quick)[s] for s in chosen}
+    if not any(wanted.search(name) for found in names.values() for name in found):
+        known = "; ".join(name for found in names.values() for name in found)
+        raise ValueError(f"--problem {options.problem} is found in no name of these: {known}")
+    return [section for section in chosen if any(map(wanted.search, names[section]))]
+
+
+def _problem_names(quick: bool) -> dict[str, list[str]]:
+    """Of the sections whose problems have names."""
+    own = problems.QUICK if quick else problems.FULL
+    races = [*optima.QUICK, *optima.QUICK_PATHS] if quick else [*optima.FULL, *optima.PATHS]
+    lists: dict[str, Sequence[Any]] = {**own, "optimum": races}
+    return {section: [problem.name for problem in found] for section, found in lists.items()}
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    if options.name and Path(options.name).name != options.name:
+        raise ValueError(f"--name {options.name}: a name of files, not a path (see --output)")
+    default = HERE.parent / "build/bench" if options.quick else HERE / "results"
+    folder = Path(options.output or default)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _earlier(path: Path, options: argparse.Namespace, facts: dict[str, str]) -> dict[str, Any]:
+    """The results that the file has, if those of this call may stand beside them."""
+    if not path.exists():
+        if options.from_json:
+            raise ValueError(f"{path}: no such file of results")
+        return {}
+    try:
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        headers = {section: found["machine"] for section, found in results.items()}
+        threads = {int(results[section]["n_threads"]) for section in results}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: not a file of results ({error!r}): move it away") from error
+    if options.from_json:
+        return results
+    n_threads = options.threads or int(facts["threads"])
+    for section, then in headers.items():
+        for fact in ("cpu", "cpu model", "instruction set"):
+            if then.get(fact, facts[fact]) != facts[fact]:
+                raise ValueError(
+                    f"{path} has results ({section}) of another machine: {fact} {then[fact]}, "
+                    f"not {facts[fact]}. Give these a --name of their own"
+                )
+    if threads - {n_threads}:
+        raise ValueError(
+            f"{path} has results of {threads.pop()} threads, not {n_threads}: give these a --name"
+        )
+    return results
 
 
 def _run(
@@ -90,6 +171,10 @@ def _run(
 ) -> dict[str, Any]:
     n_threads = options.threads or int(facts["threads"])
     effort = Effort(options.rounds or (2 if options.quick else 9), 0.01 if options.quick else 0.1)
+    if section == "scaling":
+        effort = replace(effort, rounds=min(effort.rounds, scaling.ROUNDS))
+    if section == "optimum":
+        effort = replace(effort, rounds=1 if options.quick else min(effort.rounds, optimum.ROUNDS))
     found: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "command": shlex.join(["python", "bench/report.py", *sys.argv[1:]]),
@@ -100,16 +185,18 @@ def _run(
         "min_seconds": effort.min_seconds,
     }
     if section == "footprint":
-        return found | {"figures": footprint.measure(effort.rounds)}
+        return found | {"figures": footprint.measure(effort.rounds, n_threads)}
     if section == "optimum":
-        found["rounds"] = 1 if options.quick else min(effort.rounds, optimum.ROUNDS)
-        course = optimum.Course(n_threads, found["rounds"], options.ours)
+        course = optimum.Course(n_threads, effort.rounds, options.ours)
         found |= optimum.measure(pool, course, options.quick, options.problem)
     elif section == "scaling":
         found["sweeps"] = scaling.measure(pool, n_threads, effort, options.quick)
     else:
+        call = {key: found[key] for key in ("date", "command", "rounds")}
+        call["commit"] = facts["commit"]
         found["contests"] = [
             _shown(contest(pool, p, contenders(pool, p, n_threads), n_threads, effort))
+            | {"call": call}
             for p in (problems.QUICK if options.quick else problems.FULL)[section]
             if re.search(options.problem, p.name)
         ]
@@ -118,9 +205,10 @@ def _run(
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """New results, and the old ones of the problems that did not run again."""
-    found = {c["problem"]: c for c in [*old.get("contests", []), *new.get("contests", [])]}
-    return new | {"contests": list(found.values())} if found else new
+    """New results, and the old ones of the problems that did not run again, in the usual order."""
+    found = {c["problem"]: c for c in [*old.get("contests", []), *new["contests"]]}
+    order = [p.name for section in problems.FULL.values() for p in section if p.name in found]
+    return new | {"contests": [found[name] for name in dict.fromkeys([*order, *found])]}
 
 
 def _shown(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How the time of an epoch grows with n, d, K and the batch, on one thread and on all."""
+"""How the time of an epoch changes with n, d, K, the batch and the threads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from measure import OWN, Contender, Effort, Pool, contest
 from problems import Epoch
 
+ROUNDS = 5  # at most
 BASE = Epoch("", n=20_000)
 QUICK_BASE = Epoch("", n=2_000)
 SWEEPS: dict[str, tuple[int, ...]] = {
@@ -45,7 +46,6 @@ def entrants(n_threads: int) -> list[Contender]:
 
 
 def measure(pool: Pool, n_threads: int, effort: Effort, quick: bool) -> list[dict[str, Any]]:
-    effort = replace(effort, rounds=min(effort.rounds, 5))
     found = []
     for axis, sweep in problems(quick).items():
         contests = []
@@ -59,7 +59,19 @@ def measure(pool: Pool, n_threads: int, effort: Effort, quick: bool) -> list[dic
                 | {"value": getattr(problem, axis), "n": problem.n}
             )
         found.append({"axis": axis, "contests": contests})
-    return found
+    return [*found, _threads(pool, n_threads, effort, quick)]
+
+
+def _threads(pool: Pool, n_threads: int, effort: Effort, quick: bool) -> dict[str, Any]:
+    """The base on 1, 2, 4, .. threads and on all."""
+    base = QUICK_BASE if quick else BASE
+    contests = []
+    for count in sorted({*(1 << i for i in range(n_threads.bit_length())), n_threads}):
+        print(f"  threads = {count}", flush=True)
+        own = [Contender(OWN, mode, count) for mode in ("float32", "uint8")]
+        found = contest(pool, base, [*own, Contender("numpy", "by hand", count)], count, effort)
+        contests.append(found | {"value": count, "n": base.n})
+    return {"axis": "threads", "contests": contests}
 
 
 def _fits(problem: Epoch) -> bool:

@@ -65,6 +65,9 @@ class Worker:
         """Give back the memory of all that is prepared."""
         self._ask("forget")
 
+    def is_alive(self) -> bool:
+        return self._child.poll() is None
+
     def close(self) -> None:
         self._child.kill()
         self._child.wait()
@@ -76,6 +79,8 @@ class Worker:
             pickle.dump(request, self._child.stdin)
             self._child.stdin.flush()
             return self._answer()
+        except BrokenPipeError as error:
+            raise WorkerError(f"the process ended: {self._child.wait()}") from error
         finally:
             self._child.send_signal(signal.SIGSTOP)
 
@@ -84,7 +89,7 @@ class Worker:
             assert self._child.stdout
             done, answer = pickle.load(self._child.stdout)
         except (EOFError, pickle.UnpicklingError) as error:
-            raise WorkerError(f"the process ended: {self._child.poll()}") from error
+            raise WorkerError(f"the process ended: {self._child.wait()}") from error
         if not done:
             raise WorkerError(answer)
         return answer

@@ -24,10 +24,10 @@ def _epoch(problem: Any) -> Any:
     rng = np.random.default_rng(0)
     x = np.empty((batch, problem.d), np.float32)
     z = np.empty((batch, problem.k), np.float32)
-    gradient = np.empty((problem.d, problem.k), np.float32)
+    gradient = np.empty((problem.k, problem.d), np.float32)
 
     def run() -> Any:
-        W = np.zeros((problem.d, problem.k), np.float32)
+        W = np.zeros((problem.k, problem.d), np.float32)  # (d, k) is 1.0 to 0.8 times as fast
         b = np.zeros(problem.k, np.float32)
         for _ in range(problem.epochs):
             order = rng.permutation(n)
@@ -35,15 +35,15 @@ def _epoch(problem: Any) -> Any:
                 rows = order[start : start + batch]
                 m = len(rows)
                 np.take(X, rows, axis=0, out=x[:m], mode="clip")
-                np.matmul(x[:m], W, out=z[:m])
+                np.matmul(x[:m], W.T, out=z[:m])
                 residual = z[:m]
                 residual += b
                 _softmax_into(residual, residual)
                 residual -= Y[rows]
                 residual *= rate / np.float32(m)
-                W -= np.matmul(x[:m].T, residual, out=gradient)
+                W -= np.matmul(residual.T, x[:m], out=gradient)
                 b -= residual.sum(axis=0)
-        return W, b
+        return W.T, b
 
     return run
 

