@@ -19,8 +19,8 @@ from measure import OWN
 from fastsoftmax import _core
 
 with contextlib.suppress(ImportError):
-    # Before TensorFlow: PyTorch's optimizers bring Triton, whose LLVM crashes if it comes after that.
-    import torch.optim  # noqa: F401
+    # PyTorch's optimizers bring it, and it crashes if it comes after TensorFlow.
+    import triton  # noqa: F401
 
 
 @dataclass(frozen=True)

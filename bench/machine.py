@@ -82,6 +82,9 @@ def limits(n_threads: int) -> dict[str, float]:
     return {name: float(value) for name, value in map(str.split, done.stdout.splitlines())}
 
 
+limits_once = functools.cache(limits)
+
+
 def _compiler() -> str | None:
     names = (os.environ.get("CXX", ""), "c++", "g++", "clang++")
     return next(filter(None, map(shutil.which, filter(None, names))), None)

@@ -81,7 +81,8 @@ def contest(
 ) -> dict[str, Any]:
     """Prepare and check each contender, then let all take turns, round by round."""
     entrants = list(entrants)
-    limits = [machine.limits(n_threads)]
+    is_quick = effort.rounds <= 2
+    limits = [machine.limits_once(n_threads) if is_quick else machine.limits(n_threads)]
     rows = {contender: _entry(pool, problem, contender, effort) for contender in entrants}
     for round_ in range(effort.rounds):
         shift = round_ % max(1, len(entrants))  # so that nobody always follows the same one
@@ -94,7 +95,7 @@ def contest(
                 row["seconds"].append(worker.turn(contender.mode))
             except WorkerError as error:
                 row["error"] = _last_line(error)
-    if effort.rounds > 2:
+    if not is_quick:
         limits.append(machine.limits(n_threads))
     pool.forget()
     return {

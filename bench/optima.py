@@ -101,10 +101,10 @@ PATHS: list[Path] = [
     Path("MNIST, 5 folds x 10 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=450.0,
          gaps=(1e-4,), Cs=grid(1e-4, 1, 10), n_folds=5),
 ]  # fmt: skip
-QUICK = [mnist(0.1, n=10_000, cap=1.0), FULL[3]]
+QUICK = [Optimum("digits, C=1", "small digits", N_DIGITS, 64, 10, cap=0.5)]
 QUICK_PATHS = [
-    Path("MNIST, 2,000 images, 5 C", "images", 2_000, 784, 10, cap=2.0,
-         gaps=(1e-4,), Cs=grid(1e-3, 1, 5)),
+    Path("MNIST, 2,000 images, 3 C", "images", 2_000, 784, 10, cap=2.0,
+         gaps=(1e-4,), Cs=grid(1e-3, 0.1, 3)),
 ]  # fmt: skip
 SMALL: list[Optimum] = [
     Optimum("small images", "images", 500, 784, 10, 0.1, gaps=(1e-2,), cap=20.0),

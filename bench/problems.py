@@ -256,7 +256,20 @@ FULL: dict[str, list[Problem]] = {
     ],
     "inference": [Predict(1), Predict(100), Predict(10_000)],
 }
-QUICK = FULL | {"epoch": [tutorial(100), tutorial(1024), Convert()]}
+QUICK = FULL | {
+    "epoch": [
+        *(
+            replace(tutorial(b), name=f"MNIST, 5,000 images, batch {b}", n=5_000)
+            for b in (100, 1024)
+        ),
+        Convert(5_000),
+    ],
+    "kernels": [
+        *(Softmax(*shape) for shape in ((60_000, 10), (2000, 1000), (100, 50_000))),
+        *(Matmul(*s) for s in ((100, 784, 10), (6000, 784, 10), (1000, 768, 1000))),
+    ],
+    "inference": [Predict(1), Predict(1000)],
+}
 SMALL: dict[str, list[Problem]] = {
     "epoch": [
         *(Epoch(f"small, batch {b}", n=1000, batch=b, learning_rate=0.05) for b in (1, 32, 100)),

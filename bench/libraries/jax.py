@@ -73,6 +73,14 @@ def _predict(problem: Any) -> Any:
     return _compiled(lambda X, W, b: (X @ W + b).argmax(1), problem.floats(), *problem.model())
 
 
+def _convert(problem: Any) -> Any:
+    import jax
+
+    X, y = problem.images()
+    compiled = jax.jit(lambda X, y: (X / jax.numpy.float32(255), jax.nn.one_hot(y, problem.k)))
+    return lambda: jax.block_until_ready(compiled(X, y))
+
+
 def _optimum(problem: Any, memory: int = 20) -> Any:
     """L-BFGS with everything compiled, and an Armijo search that halves the step."""
     import jax
@@ -84,8 +92,9 @@ def _optimum(problem: Any, memory: int = 20) -> Any:
     @jax.jit
     def value_and_gradient(x: Any) -> Any:
         def objective(x: Any) -> Any:
-            W, b = x[: -problem.k].reshape(problem.d, problem.k), x[-problem.k :]
-            logits = X @ W + b
+            # (k, d): gradients take 1.1 to 1.4 times as long with (d, k).
+            W, b = x[: -problem.k].reshape(problem.k, problem.d), x[-problem.k :]
+            logits = X @ W.T + b
             losses = jax.nn.logsumexp(logits, 1) - jnp.take_along_axis(logits, y[:, None], 1)[:, 0]
             return (losses.sum() + (W**2).sum() / (2 * problem.C)) / problem.n
 
@@ -112,9 +121,8 @@ def _optimum(problem: Any, memory: int = 20) -> Any:
         return -jax.lax.scan(forward, q, (S, Y, rho, alpha))[0]
 
     def weights(x: Any) -> Any:
-        return np.asarray(x[: -problem.k]).reshape(problem.d, problem.k).T, np.asarray(
-            x[-problem.k :]
-        )
+        W = np.asarray(x[: -problem.k]).reshape(problem.k, problem.d)
+        return W, np.asarray(x[-problem.k :])
 
     @jax.jit
     def push(S: Any, Y: Any, s: Any, t: Any) -> Any:
@@ -157,6 +165,7 @@ LIBRARY = Library(
         "softmax": {"jit": _softmax},
         "matmul": {"jit": _matmul},
         "predict": {"jit": _predict},
+        "convert": {"jit": _convert},
         "optimum": {"L-BFGS, jit, memory 20": _optimum},
     },
     set_threads=_set_threads,

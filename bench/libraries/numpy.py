@@ -91,6 +91,7 @@ def _matmul(problem: Any, reuse: bool) -> Any:
 
 def _predict(problem: Any) -> Any:
     X, (W, b) = problem.floats(), problem.model()
+    W = W.T.copy().T  # 1.2 times as fast for one row, no difference for more
     return lambda: (X @ W + b).argmax(axis=1)
 
 

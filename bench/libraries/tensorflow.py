@@ -154,6 +154,12 @@ def _matmul_eager(problem: Any) -> Any:
     return lambda: tf.matmul(a, b)
 
 
+def _matmul_xla(problem: Any) -> Any:
+    import tensorflow as tf
+
+    return _call(tf.matmul, *problem.inputs(), xla=True)
+
+
 def _predict(problem: Any, xla: bool) -> Any:
     import tensorflow as tf
 
@@ -208,7 +214,7 @@ LIBRARY = Library(
             "function per epoch, XLA": lambda problem: _function_per_epoch(problem, xla=True),
         },
         "softmax": {"eager": _softmax_eager, "XLA": lambda problem: _softmax(problem, xla=True)},
-        "matmul": {"eager": _matmul_eager},
+        "matmul": {"eager": _matmul_eager, "XLA": _matmul_xla},
         "predict": {
             "function": lambda problem: _predict(problem, xla=False),
             "function, XLA": lambda problem: _predict(problem, xla=True),

@@ -90,11 +90,12 @@ def _predict(problem: Any) -> Any:
 
     X = torch.tensor(problem.floats())
     W, b = map(torch.tensor, problem.model())
-    W = W.T.contiguous()  # (k, d): 1.8 times as fast as (d, k) for 100 rows and 10,000
+    if problem.n > 1:  # (k, d) is 1.8 times as fast as (d, k) for 100 rows and 10,000, 0.9 for one
+        W = W.T.contiguous().T
 
     @torch.inference_mode()
     def run() -> Any:
-        return torch.addmm(b, X, W.T).argmax(1)
+        return torch.addmm(b, X, W).argmax(1)
 
     return run
 
@@ -119,9 +120,11 @@ def _optimum(problem: Any, memory: int = 50) -> Any:
     else:
         inputs = torch.tensor(X)
     targets = torch.tensor(y)
+    shape = (problem.d, problem.k) if problem.is_sparse else (problem.k, problem.d)
 
     def run(trace: Any) -> None:
-        W = torch.zeros(problem.d, problem.k, requires_grad=True)
+        # (k, d): a gradient of 20,000 x 784 x 10 takes 34 ms, not 81 as with (d, k).
+        W = torch.zeros(*shape, requires_grad=True)
         b = torch.zeros(problem.k, requires_grad=True)
         optimizer = torch.optim.LBFGS(
             [W, b], max_iter=10**6, max_eval=10**6, history_size=memory,
@@ -129,12 +132,14 @@ def _optimum(problem: Any, memory: int = 50) -> Any:
         )  # fmt: skip
 
         def weights() -> Any:
-            return W.detach().numpy().T, b.detach().numpy()
+            found = W.detach().numpy()
+            return found.T if problem.is_sparse else found, b.detach().numpy()
 
         def closure() -> Any:
             trace(weights)
             optimizer.zero_grad()
-            losses = torch.nn.functional.cross_entropy(inputs @ W + b, targets, reduction="sum")
+            logits = inputs @ (W if problem.is_sparse else W.T) + b
+            losses = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
             # The mean: in float32 the sum leaves the line search too little precision.
             loss = (losses + W.square().sum() / (2 * problem.C)) / problem.n
             loss.backward()
