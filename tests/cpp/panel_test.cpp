@@ -331,9 +331,13 @@ void check(std::ptrdiff_t n_rows, std::ptrdiff_t d, std::ptrdiff_t K) {
 template <class In, class Acc>
 void test_ragged_sizes() {
   for (std::ptrdiff_t d = 1; d <= 70; ++d) check<In, Acc>(3, d, 1 + d % 20);
+  // A single row has a kernel of its own, for the rules without momentum or chunks.
+  for (std::ptrdiff_t d = 1; d <= 70; ++d) check<In, Acc>(1, d, 1 + d * 3 % 20);
   for (std::ptrdiff_t K = 1; K <= 35; ++K) check<In, Acc>(4, 50, K);
   // Several slices, words of 64 blocks, groups of 64 rows up to the most of a chunk, many classes.
-  for (const std::ptrdiff_t d : {511, 784, 1100}) check<In, Acc>(5, d, 10);
+  for (const std::ptrdiff_t n_rows : {1, 5}) {
+    for (const std::ptrdiff_t d : {511, 784, 1100}) check<In, Acc>(n_rows, d, 10);
+  }
   for (const std::ptrdiff_t n_rows : {63, 64, 65, 200, 512}) check<In, Acc>(n_rows, 40, 3);
   for (const std::ptrdiff_t K : {48, 100, 257}) check<In, Acc>(5, 300, K);
 }

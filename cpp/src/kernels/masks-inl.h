@@ -119,10 +119,12 @@ class MaskColumns {
   template <class F>
   void load(std::ptrdiff_t n_rows, const F& word_of) {
     n_groups_ = (n_rows + 63) / 64;
+    occupied_ = 0;
     constexpr std::ptrdiff_t kFewRows = 4;  // faster bit by bit
     if (n_rows <= kFewRows) {
       for (std::uint64_t& rows : rows_[0]) rows = 0;
       for (std::ptrdiff_t row = 0; row < n_rows; ++row) {
+        occupied_ |= word_of(row);
         for (std::uint64_t bits = word_of(row); bits; bits &= bits - 1) {
           rows_[0][__builtin_ctzll(bits)] |= std::uint64_t{1} << row;
         }
@@ -132,16 +134,15 @@ class MaskColumns {
     for (std::ptrdiff_t group = 0; group < n_groups_; ++group) {
       for (std::ptrdiff_t i = 0, row = 64 * group; i < 64; ++i, ++row) {
         rows_[group][i] = row < n_rows ? word_of(row) : 0;
+        occupied_ |= rows_[group][i];
       }
       transpose_bits(rows_[group]);
     }
   }
 
-  bool is_empty(std::ptrdiff_t column) const {
-    std::uint64_t any = 0;
-    for (std::ptrdiff_t group = 0; group < n_groups_; ++group) any |= rows_[group][column];
-    return any == 0;
-  }
+  // The columns in which there is a row.
+  std::uint64_t occupied() const { return occupied_; }
+  bool is_empty(std::ptrdiff_t column) const { return (occupied_ >> column & 1) == 0; }
   // f(row) for the rows of a column, 0..63, in ascending order.
   template <class F>
   [[gnu::always_inline]] void for_rows(std::ptrdiff_t column, const F& f) const {
@@ -153,7 +154,7 @@ class MaskColumns {
   }
 
  private:
-  std::uint64_t rows_[kMaxMaskedRows / 64][64];
+  std::uint64_t rows_[kMaxMaskedRows / 64][64], occupied_ = 0;
   std::ptrdiff_t n_groups_ = 0;
 };
 

@@ -72,27 +72,83 @@ void dense_panel_update(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& ru
   if (f < end) sweep(Count<1>(), Count<1>(), end - f);
 }
 
-template <class In, class Acc>
-void panel_update(const PanelUpdate<In, Acc>& a) {
-  dense_panel_update(a, UpdateRule<Acc>(a), a.begin, a.end);
+// The bits of a word of 64 that belong to begin .. end - 1.
+inline std::uint64_t bits_within(std::ptrdiff_t word, std::ptrdiff_t begin, std::ptrdiff_t end) {
+  std::uint64_t bits = ~std::uint64_t{0};
+  if (begin > 64 * word) bits <<= begin - 64 * word;
+  if (end - 64 * word < 64) bits &= (std::uint64_t{1} << (end - 64 * word)) - 1;
+  return bits;
 }
 
-// A function of its own: inlined for each number of classes into one, GCC keeps addresses of the
-// inner loop in memory.
-template <int kClasses, class Lines, class In, class Acc>
-[[gnu::noinline]] void panel_update_of_block(const PanelUpdate<In, Acc>& a,
-                                             const UpdateRule<Acc>& rule, std::ptrdiff_t block,
-                                             std::ptrdiff_t c0, const Panel<Acc>& panel,
-                                             const MaskColumns& columns, Lines& later) {
+// Whole blocks of a single row, those of its mask or all; dlogits are in registers. Batches of one
+// image of MNIST 1.5x the speed, on a Zen 3.
+template <int kClasses, bool kAll, class In, class Acc>
+[[gnu::noinline]] void update_by_one_row(const PanelUpdate<In, Acc>& a,
+                                         const UpdateRule<Acc>& rule_of, std::ptrdiff_t c0,
+                                         const Panel<Acc>& panel) {
+  using V = Vec<Acc>;
+  const UpdateRule<Acc> rule = rule_of;
+  V d[kClasses];
+  for (int c = 0; c < kClasses; ++c) d[c] = V::splat(a.dlogits[c0 + c]);
+  const In* x = a.rows[0] + a.first_feature;
+  const std::ptrdiff_t begin = a.begin / V::kLanes, end = a.end / V::kLanes;
+  for (std::ptrdiff_t word = begin / 64; 64 * word < end; ++word) {
+    std::uint64_t bits = bits_within(word, begin, end);
+    if constexpr (!kAll) bits &= a.masks[0][a.first_word + word];
+    for (; bits; bits &= bits - 1) {
+      const std::ptrdiff_t f = (64 * word + __builtin_ctzll(bits)) * V::kLanes;
+      const V v = load<Acc>(x + f);
+      Acc* W = panel.at(f);
+      for (int c = 0; c < kClasses; ++c) {
+        V w = V::load(W + c * kGrain);
+        rule.apply_plain(fma(d[c], v, V::zero()), w);
+        w.store(W + c * kGrain);
+      }
+    }
+  }
+}
+
+template <bool kAll, class In, class Acc>
+void update_by_one_row(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rule) {
+  for_each_class_tile<kSparseClasses>(
+      a.W, a.n_classes, a.panel_stride,
+      [&](std::ptrdiff_t c0, const Panel<Acc>& panel, auto n_tile_classes) {
+        update_by_one_row<decltype(n_tile_classes)::value, kAll>(a, rule, c0, panel);
+      });
+}
+
+template <class In, class Acc>
+void panel_update(const PanelUpdate<In, Acc>& a) {
+  const UpdateRule<Acc> rule(a);
   constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
+  if (a.n_rows == 1 && is_plain(a) && a.begin % kLanes == 0) {
+    update_by_one_row<true>(a, rule);
+    return dense_panel_update(a, rule, a.end / kLanes * kLanes, a.end);
+  }
+  dense_panel_update(a, rule, a.begin, a.end);
+}
+
+// Those of 64 blocks that have a bit. A function of its own: inlined for each number of classes
+// into one, GCC keeps addresses of the inner loop in memory.
+template <int kClasses, class Lines, class In, class Acc>
+[[gnu::noinline]] void panel_update_of_blocks(const PanelUpdate<In, Acc>& a,
+                                              const UpdateRule<Acc>& rule_of, std::ptrdiff_t first,
+                                              std::uint64_t bits, std::ptrdiff_t c0,
+                                              const Panel<Acc>& panel, const MaskColumns& columns,
+                                              Lines& later) {
+  constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
+  const UpdateRule<Acc> rule = rule_of;
   Lines lines = later;  // in registers
-  panel_update_tile<1, kClasses, false>(a, rule, block * kLanes, kLanes, c0, panel,
-                                        [&](const auto& body) {
-                                          columns.for_rows(block % 64, [&](std::ptrdiff_t i) {
-                                            lines.fetch_one();
-                                            body(i);
+  for (; bits; bits &= bits - 1) {
+    const std::ptrdiff_t column = __builtin_ctzll(bits);
+    panel_update_tile<1, kClasses, false>(a, rule, (first + column) * kLanes, kLanes, c0, panel,
+                                          [&](const auto& body) {
+                                            columns.for_rows(column, [&](std::ptrdiff_t i) {
+                                              lines.fetch_one();
+                                              body(i);
+                                            });
                                           });
-                                        });
+  }
   later = lines;
 }
 
@@ -100,20 +156,17 @@ template <int kClasses, class Lines, class In, class Acc>
 template <class Lines, class In, class Acc>
 void update_blocks(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rule, Lines later) {
   constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
-  const bool keeps = keeps_without_gradient(a);
+  const std::ptrdiff_t begin = a.begin / kLanes, end = a.end / kLanes;
+  const std::uint64_t all = keeps_without_gradient(a) ? 0 : ~std::uint64_t{0};
   MaskColumns columns;
-  std::ptrdiff_t word = -1;
-  for (std::ptrdiff_t block = a.begin / kLanes; block < a.end / kLanes; ++block) {
-    if (block / 64 != word) {
-      word = block / 64;
-      columns.load(a.n_rows, [&](std::ptrdiff_t row) { return a.masks[row][a.first_word + word]; });
-    }
-    if (keeps && columns.is_empty(block % 64)) continue;
+  for (std::ptrdiff_t word = begin / 64; 64 * word < end; ++word) {
+    columns.load(a.n_rows, [&](std::ptrdiff_t row) { return a.masks[row][a.first_word + word]; });
+    const std::uint64_t bits = (columns.occupied() | all) & bits_within(word, begin, end);
     for_each_class_tile<kSparseClasses>(
         a.W, a.n_classes, a.panel_stride,
         [&](std::ptrdiff_t c0, const Panel<Acc>& panel, auto n_tile_classes) {
           constexpr int kClasses = decltype(n_tile_classes)::value;
-          panel_update_of_block<kClasses>(a, rule, block, c0, panel, columns, later);
+          panel_update_of_blocks<kClasses>(a, rule, 64 * word, bits, c0, panel, columns, later);
         });
   }
   later.fetch_rest();
@@ -122,7 +175,10 @@ void update_blocks(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rule, L
 template <class In, class Acc>
 void panel_update_blocks(const PanelUpdate<In, Acc>& a) {
   const UpdateRule<Acc> rule(a);
-  if (a.later.n == 0) {
+  if (a.n_rows == 1 && keeps_without_gradient(a)) {
+    update_by_one_row<false>(a, rule);
+    if (a.later.n > 0) LaterLines(a, a.later).fetch_rest();
+  } else if (a.later.n == 0) {
     update_blocks(a, rule, NoLines());
   } else {
     update_blocks(a, rule, LaterLines(a, a.later));

@@ -34,10 +34,16 @@ struct UpdateRule {
   }
 };
 
+// Whether a step is its gradient and the weights alone: neither momentum nor a sum over chunks.
+template <class Acc>
+bool is_plain(const WeightStep<Acc>& a) {
+  return !a.velocity && !a.gradient;
+}
+
 // Whether weights stay what they are where the gradient is zero.
 template <class Acc>
 bool keeps_without_gradient(const WeightStep<Acc>& a) {
-  return !a.velocity && !a.gradient && a.alpha == 0;
+  return is_plain(a) && a.alpha == 0;
 }
 
 // The sum that a chunk of rows goes on from, for the weights from `at` on.
@@ -50,7 +56,7 @@ Vec<Acc> sum_before(const WeightStep<Acc>& a, std::ptrdiff_t at) {
 template <class Acc, class ForEach>
 void take_step(const WeightStep<Acc>& a, const UpdateRule<Acc>& rule, const ForEach& for_each) {
   using V = Vec<Acc>;
-  if (!a.velocity && !a.gradient) {  // the usual case, without questions: 8 % of the pass
+  if (is_plain(a)) {  // the usual case, without questions: 8 % of the pass
     for_each([&](V sum, std::ptrdiff_t at) {
       V w = V::load(a.W + at);
       rule.apply_plain(sum, w);
