@@ -242,7 +242,7 @@ void LogisticFit::look_ahead(Model& model) {
     // last one has brought does not.
     const double gained = std::isfinite(model.best_objective) ? model.best_objective - f : 0.0;
     model.gap = std::max(promised_gap(model), gained / std::max(f, 1e-300));
-    model.awaits_check = model.gap <= kMargin * options_.tol || is_slow(model);
+    model.awaits_check = model.gap <= kMargin * options_.tol;
   }
   const double visible = of_arithmetic(1e-6, 1e-8, 1e-15);
   if (f < model.best_objective - visible * std::abs(f) || model.gap < 0.99 * model.best_gap) {
@@ -251,19 +251,6 @@ void LogisticFit::look_ahead(Model& model) {
   model.best_objective = std::min(f, model.best_objective);
   model.best_gap = std::min(model.gap, model.best_gap);
   model.stuck = model.n_iter - model.last_progress > kPatience;
-}
-
-// Of separable classes the curvature shrinks with the loss, and far from where it was taken it misleads:
-// the step of a check, with that of here, then brings more than many iterations.
-bool LogisticFit::is_slow(Model& model) {
-  constexpr std::int64_t kIterations = 20;
-  constexpr double kGain = 0.1;
-  if (model.n_iter < model.slow_iter + kIterations) return false;
-  const double f = model.solver->f();
-  const bool is_slow = f > (1.0 - kGain) * model.slow_objective;
-  model.slow_iter = model.n_iter;
-  model.slow_objective = f;
-  return is_slow;
 }
 
 // The objective at zero.

@@ -51,8 +51,6 @@ class LogisticFit {
     double penalty = 0.0, objective = 0.0, gap = HUGE_VAL, n_passes = 0.0;
     double best_gap = HUGE_VAL, best_objective = HUGE_VAL;
     double last_gain = HUGE_VAL;  // of an iteration, in parts of the objective
-    double slow_objective = HUGE_VAL;  // where is_slow has looked, and at which iteration
-    std::int64_t slow_iter = 0;
     std::int32_t held_out = -1;
     int wave = 0;
     std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0, next_smooth = 0;
@@ -136,7 +134,6 @@ class LogisticFit {
   void step(Model& model);
   int take_directions(const Rows& all);
   void look_ahead(Model& model);
-  bool is_slow(Model& model);
   double zero_objective(const Model& model);
   double objective(const Model& model);
   double promised_gap(const Model& model) const;
