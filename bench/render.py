@@ -12,7 +12,8 @@ from optimum import gaps_of, seconds_to
 Row = dict[str, Any]
 
 
-def markdown(name: str, results: dict[str, Any]) -> str:
+def markdown(name: str, results: dict[str, Any], aims: list[list[str]]) -> str:
+    """The whole report; the aims are rows of targets.py."""
     lines = [
         f"# {name}",
         "",
@@ -22,6 +23,9 @@ def markdown(name: str, results: dict[str, Any]) -> str:
     contests = [c for section in results.values() for c in section.get("contests", [])]
     if contests:
         lines += ["## At a glance", "", *_glance(contests)]
+    if aims:
+        head = ["workload", "ours", "aim", "reached", "met"]
+        lines += ["", "## Aims", "", *_table(head, aims)]
     for section in ("epoch", "kernels", "inference"):
         if section in results:
             lines += ["", f"## {section.capitalize()}", "", *_provenance(results[section])]

@@ -28,6 +28,7 @@ import optimum
 import problems
 import render
 import scaling
+import targets
 from measure import Effort, Pool, contenders, contest
 
 HERE = Path(__file__).parent
@@ -60,7 +61,8 @@ def main() -> int:
                 results = {name: results[name] for name in SECTIONS if name in results}
                 print(f"{section}: {time.perf_counter() - started:.0f} s", flush=True)
                 path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    written = [(path.with_suffix(".md"), render.markdown(name, results))]
+    aims = list(targets.rows(results))
+    written = [(path.with_suffix(".md"), render.markdown(name, results, aims))]
     for what, svg in chart.charts(results).items():
         written.append((path.with_name(f"{name}-{what}.svg"), svg))
     for file, text in written:

@@ -1,0 +1,97 @@
+"""What was aimed at, and what was reached: the aims as data, and a row of the report for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from render import fastest_peer, is_own, is_valid, number, rate, ratio, shares
+
+Row = dict[str, Any]
+
+# Problem, mode of ours, on all threads; what to compare with (a library, a mode of one, "fastest peer",
+# "1 thread" of our own, or a share of the machine's limits), and the least ratio or share.
+CONTESTS: list[tuple[str, str, str, float]] = [
+    ("MNIST, batch 100", "float32", "fastest peer", 8.0),
+    ("MNIST, batch 100", "float32", "session loop (the tutorial)", 60.0),
+    ("MNIST, batch 100", "float32", "read bandwidth", 0.7),
+    ("MNIST, batch 100", "float32", "1 thread", 1.6),
+    ("MNIST, batch 100", "uint8", "fastest peer", 15.0),
+    ("MNIST, batch 100", "uint8", "session loop (the tutorial)", 120.0),
+    ("MNIST, batch 100", "uint8", "FMA peak", 0.6),
+    ("MNIST, batch 100", "uint8", "1 thread", 1.6),
+    *((f"MNIST, batch {b}", "float32", "fastest peer", 1.0) for b in (1, 1024, 8192)),
+    ("softmax 60000x10", "out=", "TensorFlow", 4.0),
+    ("softmax 10000x1000", "out=", "TensorFlow", 1.1),
+    ("softmax 10000x1000", "out=", "copy bandwidth", 0.85),
+    ("softmax 1000x50000", "out=", "TensorFlow", 1.1),
+    ("softmax 1000x50000", "out=", "copy bandwidth", 0.85),
+    ("matmul 100x784x10", "out=", "fastest peer", 3.0),
+    ("matmul 60000x784x10", "out=", "fastest peer", 3.0),
+    ("matmul 4096x768x1000", "out=", "fastest peer", 1.0),
+    ("matmul 1024x1024x1024", "out=", "fastest peer", 1.0),
+    ("predict 10000 rows", "estimator", "fastest peer", 1.5),
+    ("predict 1 row", "estimator", "scikit-learn", 10.0),
+]
+# A figure of the footprint, and the most it may be.
+FOOTPRINT: list[tuple[str, float]] = [
+    ("import after NumPy (ms)", 30.0),
+    ("fit beyond the core, float32 (ms)", 1.0),
+    ("memory that a fit adds, float32 (MB)", 4.0),
+    ("memory that a fit adds, uint8 (MB)", 4.0),
+]
+CALL, UFUNC, MOST_CALLS = "call: core, one row (us)", "call: NumPy ufunc, one element (us)", 3.0
+
+
+def rows(results: dict[str, Any]) -> Iterator[list[str]]:
+    """Workload, ours, aim, reached, met: of what the results have numbers for."""
+    contests = {
+        c["problem"]: c for section in results.values() for c in section.get("contests", [])
+    }
+    for problem, mode, other, least in CONTESTS:
+        reached = _reached(contests[problem], mode, other) if problem in contests else None
+        if reached is None:
+            continue
+        is_share = other.endswith(("bandwidth", "peak"))
+        aim, found = (
+            (f"{least:.0%} of {other}", f"{reached:.0%}")
+            if is_share
+            else (f"{least:g}x {other}", f"{number(reached)}x")
+        )
+        yield [problem, mode, aim, found, _answer(reached >= least)]
+    figures = results.get("footprint", {}).get("figures", {})
+    for name, most in FOOTPRINT:
+        if figures.get(name) is not None:
+            value = figures[name]
+            yield [name, "-", f"at most {most:g}", number(value), _answer(value <= most)]
+    if CALL in figures:
+        calls = figures[CALL] / figures[UFUNC]
+        aim, found = f"at most {MOST_CALLS:g} NumPy ufunc calls", number(calls)
+        yield ["call of one row", "core", aim, found, _answer(calls <= MOST_CALLS)]
+
+
+def _reached(contest: dict[str, Any], mode: str, other: str) -> float | None:
+    found = [row for row in contest["rows"] if is_valid(row)]
+    ours = [row for row in found if is_own(row) and row["mode"] == mode]
+    if not ours:
+        return None
+    ours.sort(key=lambda row: -row["n_threads"])
+    mine = ours[0]
+    if other.endswith(("bandwidth", "peak")):
+        text = shares(mine, contest["limits"])[other.endswith("peak")]
+        return float(text.rstrip("%")) / 100 if text.endswith("%") else None
+    peer = _other(found, ours, other)
+    return ratio(mine, peer) if peer else None
+
+
+def _other(found: list[Row], ours: list[Row], other: str) -> Row | None:
+    if other == "fastest peer":
+        return fastest_peer(found)
+    if other == "1 thread":
+        return ours[-1] if len(ours) > 1 else None
+    named = [row for row in found if other in (row["library"], row["mode"])]
+    return max(named, key=rate, default=None)
+
+
+def _answer(is_met: bool) -> str:
+    return "yes" if is_met else "**no**"
