@@ -202,6 +202,16 @@ def _refuse_mixed_list(given: Any, labels: _Array, name: str = "y") -> None:
         _uniform_objects(np.asarray(given, dtype=object), name)
 
 
+def _narrow_labels(labels: _Array, name: str) -> _Array:
+    """Labels of long double, which no file takes, as float64."""
+    with np.errstate(over="ignore"):
+        narrow = labels.astype(np.float64)
+    different = np.flatnonzero(narrow != labels)
+    if different.size:
+        raise ValueError(f"{name} contains {labels[different[0]]}, which float64 cannot hold")
+    return narrow
+
+
 def uniform_labels(labels: _Array, name: str = "y") -> _Array:
     """Labels of bool, integers, whole floats or text; a ValueError for anything else or a mixture."""
     kind = labels.dtype.kind
@@ -211,12 +221,10 @@ def uniform_labels(labels: _Array, name: str = "y") -> _Array:
         bad = np.flatnonzero(~np.isfinite(labels))
         if bad.size:
             raise ValueError(f"{name} contains {_name(labels[bad[0]])} at position {bad[0]}")
+        if labels.dtype.itemsize > 8:
+            labels = _narrow_labels(labels, name)
         check_classification_targets(labels)
-        narrow = labels.astype(np.float64, copy=False)  # from long double, which no file takes
-        different = np.flatnonzero(narrow != labels)
-        if different.size:
-            raise ValueError(f"{name} contains {labels[different[0]]}, which float64 cannot hold")
-        return narrow if labels.dtype.itemsize > 8 else labels
+        return labels
     if kind in "OT":
         return _uniform_objects(labels, name)
     raise ValueError(f"Unknown label type: {name} must not be of dtype {labels.dtype}")

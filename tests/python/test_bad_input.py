@@ -258,9 +258,9 @@ def test_masked_classes():
 def test_long_double_labels():
     clf = SoftmaxClassifier().fit(X, Y.astype(np.longdouble))
     assert clf.classes_.dtype == np.float64
-    large = np.longdouble(2.0) ** 53 + Y
-    with pytest.raises(ValueError, match="which float64 cannot hold"):
-        clf.fit(X, large)
+    for large in (np.longdouble(2.0) ** 53 + Y, np.ldexp(np.longdouble(1.0), 1100) * (1 + Y)):
+        with pytest.raises(ValueError, match="which float64 cannot hold"):
+            clf.fit(X, large)
 
 
 def test_large_labels_of_another_integer_type():
