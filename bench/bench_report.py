@@ -22,9 +22,10 @@ def report(*arguments):
 @pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.stem)
 def test_committed_reports_are_those_of_their_results(results, tmp_path):
     shutil.copy(results, tmp_path)
-    report("--from-json", "--output", tmp_path, "--name", results.stem)
-    for written in tmp_path.iterdir():
-        assert written.read_bytes() == results.with_name(written.name).read_bytes(), written.name
+    done = report("--from-json", "--output", tmp_path, "--name", results.stem)
+    assert done.returncode == 0, done.stderr
+    committed = {path.name: path.read_bytes() for path in results.parent.glob(f"{results.stem}*")}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == committed
 
 
 def test_every_aim_has_its_problem():

@@ -47,16 +47,15 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    """Of this checkout; a plus if files have changed since."""
+    """Of this checkout; a plus if files but results have changed since."""
     here = Path(__file__).parent
     git = ["git", "-C", str(here)]
+    changes = ["status", "--porcelain", "-uno", "--", ":/", ":!results"]
     try:
         head = subprocess.run(
             [*git, "rev-parse", "--short", "HEAD"], capture_output=True, check=True
         )
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, check=True
-        )
+        changed = subprocess.run([*git, *changes], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.decode().strip() + "+" * bool(changed.stdout)

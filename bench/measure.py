@@ -49,9 +49,15 @@ class Pool:
             self.skipped[library.title] = reason
         return is_available
 
-    def worker(self, name: str, n_threads: int) -> Worker:
+    def worker(self, name: str, n_threads: int, has_state: bool = False) -> Worker:
+        """The process; a new one if it has died, unless it would have to know what was prepared."""
         worker = self._workers.get((name, n_threads))
-        if worker is None or not worker.is_alive():
+        if worker is not None and not worker.is_alive():
+            if has_state:
+                raise WorkerError("the process has ended")
+            worker.close()
+            worker = None
+        if worker is None:
             worker = self._workers[name, n_threads] = Worker(name, n_threads)
             self.versions[libraries.load(name).title] = worker.version
         return self._workers[name, n_threads]
@@ -91,7 +97,7 @@ def contest(
             if "error" in row:
                 continue
             try:
-                worker = pool.worker(contender.library, contender.n_threads)
+                worker = pool.worker(contender.library, contender.n_threads, has_state=True)
                 row["seconds"].append(worker.turn(contender.mode))
             except WorkerError as error:
                 row["error"] = _last_line(error)

@@ -101,15 +101,28 @@ def duration(seconds: float) -> str:
     return f"{number(seconds / 1e-9)} ns"
 
 
+def share_of_memory(row: Row, limits: dict[str, float]) -> float | None:
+    """Of the bandwidth, that a row reaches."""
+    (kind, n_bytes), *_ = row["traffic"].items()
+    seconds = statistics.median(row["seconds"])
+    return float(n_bytes / seconds * 1e-9 / limits[kind]) if kind in limits else None
+
+
+def share_of_peak(row: Row, limits: dict[str, float]) -> float | None:
+    """Of the multiply-adds, that a row reaches."""
+    peaks = [value for name, value in limits.items() if name.startswith("fma")]
+    seconds = statistics.median(row["seconds"])
+    return float(row["flops"] / seconds * 1e-9 / max(peaks)) if peaks else None
+
+
+def percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.0%}"
+
+
 def shares(row: Row, limits: dict[str, float]) -> tuple[str, str]:
     """Shares of the memory bandwidth and of the multiply-add peak that a row reaches."""
-    seconds = statistics.median(row["seconds"])
-    (kind, n_bytes), *_ = row["traffic"].items()
-    memory = f"{n_bytes / seconds * 1e-9 / limits[kind]:.0%}" if kind in limits else "unknown"
-    peaks = [value for name, value in limits.items() if name.startswith("fma")]
-    if not row["flops"]:
-        return memory, "-"
-    return memory, f"{row['flops'] / seconds * 1e-9 / max(peaks):.0%}" if peaks else "unknown"
+    of_peak = percent(share_of_peak(row, limits)) if row["flops"] else "-"
+    return percent(share_of_memory(row, limits)), of_peak
 
 
 def _glance(contests: list[dict[str, Any]]) -> list[str]:
@@ -147,7 +160,8 @@ def _provenance(section: dict[str, Any]) -> list[str]:
         n_rounds = max((len(r["seconds"]) for rows in sizes for r in rows), default=0)
     effort = f"{n_rounds} rounds of at least {section['min_seconds']} s a turn"
     if "races" in section:
-        effort = f"{section['rounds']} runs of ours among one of each other"
+        n_runs = section["rounds"]
+        effort = f"{n_runs} run{'s' * (n_runs > 1)} of ours among one of each other"
     commit = f" at {facts['commit']}" if "commit" in facts else ""
     core = f"fastsoftmax {facts['fastsoftmax']}{commit} ({facts['instruction set']})"
     model = f" ({facts['cpu model']})" if "cpu model" in facts else ""
@@ -173,7 +187,7 @@ def _earlier_call(found: dict[str, Any], section: dict[str, Any]) -> str:
         if call["date"] == section["date"] and call["command"] == section["command"]:
             return ""
         return f"{call['date']}, at {call['commit']}, `{call['command']}`: {n_rounds} rounds. "
-    asked = re.search(r"--problem (?:'([^']*)'|(\S+))", section["command"])
+    asked = re.search(r"--problem[ =](?:'([^']*)'|(\S+))", section["command"])
     if not asked or re.search(asked[1] or asked[2], found["problem"]):
         return ""
     return f"Of an earlier call, {n_rounds} rounds. "

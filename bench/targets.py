@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from render import fastest_peer, is_own, is_valid, number, rate, ratio, shares
+from render import (
+    fastest_peer,
+    is_own,
+    is_valid,
+    number,
+    percent,
+    rate,
+    ratio,
+    share_of_memory,
+    share_of_peak,
+)
 
 Row = dict[str, Any]
 
@@ -54,9 +64,9 @@ def rows(results: dict[str, Any]) -> Iterator[list[str]]:
             continue
         is_share = other.endswith(("bandwidth", "peak"))
         aim, found = (
-            (f"{least:.0%} of {other}", f"{reached:.0%}")
+            (f"{least:.0%} of {other}", percent(reached))
             if is_share
-            else (f"{least:g}x {other}", f"{number(reached)}x")
+            else (f"{least:g}x {other}", f"{number(reached, 4)}x")
         )
         yield [problem, mode, aim, found, _answer(reached >= least)]
     figures = results.get("footprint", {}).get("figures", {})
@@ -73,13 +83,14 @@ def rows(results: dict[str, Any]) -> Iterator[list[str]]:
 def _reached(contest: dict[str, Any], mode: str, other: str) -> float | None:
     found = [row for row in contest["rows"] if is_valid(row)]
     ours = [row for row in found if is_own(row) and row["mode"] == mode]
-    if not ours:
-        return None
     ours.sort(key=lambda row: -row["n_threads"])
+    if not ours or ours[0]["n_threads"] < max(row["n_threads"] for row in contest["rows"]):
+        return None
     mine = ours[0]
-    if other.endswith(("bandwidth", "peak")):
-        text = shares(mine, contest["limits"])[other.endswith("peak")]
-        return float(text.rstrip("%")) / 100 if text.endswith("%") else None
+    if other.endswith("bandwidth"):
+        return share_of_memory(mine, contest["limits"])
+    if other.endswith("peak"):
+        return share_of_peak(mine, contest["limits"])
     peer = _other(found, ours, other)
     return ratio(mine, peer) if peer else None
 

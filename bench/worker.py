@@ -80,16 +80,21 @@ class Worker:
             self._child.stdin.flush()
             return self._answer()
         except BrokenPipeError as error:
-            raise WorkerError(f"the process ended: {self._child.wait()}") from error
+            raise WorkerError(self._how_it_ended()) from error
         finally:
             self._child.send_signal(signal.SIGSTOP)
+
+    def _how_it_ended(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return f"the process ended: {self._child.wait(timeout=10)}"
+        return "the process does not answer"
 
     def _answer(self) -> Any:
         try:
             assert self._child.stdout
             done, answer = pickle.load(self._child.stdout)
         except (EOFError, pickle.UnpicklingError) as error:
-            raise WorkerError(f"the process ended: {self._child.wait()}") from error
+            raise WorkerError(self._how_it_ended()) from error
         if not done:
             raise WorkerError(answer)
         return answer

@@ -35,13 +35,14 @@ def run(*command: str) -> None:
 
 
 def test_cpp_suite(build_dir: Path) -> None:
-    # Not with the cache of pip's build, whose tools are gone with its environment, but with its compiler
-    # and options: objects that the same commands have made stay.
-    options = shlex.split(os.environ.get("CMAKE_ARGS", ""))
+    # Not with the cache of pip's build, whose tools are gone with its environment, but with its compiler:
+    # objects that the same commands have made stay.
+    options = []
     cache = build_dir / "CMakeCache.txt"
     if "CXX" not in os.environ and cache.exists():
         found = re.findall(r"^CMAKE_CXX_COMPILER:.*$", cache.read_text(), re.MULTILINE)
         options += [f"-D{entry}" for entry in found]
+    options += shlex.split(os.environ.get("CMAKE_ARGS", ""))
     run("cmake", "--fresh", "-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja", *options)
     run("cmake", "--build", str(build_dir))
     run("ctest", "--test-dir", str(build_dir), "--output-on-failure")

@@ -144,8 +144,8 @@ def cross_entropy(
     labels : array_like of int, shape (...)
         Indices of classes, 0 to n_classes - 1.
     sample_weight : array_like of shape (...), optional
-        Finite weights, none negative, that multiply the losses; of weight 0 even an infinite one
-        counts as nothing.
+        Finite weights, none negative, that multiply the losses; of weight 0 even one that is infinite
+        or NaN counts as nothing.
     reduction : {'mean', 'sum', 'none'}, default='mean'
         The mean (divided by the sum of the weights, if there are any), the sum, or the losses one by
         one. Sums are taken in float64.
@@ -217,7 +217,7 @@ def matmul(
 
     Notes
     -----
-    A row of the result has the same bits whatever other rows `a` has, if these are laid out alike.
+    A row of the result has the same bits whatever other rows `a` has, in the same layout of memory.
     Where the processor has tiles (AMX), float32 is multiplied in three parts of 8 bits and summed in
     float32, with errors like those of float32 arithmetic; numbers below ``2**-103`` then lose digits,
     those below ``2**-126`` count as zeros.

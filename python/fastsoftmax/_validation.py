@@ -173,9 +173,10 @@ def _plain_integers(y: Any) -> Any:
 
     Where some are missing, `y` itself, for others to complain of.
     """
-    dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    column = y.iloc[:, 0] if getattr(y, "ndim", 1) == 2 and hasattr(y, "iloc") else y
+    dtype = getattr(getattr(column, "dtype", None), "numpy_dtype", None)
     if dtype is not None and dtype.kind in "biu":
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError):
             return y.to_numpy(dtype=dtype)
     return y
 

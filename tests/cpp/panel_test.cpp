@@ -255,6 +255,28 @@ void check_update(Placed<In, Acc>& p, const Rule& rule) {
   }
 }
 
+// A row by itself moves the weights to the bit as the dense tiles do, to which a second row is
+// given whose dlogits are zero.
+template <class In, class Acc>
+void check_single_row(std::ptrdiff_t d, std::ptrdiff_t K) {
+  test::set_context(test::name_of(In()), test::name_of(Acc()), 1, d, K);
+  Case<In, Acc> c(2, d, K);
+  std::fill(c.dlogits.begin() + c.stride, c.dlogits.end(), Acc(0));
+  for (const std::size_t rule : {0, 1}) {  // those without momentum or chunks
+    c.n_rows = 2;
+    Placed<In, Acc> p(c, Side::kEnd);
+    const auto both = run_update(p, kRules[rule], false, d);
+    run_logits(p, 0, true, c.n_rows);
+    check_masks(p);
+    c.n_rows = 1;
+    for (const bool blocks : {false, true}) {
+      for (const std::ptrdiff_t turn : {d, std::ptrdiff_t{16}, std::ptrdiff_t{48}}) {
+        CHECK(test::same_bits(run_update(p, kRules[rule], blocks, turn).W, both.W));
+      }
+    }
+  }
+}
+
 // Masks that are given are believed: with none, all that is left are the features beyond whole
 // blocks.
 template <class In, class Acc>
@@ -331,12 +353,17 @@ void check(std::ptrdiff_t n_rows, std::ptrdiff_t d, std::ptrdiff_t K) {
 template <class In, class Acc>
 void test_ragged_sizes() {
   for (std::ptrdiff_t d = 1; d <= 70; ++d) check<In, Acc>(3, d, 1 + d % 20);
-  // A single row has a kernel of its own, for the rules without momentum or chunks.
   for (std::ptrdiff_t d = 1; d <= 70; ++d) check<In, Acc>(1, d, 1 + d * 3 % 20);
+  for (std::ptrdiff_t d = 1; d <= 70; ++d) check_single_row<In, Acc>(d, 1 + d * 3 % 20);
   for (std::ptrdiff_t K = 1; K <= 35; ++K) check<In, Acc>(4, 50, K);
   // Several slices, words of 64 blocks, groups of 64 rows up to the most of a chunk, many classes.
-  for (const std::ptrdiff_t n_rows : {1, 5}) {
-    for (const std::ptrdiff_t d : {511, 784, 1100}) check<In, Acc>(n_rows, d, 10);
+  for (const std::ptrdiff_t d : {511, 784, 1100}) {
+    check<In, Acc>(5, d, 10);
+    check_single_row<In, Acc>(d, 10);
+  }
+  for (const std::ptrdiff_t d : {1024, 2050, 4100}) {  // slices of several words
+    for (const std::ptrdiff_t n_rows : {1, 5}) check<In, Acc>(n_rows, d, 2);
+    check_single_row<In, Acc>(d, 2);
   }
   for (const std::ptrdiff_t n_rows : {63, 64, 65, 200, 512}) check<In, Acc>(n_rows, 40, 3);
   for (const std::ptrdiff_t K : {48, 100, 257}) check<In, Acc>(5, 300, K);

@@ -255,6 +255,15 @@ def test_masked_classes():
         SoftmaxClassifier().partial_fit(X, Y, classes=classes)
 
 
+@pytest.mark.parametrize("attribute", ["coef_", "intercept_"])
+def test_warm_start_from_what_is_not_finite(attribute):
+    clf = SoftmaxClassifier(warm_start=True).fit(X, Y)
+    setattr(clf, attribute, np.full_like(getattr(clf, attribute), np.nan))
+    with pytest.raises(ValueError, match="warm_start: coef_ or intercept_ is not finite"):
+        clf.fit(X, Y)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is float64 here")
 def test_long_double_labels():
     clf = SoftmaxClassifier().fit(X, Y.astype(np.longdouble))
     assert clf.classes_.dtype == np.float64

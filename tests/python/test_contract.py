@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from reference import assert_unchanged, blobs, snapshot
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import DataConversionWarning
 from sklearn.feature_selection import SelectFromModel
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.multiclass import OneVsRestClassifier
@@ -204,6 +205,9 @@ def test_nullable_labels_are_those_of_numpy(dtype, clf):
     clf.fit(X, pd.Series(y, dtype=nullable))
     assert clf.classes_.dtype == dtype
     assert_array_equal(clf.classes_, np.unique(y))
+    with pytest.warns(DataConversionWarning):
+        clf.fit(X, pd.DataFrame({"y": pd.Series(y, dtype=nullable)}))
+    assert clf.classes_.dtype == dtype
     missing = pd.Series([None, *y[1:]], dtype=nullable)
     with pytest.raises(ValueError, match=r"NaN|NA"):
         clf.fit(X, missing)

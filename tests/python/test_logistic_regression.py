@@ -306,7 +306,7 @@ def test_without_a_penalty(n_classes):
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
 def test_without_a_penalty_what_classes_have_in_common_stays_nothing(solver):
     """Small problems go on until gradients are rounding, and along that nothing has a curvature."""
-    for seed in range(60):  # of which 12 ended in coefficients without their last 40 bits
+    for seed in range(60):  # of which some ended in coefficients without their last 40 bits
         rng = np.random.default_rng(seed)
         X, y = rng.standard_normal((150, 4)), np.arange(150) % 3
         clf = LogisticRegression(C=np.inf, solver=solver).fit(X, y)
