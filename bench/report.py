@@ -102,9 +102,8 @@ def _count(text: str) -> int:
 
 def _chosen(options: argparse.Namespace) -> list[str]:
     """The sections to run: all, those of --only, or those that --problem and --ours can mean."""
-    able = set(_problem_names(options.quick)) if options.problem or options.ours else {*SECTIONS}
-    if options.ours:
-        able = {"optimum"}
+    names = _problem_names(options.quick)
+    able = {"optimum"} if options.ours else {*names} if options.problem else {*SECTIONS}
     if unable := [section for section in options.only or () if section not in able]:
         option = "--ours" if options.ours else "--problem"
         raise ValueError(f"{option} has no meaning for the section {unable[0]}")
@@ -115,11 +114,11 @@ def _chosen(options: argparse.Namespace) -> list[str]:
         wanted = re.compile(options.problem)
     except re.error as error:
         raise ValueError(f"--problem {options.problem}: no regular expression: {error}") from error
-    names = {s: _problem_names(options.quick)[s] for s in chosen}
-    if not any(wanted.search(name) for found in names.values() for name in found):
-        known = "; ".join(name for found in names.values() for name in found)
+    matching = [section for section in chosen if any(map(wanted.search, names[section]))]
+    if not matching:
+        known = "; ".join(name for section in chosen for name in names[section])
         raise ValueError(f"--problem {options.problem} is found in no name of these: {known}")
-    return [section for section in chosen if any(map(wanted.search, names[section]))]
+    return matching
 
 
 def _problem_names(quick: bool) -> dict[str, list[str]]:
