@@ -19,14 +19,14 @@ void multiply_skinny(const In* A, const StridedInputView& shape, const StridedVi
   const std::ptrdiff_t k = B.n_rows, n = B.n_cols;
   // B', class-major as W is; it may be so already.
   const bool is_class_major = B.row_stride == 1 && B.col_stride == k;
-  AlignedBuffer<T> transposed(is_class_major ? 0 : n * k);
-  if (!is_class_major) {
-    arithmetic_kernels<T>().transpose(B.data, B.row_stride, B.col_stride, k, n, transposed.data());
-  }
-  const AlignedWeights<T> columns(is_class_major ? B.data : transposed.data(), n * k, shape.n_rows);
+  const auto transpose = [&](T* to) {
+    arithmetic_kernels<T>().transpose(B.data, B.row_stride, B.col_stride, k, n, to);
+  };
+  ThreadWeights columns(is_class_major && is_well_placed(B.data, shape.n_rows) ? B.data : nullptr,
+                        n * k, n_threads, transpose);
   const auto& kernels = storage_kernels(A, T());
-  for_row_blocks(A, shape.row_stride, shape.n_rows, n_threads, [&](const auto& block, int) {
-    kernels.logits({block.rows, block.next, block.n_rows, block.n_next, k, n, columns.data(),
+  for_row_blocks(A, shape.row_stride, shape.n_rows, n_threads, [&](const auto& block, int thread) {
+    kernels.logits({block.rows, block.next, block.n_rows, block.n_next, k, n, columns.of(thread),
                     C + block.first * n});
   });
 }

@@ -31,11 +31,13 @@ void for_few_logits(const In* data, const InputView& X, const Model<T>& model, i
                     const Place& place, const Finish& finish) {
   const auto& kernels = storage_kernels(data, T());
   const std::ptrdiff_t n_classes = model.n_classes;
-  const AlignedWeights<T> W(model.W, n_classes * X.n_cols, X.n_rows);
+  const std::ptrdiff_t size = n_classes * X.n_cols;
+  ThreadWeights W(is_well_placed(model.W, X.n_rows) ? model.W : nullptr, size, n_threads,
+                  [&](T* to) { std::copy_n(model.W, size, to); });
   for_row_blocks(data, X.row_stride, X.n_rows, n_threads, [&](const auto& block, int thread) {
     T* logits = place(thread, block.first);
     kernels.logits({block.rows, block.next, block.n_rows, block.n_next, X.n_cols, n_classes,
-                    W.data(), logits});
+                    W.of(thread), logits});
     arithmetic_kernels<T>().scale_and_shift(logits, n_classes, block.n_rows, n_classes,
                                             model.input_scale, model.b);
     finish(logits, block.first, block.n_rows);

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <climits>
-#include <condition_variable>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -13,19 +11,14 @@
 #include <vector>
 
 #include "cpu_quota.h"
+#include "crew.h"
 #include "fastsoftmax/threads.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#endif
 #if defined(__linux__)
 #include <sched.h>
-#endif
-#if defined(__x86_64__)
-#include <immintrin.h>
 #endif
 
 namespace fastsoftmax {
@@ -60,232 +53,34 @@ int recent_cpu_quota() {
   return quota;
 }
 
-void pause() {
-#if defined(__x86_64__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  __asm__ __volatile__("yield");
-#endif
-}
-
 // About 20 microseconds of pauses: longer than a balanced step keeps anyone waiting, shorter than
 // the time slice that is lost when a thread has no CPU.
 constexpr int kSpins = 1000;
-
-// Those of a crew's threads between two regions, 100 microseconds: fits of logistic regressions do
-// what is not worth threads meanwhile. On two threads of a Zen 4, milliseconds, of 200, 1000, 5000
-// and 50,000: alone MNIST 673, 698, 667, 641, 10,000 rows of it 247, 234, 212, 219, digits 73, 71,
-// 64, 58; beside one busy process 1195, 1237, 1230, 1274; 486, 444, 418, 532; 82, 82, 85, 114.
-constexpr int kCrewSpins = 5000;
-
-// In a child, which has none of the other threads.
-void after_fork(void (*handler)()) {
-#if defined(__unix__) || defined(__APPLE__)
-  pthread_atfork(nullptr, nullptr, handler);
-#else
-  static_cast<void>(handler);
-#endif
-}
 
 // Phases count up and may wrap around.
 bool has_reached(std::uint32_t done, std::uint32_t phase) {
   return static_cast<std::int32_t>(done - phase) >= 0;
 }
 
-using Body = std::function<void(int, int)>;
+// libgomp hangs in a child that was forked after a region, of this library or of any other that has
+// the same libgomp. So no child enters it: its threads are crews.
+std::atomic<bool> is_forked_child{false};
+[[maybe_unused]] const bool watches_for_forks = [] {
+  after_fork([] { is_forked_child.store(true); });
+  return true;
+}();
 
-// In a piece of a region that is not OpenMP's.
-thread_local bool in_region = false;
-
-// The threads of with_crew. A region is a phase of a team, whose body is known to who has claimed a
-// piece of it. Who comes late, or after the end, finds nothing to claim.
-class Crew {
- public:
-  explicit Crew(int n_threads)
-      : n_threads_(n_threads), team_(n_threads), first_(team_, 0, n_threads) {}
-
-  // On the calling thread.
-  void run(int n_threads, const Body& body) {
-    const int n = std::min(n_threads, n_threads_);
-    const std::uint32_t region = region_.load(std::memory_order_relaxed) + 1;
-    for (int thread = n; thread < n_threads_; ++thread) {
-      team_.claim(thread, region);
-      team_.finish(region, n_threads_);
-    }
-    body_ = &body;
-    n_running_ = n;
-    region_.store(region, std::memory_order_release);
-    region_.notify_all();
-    in_region = true;
-    first_.run([&](int piece) { body(piece, n); });
-    in_region = false;
-  }
-
-  // On the others, until close().
-  void serve(int thread) {
-    std::uint32_t last = 0;
-    for (;;) {
-      last = wait_for_next(last);
-      if (is_closed_.load(std::memory_order_acquire)) return;
-      if (!team_.claim(thread, last)) continue;
-      team_.set_absent(thread, false);
-      (*body_)(thread, n_running_);
-      team_.finish(last, n_threads_);
-    }
-  }
-
-  void close() {
-    is_closed_.store(true, std::memory_order_release);
-    region_.fetch_add(1, std::memory_order_release);
-    region_.notify_all();
-  }
-
- private:
-  std::uint32_t wait_for_next(std::uint32_t last) const {
-    for (int i = 0; i < kCrewSpins; ++i) {
-      const std::uint32_t region = region_.load(std::memory_order_acquire);
-      if (region != last) return region;
-      pause();
-    }
-    region_.wait(last, std::memory_order_acquire);
-    return region_.load(std::memory_order_acquire);
-  }
-
-  const int n_threads_;
-  Team team_;
-  Team::Member first_;
-  const Body* body_ = nullptr;
-  int n_running_ = 1;
-  alignas(64) std::atomic<std::uint32_t> region_{0};
-  std::atomic<bool> is_closed_{false};
-};
-
-// That of the calling thread.
-thread_local Crew* crew_at_hand = nullptr;
-
-// Threads that serve one crew after the other and sleep meanwhile; more come as more are wanted.
-// Not OpenMP's: theirs meet at the end of a region, spinning, and one that was woken on the CPU of
-// the calling thread got there 3 to 7 milliseconds late. Neither they nor the pool ever end, for
-// the process may do so at any time; a forked child has none of them, and makes its own.
-class Pool {
- public:
-  static Pool& instance() {
-    static std::once_flag once;
-    std::call_once(once, [] { after_fork([] { instance_.store(nullptr); }); });
-    Pool* pool = instance_.load();
-    if (!pool) {
-      auto made = std::make_unique<Pool>();
-      if (instance_.compare_exchange_strong(pool, made.get())) pool = made.release();
-    }
-    return *pool;
-  }
-
-  // Threads 1 to n_threads - 1, if the system gives so many.
-  void lend(const std::shared_ptr<Crew>& crew, int n_threads) {
-    const std::lock_guard lock(mutex_);
-    for (int thread = 1; thread < n_threads; ++thread) wanted_.push_back({crew, thread});
-    try {
-      for (; n_free_ < wanted_.size(); ++n_free_) std::thread([this] { work(); }).detach();
-    } catch (const std::system_error&) {
-      // Fewer will do.
-    }
-    is_wanted_.notify_all();
-  }
-
-  // Those who have not come yet need not.
-  void recall(const std::shared_ptr<Crew>& crew) {
-    const std::lock_guard lock(mutex_);
-    wanted_.erase(std::remove_if(wanted_.begin(), wanted_.end(),
-                                 [&](const Place& place) { return place.crew == crew; }),
-                  wanted_.end());
-  }
-
- private:
-  struct Place {
-    std::shared_ptr<Crew> crew;
-    int thread;
-  };
-
-  void work() {
-    in_region = true;
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      is_wanted_.wait(lock, [&] { return !wanted_.empty(); });
-      Place place = std::move(wanted_.back());
-      wanted_.pop_back();
-      --n_free_;
-      lock.unlock();
-      place.crew->serve(place.thread);
-      place.crew.reset();
-      lock.lock();
-      ++n_free_;
-    }
-  }
-
-  static inline std::atomic<Pool*> instance_{nullptr};
-  std::mutex mutex_;
-  std::condition_variable is_wanted_;
-  std::vector<Place> wanted_;
-  std::size_t n_free_ = 0;
-};
-
+bool is_in_openmp() {
 #if defined(_OPENMP)
-
-std::atomic<bool> region_has_run{false};
-std::atomic<bool> is_child_after_region{false};
-
-void watch_for_fork() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    after_fork([] {
-      if (region_has_run.load()) is_child_after_region.store(true);
-    });
-  });
-}
-
-bool must_run_serially() { return in_region || is_child_after_region.load() || omp_in_parallel(); }
-
-void run_on_threads(int n_threads, const Body& body) {
-  watch_for_fork();
-  region_has_run.store(true);
-#pragma omp parallel num_threads(n_threads)
-  body(omp_get_thread_num(), omp_get_num_threads());
-}
-
+  return omp_in_parallel() != 0;
 #else
-
-bool must_run_serially() { return in_region; }
-
-// The threads wait until it is known how many of them the system gave.
-void run_on_threads(int n_threads, const Body& body) {
-  const auto run = [&](int thread, int n_running) {
-    in_region = true;
-    body(thread, n_running);
-    in_region = false;
-  };
-  std::atomic<int> n_started{0};
-  std::vector<std::thread> others;
-  others.reserve(static_cast<std::size_t>(n_threads));
-  try {
-    for (int thread = 1; thread < n_threads; ++thread) {
-      others.emplace_back([&, thread] {
-        n_started.wait(0);
-        run(thread, n_started.load());
-      });
-    }
-  } catch (const std::system_error&) {
-    // Fewer will do.
-  }
-  const int n_running = static_cast<int>(others.size()) + 1;
-  n_started.store(n_running);
-  n_started.notify_all();
-  run(0, n_running);
-  for (std::thread& other : others) other.join();
-}
-
+  return false;
 #endif
+}
 
 }  // namespace
+
+bool must_run_serially() { return in_region || is_in_openmp(); }
 
 int available_threads() {
   const int forced = positive_from_environment("FASTSOFTMAX_CPUS");
@@ -293,7 +88,7 @@ int available_threads() {
 }
 
 int plan_threads(int n_requested, double work_ns) {
-  if (must_run_serially()) return 1;
+  if (must_run_serially() || (is_forked_child.load() && n_requested <= 0)) return 1;
   // Starting and joining a thread costs a few microseconds where it spins, tens where it sleeps.
   constexpr double kWorthAThreadNs = 5e3;
   if (work_ns < 2 * kWorthAThreadNs) return 1;
@@ -305,23 +100,15 @@ int plan_threads(int n_requested, double work_ns) {
 
 void parallel_region(int n_threads, const Body& body) {
   if (n_threads < 2 || must_run_serially()) return body(0, 1);
-  crew_at_hand ? crew_at_hand->run(n_threads, body) : run_on_threads(n_threads, body);
-}
-
-void with_crew(int n_threads, const std::function<void()>& body) {
-  if (n_threads < 2 || crew_at_hand || must_run_serially()) return body();
-  const auto crew = std::make_shared<Crew>(n_threads);
-  struct Dismissal {
-    const std::shared_ptr<Crew>& crew;
-    ~Dismissal() {
-      crew_at_hand = nullptr;
-      crew->close();
-      Pool::instance().recall(crew);
-    }
-  } const dismissal{crew};
-  Pool::instance().lend(crew, n_threads);
-  crew_at_hand = crew.get();
-  body();
+  if (run_on_crew(n_threads, body)) return;
+#if defined(_OPENMP)
+  if (!is_forked_child.load()) {
+#pragma omp parallel num_threads(n_threads)
+    body(omp_get_thread_num(), omp_get_num_threads());
+    return;
+  }
+#endif
+  with_crew(n_threads, [&] { run_on_crew(n_threads, body); });
 }
 
 Range share(std::ptrdiff_t n, std::ptrdiff_t grain, int thread, int n_threads) {
@@ -361,6 +148,11 @@ void Team::sleep(std::uint32_t phase) const {
     if (has_reached(done, phase)) return;
     last_done_.wait(done, std::memory_order_acquire);
   }
+}
+
+void Team::skip_to(int piece, std::uint32_t phase) {
+  auto& last = at(piece).last_claimed;
+  if (last.load(std::memory_order_relaxed) != phase) last.store(phase, std::memory_order_relaxed);
 }
 
 void Team::set_absent(int piece, bool absent) {

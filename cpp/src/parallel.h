@@ -1,5 +1,5 @@
-// The only door to threads: regions on OpenMP, or on std::thread in a build without it, and the
-// meetings inside them.
+// The only door to threads: regions on OpenMP, or on crews of threads of our own, and the meetings
+// inside them.
 #pragma once
 
 #include <atomic>
@@ -11,9 +11,8 @@
 namespace fastsoftmax {
 
 // Runs body(thread, n_threads) on at most n_threads threads at once, the calling one being thread
-// 0, and returns when all are done. The body gets the true number, which may be smaller: 1 in a
-// forked child (libgomp hangs there once the parent has run a region), inside another region, or
-// where the system gives no more threads. The body must not throw.
+// 0, and returns when all are done. The body gets the true number, which may be smaller: 1 inside
+// another region, or where the system gives no more threads. The body must not throw.
 void parallel_region(int n_threads, const std::function<void(int, int)>& body);
 
 // body() on the calling thread, with n_threads - 1 others at hand: regions that it opens are run by
@@ -40,8 +39,8 @@ class Team {
   // A thread's way through the phases; every thread must go through the same ones.
   class Member {
    public:
-    Member(Team& team, int thread, int n_threads)
-        : team_(team), thread_(thread), n_threads_(n_threads) {}
+    Member(Team& team, int thread, int n_threads, std::uint32_t last_phase = 0)
+        : team_(team), thread_(thread), n_threads_(n_threads), phase_(last_phase) {}
 
     // body(piece) for piece = 0..n_threads-1, each once, on some thread; back when all are done.
     template <class F>
@@ -74,7 +73,7 @@ class Team {
 
     Team& team_;
     const int thread_, n_threads_;
-    std::uint32_t phase_ = 0;
+    std::uint32_t phase_;
   };
 
   // The parts of a member that is not there for the whole of a phase (1, 2, ..): a piece is the
@@ -82,6 +81,9 @@ class Team {
   bool claim(int piece, std::uint32_t phase);
   void finish(std::uint32_t phase, int n_threads);
   void set_absent(int piece, bool absent);
+
+  // A piece that was not part of the phases up to this one, which has ended: part of the next.
+  void skip_to(int piece, std::uint32_t phase);
 
  private:
   struct alignas(64) Piece {

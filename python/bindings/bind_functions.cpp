@@ -1,6 +1,7 @@
 #include "bindings.h"
 #include "fastcall.h"
 #include "fastsoftmax/functions.h"
+#include "fastsoftmax/threads.h"
 #include "numpy.h"
 
 namespace fastsoftmax {
@@ -16,9 +17,11 @@ struct Rows {
     n_rows = x.shape(0);
     n = x.shape(1);
   }
-  int plan(int n_threads) const {
-    return plan_call(n_threads,
-                     static_cast<double>(n_rows) * static_cast<double>(n) / kExponentialsPerNs);
+  // f(n_threads)
+  template <class F>
+  void call(int n_threads, const F& f) const {
+    call_on_threads(n_threads,
+                    static_cast<double>(n_rows) * static_cast<double>(n) / kExponentialsPerNs, f);
   }
 };
 
@@ -30,7 +33,7 @@ void apply(RowFunction<T> function, const py::array& x, py::array& out, bool red
   T* to = reduces ? checked_output<T>(out, {rows.n_rows}, "out")
                   : checked_output<T>(out, {rows.n_rows, rows.n}, "out");
   const py::gil_scoped_release release;
-  function(from, rows.n_rows, rows.n, to, rows.plan(n_threads));
+  rows.call(n_threads, [&](int n) { function(from, rows.n_rows, rows.n, to, n); });
 }
 
 // x, out, n_threads
@@ -59,7 +62,9 @@ void cross_entropy_of_arrays(const py::array& logits, const py::array& labels, p
     const auto* y = checked_data<std::int64_t>(labels, {rows.n_rows}, "labels");
     T* out = checked_output<T>(losses, {rows.n_rows}, "losses");
     const py::gil_scoped_release release;
-    cross_entropy<T>(z, rows.n_rows, rows.n, y, nullptr, out, nullptr, rows.plan(n_threads));
+    rows.call(n_threads, [&](int n) {
+      cross_entropy<T>(z, rows.n_rows, rows.n, y, nullptr, out, nullptr, n);
+    });
   });
 }
 
@@ -78,7 +83,8 @@ py::object matmul_of_arrays(const Arguments& arguments) {
     const double products = static_cast<double>(A.n_rows) * static_cast<double>(A.n_cols) *
                             static_cast<double>(B.n_cols);
     const py::gil_scoped_release release;
-    matmul<T>(A, right, C, plan_call(n_threads, products / kProductsPerNs));
+    call_on_threads(n_threads, products / kProductsPerNs,
+                    [&](int n) { matmul<T>(A, right, C, n); });
   });
   return py::none();
 }

@@ -1,6 +1,7 @@
 #include "bindings.h"
 #include "fastcall.h"
 #include "fastsoftmax/objective.h"
+#include "fastsoftmax/threads.h"
 #include "numpy.h"
 
 namespace fastsoftmax {
@@ -15,10 +16,15 @@ Model<T> model_of(const InputView& X, const py::array& W, const py::array& b, do
           n_classes, static_cast<T>(input_scale)};
 }
 
-template <class T>
-int plan(const InputView& X, const Model<T>& model, int n_threads) {
-  return plan_call(n_threads, static_cast<double>(X.n_rows) * static_cast<double>(X.n_cols) *
-                                  static_cast<double>(model.n_classes) / kProductsPerNs);
+// f(n_threads), which is true if all was finite.
+template <class T, class F>
+bool predict_on_threads(const InputView& X, const Model<T>& model, int n_threads, const F& f) {
+  bool all_finite = true;
+  const double products = static_cast<double>(X.n_rows) * static_cast<double>(X.n_cols) *
+                          static_cast<double>(model.n_classes);
+  const py::gil_scoped_release release;
+  call_on_threads(n_threads, products / kProductsPerNs, [&](int n) { all_finite = f(n); });
+  return all_finite;
 }
 
 // X, W, b, input_scale, out, n_threads; f(view, model, n_threads, out) is true if all was finite.
@@ -33,7 +39,7 @@ py::object predict_arrays(const Arguments& arguments, const F& f) {
   return py::bool_(with_arithmetic(W, "W", [&](auto zero) {
     using T = decltype(zero);
     const Model<T> model = model_of<T>(view, W, b, input_scale);
-    return f(view, model, plan(view, model, n_threads), out);
+    return f(view, model, n_threads, out);
   }));
 }
 
@@ -43,8 +49,8 @@ py::object predict_into(const Arguments& arguments) {
       arguments, [](const InputView& view, const auto& model, int n_threads, py::array& out) {
         using T = std::remove_const_t<decltype(model.input_scale)>;
         T* to = checked_output<T>(out, {view.n_rows, model.n_classes}, "out");
-        const py::gil_scoped_release release;
-        return predict<T>(view, model, kWhat, to, n_threads);
+        return predict_on_threads(view, model, n_threads,
+                                  [&](int n) { return predict<T>(view, model, kWhat, to, n); });
       });
 }
 
@@ -52,8 +58,8 @@ py::object predict_class_into(const Arguments& arguments) {
   return predict_arrays(
       arguments, [](const InputView& view, const auto& model, int n_threads, py::array& out) {
         auto* to = checked_output<std::int64_t>(out, {view.n_rows}, "out");
-        const py::gil_scoped_release release;
-        return predict_class(view, model, to, n_threads);
+        return predict_on_threads(view, model, n_threads,
+                                  [&](int n) { return predict_class(view, model, to, n); });
       });
 }
 

@@ -1,4 +1,4 @@
-// Regions, crews, shares, teams, forks, and the number of threads that a call gets.
+// Regions, crews, shares, teams, forks, calls, and the number of threads that each gets.
 #include "parallel.h"
 
 #include <sys/wait.h>
@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include "check.h"
@@ -184,12 +185,84 @@ void test_fork() {
     return same_bits(p.train_with(2), here) &&
            succeeds_in_child([&] { return same_bits(p.train_with(3), here); });
   }));
-#if FASTSOFTMAX_OPENMP
-  CHECK(succeeds_in_child([] { return fastsoftmax::plan_threads(4, 1e12) == 1; }));
-#endif
+  setenv("FASTSOFTMAX_CPUS", "4", 1);
+  CHECK(succeeds_in_child([] { return fastsoftmax::plan_threads(0, 1e12) == 1; }));
+  CHECK(succeeds_in_child([] { return fastsoftmax::plan_threads(4, 1e12) == 4; }));
+  unsetenv("FASTSOFTMAX_CPUS");
   CHECK(same_bits(p.train_with(3), here));  // the parent goes on as before
   fastsoftmax::with_crew(
       3, [&] { CHECK(succeeds_in_child([&] { return same_bits(p.train_with(3), here); })); });
+}
+
+#if FASTSOFTMAX_OPENMP
+// The runtime has threads although this library has never used it.
+void test_fork_after_regions_of_others() {
+  int n_running = 0;
+#pragma omp parallel num_threads(3) reduction(+ : n_running)
+  ++n_running;
+  CHECK_EQ(n_running, 3);
+  CHECK(succeeds_in_child([] {
+    std::vector<int> seen(3, 0);
+    parallel_region(3, [&](int thread, int n) { seen[static_cast<std::size_t>(thread)] = n; });
+    return seen == std::vector<int>{3, 3, 3};
+  }));
+}
+#endif
+
+// A call runs once, on as many threads as its work is worth, again and again: the first time they
+// sleep, then they spin; others that call meanwhile have threads of their own or none, and so have
+// forked children. More threads than before may be asked for at any time.
+void test_calls() {
+  setenv("FASTSOFTMAX_CPUS", "4", 1);
+  constexpr double kWorthOne = 9e3, kWorthTwo = 12e3, kWorthWaking = 1e9;
+  const auto call = [](int n_requested, double work_ns) {
+    int n_calls = 0, n_given = 0;
+    std::vector<int> seen(8, 0);
+    fastsoftmax::call_on_threads(n_requested, work_ns, [&](int n_threads) {
+      ++n_calls;
+      n_given = n_threads;
+      parallel_region(n_threads, [&](int thread, int n) {
+        seen[static_cast<std::size_t>(thread)] += n == n_threads ? 1 : 100;
+      });
+    });
+    for (int thread = 0; thread < 8; ++thread) {
+      if (seen[static_cast<std::size_t>(thread)] != (thread < n_given ? 1 : 0)) return -1;
+    }
+    return n_calls == 1 ? n_given : -2;
+  };
+  CHECK_EQ(call(0, kWorthOne), 1);
+  usleep(2000);
+  CHECK_EQ(call(0, kWorthTwo), 1);  // not worth waking anybody
+  CHECK_EQ(call(2, kWorthWaking), 2);
+  usleep(2000);
+  CHECK_EQ(call(2, 60e3), 2);
+  CHECK_EQ(call(4, kWorthWaking), 4);
+  for (int i = 0; i < 2000; ++i) {
+    const int n = call(1 + i % 4, kWorthWaking);
+    CHECK_EQ(n, 1 + i % 4);
+    const int few = call(0, kWorthTwo);  // two if the last call was so short a time ago
+    CHECK(few == 1 || few == 2);
+  }
+  bool is_caught = false;
+  try {
+    fastsoftmax::call_on_threads(3, kWorthWaking, [](int) { throw std::runtime_error(""); });
+  } catch (const std::runtime_error&) {
+    is_caught = true;
+  }
+  CHECK(is_caught);
+  CHECK_EQ(call(3, kWorthWaking), 3);
+  CHECK(
+      succeeds_in_child([&] { return call(3, kWorthWaking) == 3 && call(0, kWorthWaking) == 1; }));
+  std::atomic<int> n_wrong{0};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 4; ++i) {
+    callers.emplace_back([&, i] {
+      for (int j = 0; j < 300; ++j) n_wrong += call(2 + i % 3, kWorthWaking) != 2 + i % 3;
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK_EQ(n_wrong.load(), 0);
+  unsetenv("FASTSOFTMAX_CPUS");
 }
 
 void test_plan_threads() {
@@ -237,6 +310,9 @@ void test_small_work() {
 }  // namespace
 
 int main() {
+#if FASTSOFTMAX_OPENMP
+  test_fork_after_regions_of_others();
+#endif
   test_share();
   test_region();
   test_nested_region();
@@ -251,6 +327,7 @@ int main() {
   test_team_of_crew();
   test_crew_that_throws();
   test_fork();
+  test_calls();
   test_plan_threads();
   test_small_work();
   return test::report();
