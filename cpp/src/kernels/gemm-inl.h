@@ -81,7 +81,7 @@ template <int kRows, int kVecs, class Acc>
                                                 std::ptrdiff_t b_step, std::ptrdiff_t k,
                                                 Vec<Acc> (&sum)[kRows][kVecs]) {
   using V = Vec<Acc>;
-  const auto add = [&](std::ptrdiff_t p) {
+  const auto add = [&](std::ptrdiff_t p) __attribute__((always_inline)) {
     if constexpr (kGemmAhead > 0) __builtin_prefetch(B + (p + kGemmAhead) * b_step, 0, 3);
     V b[kVecs];
     for (int v = 0; v < kVecs; ++v) b[v] = V::load(B + p * b_step + v * V::kLanes);

@@ -39,7 +39,8 @@ void logits_tile(const LogitsArgs<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_
   const In* const* rows = a.rows + row;
   const Acc* W = a.W + c0 * a.n_features;
   std::ptrdiff_t f = 0;
-  const auto accumulate = [&](const auto& load_x, const auto& load_w) {
+  const auto accumulate = [&](const auto& load_x, const auto& load_w)
+      __attribute__((always_inline)) {
     V x[kRows];
     for (int r = 0; r < kRows; ++r) x[r] = load_x(rows[r] + f);
     for (int c = 0; c < kClasses; ++c) {

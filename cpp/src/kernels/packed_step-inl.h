@@ -78,7 +78,7 @@ void packed_update_tile(const PackedUpdate<Acc>& a, const UpdateRule<Acc>& rule,
                         const Acc* dlogits, std::ptrdiff_t at) {
   using V = Vec<Acc>;
   V sum[kFeatures][kVecs];
-  const auto for_each_vec = [&](const auto& body) {
+  const auto for_each_vec = [&](const auto& body) __attribute__((always_inline)) {
     for (int r = 0; r < kFeatures; ++r) {
       for (int v = 0; v < kVecs; ++v) body(sum[r][v], at + r * kGemmColumns<Acc> + v * V::kLanes);
     }

@@ -22,17 +22,18 @@ void panel_update_tile(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rul
                        const ForRows& for_rows) {
   using V = Vec<Acc>;
   V g[kClasses][kVecs];
-  const auto for_each_vec = [&](const auto& body) {
+  const auto for_each_vec = [&](const auto& body) __attribute__((always_inline)) {
     for (int k = 0; k < kVecs; ++k) {
       const std::ptrdiff_t at = panel.at(f + k * V::kLanes) - a.W;
       for (int c = 0; c < kClasses; ++c) body(g[c][k], at + c * kGrain);
     }
   };
-  for_each_vec([&](V& sum, std::ptrdiff_t at) { sum = sum_before(a, at); });
+  for_each_vec([&](V & sum, std::ptrdiff_t at)
+                   __attribute__((always_inline)) { sum = sum_before(a, at); });
   const In* const* rows = a.rows;
   const Acc* dlogits = a.dlogits + c0;
   const std::ptrdiff_t first = a.first_feature + f, row_stride = a.row_stride;
-  for_rows([&](std::ptrdiff_t i) {
+  for_rows([&](std::ptrdiff_t i) __attribute__((always_inline)) {
     V x[kVecs];
     for (int k = 0; k < kVecs; ++k) {
       const In* p = rows[i] + first + k * V::kLanes;
@@ -57,7 +58,7 @@ void dense_panel_update(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& ru
   // Classes inside: the lines of X that a span of features touches stay in the first-level cache.
   std::ptrdiff_t f = begin;
   const auto sweep = [&](auto n_vecs, auto masked, std::ptrdiff_t n_lanes) {
-    const auto for_rows = [&](const auto& body) {
+    const auto for_rows = [&](const auto& body) __attribute__((always_inline)) {
       for (std::ptrdiff_t i = 0; i < a.n_rows; ++i) body(i);
     };
     for_each_class_tile<kUpdateClasses>(

@@ -54,17 +54,18 @@ Vec<Acc> sum_before(const WeightStep<Acc>& a, std::ptrdiff_t at) {
 
 // And what becomes of it. for_each(f) calls f(sum, at) for some vectors of weights.
 template <class Acc, class ForEach>
-void take_step(const WeightStep<Acc>& a, const UpdateRule<Acc>& rule, const ForEach& for_each) {
+[[gnu::always_inline]] inline void take_step(const WeightStep<Acc>& a, const UpdateRule<Acc>& rule,
+                                             const ForEach& for_each) {
   using V = Vec<Acc>;
   if (is_plain(a)) {  // the usual case, without questions: 8 % of the pass
-    for_each([&](V sum, std::ptrdiff_t at) {
+    for_each([&](V sum, std::ptrdiff_t at) __attribute__((always_inline)) {
       V w = V::load(a.W + at);
       rule.apply_plain(sum, w);
       w.store(a.W + at);
     });
     return;
   }
-  for_each([&](V sum, std::ptrdiff_t at) {
+  for_each([&](V sum, std::ptrdiff_t at) __attribute__((always_inline)) {
     if (!a.last_chunk) return sum.store(a.gradient + at);
     V w = V::load(a.W + at);
     V v = a.velocity ? V::load(a.velocity + at) : V::zero();
