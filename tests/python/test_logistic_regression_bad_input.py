@@ -10,6 +10,7 @@ import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import assert_unchanged, blobs, logistic_objective, snapshot
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression as PeerRegression
 
 from fastsoftmax import LogisticRegression, LogisticRegressionCV, logistic_regression_path
 
@@ -281,6 +282,37 @@ def test_odd_columns_without_a_penalty(kind):
         clf.fit(X, y)
     assert np.isfinite(clf.coef_).all()
     assert clf.score(X, y) >= 0.3
+
+
+DEPENDENT = {
+    "ones": lambda X, rng: np.c_[X, np.ones(len(X))],
+    "constant": lambda X, rng: np.c_[X, np.full(len(X), 7.3)],
+    "sum of integers": lambda X, rng: np.c_[(X := np.round(3 * X)), X[:, :4].sum(axis=1)],
+    "sum": lambda X, rng: np.c_[X, X[:, :3].sum(axis=1)],
+    "multiple": lambda X, rng: np.c_[X, 10 * X[:, 0]],
+    "one-hot": lambda X, rng: np.c_[X, np.eye(6)[rng.integers(0, 6, len(X))]],
+}
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("kind", DEPENDENT)
+def test_dependent_columns_without_a_penalty(kind, n_classes, solver):
+    # Nothing holds the weights along them but the solver's care: they came to 1e14, and the
+    # minimum to what the rounding of such logits made of it. Scaled features of full rank, and
+    # scikit-learn, have the same minimum.
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X = DEPENDENT[kind](rng.normal(size=(300, 5)), rng)
+        y = rng.integers(0, n_classes, len(X))
+        clf = LogisticRegression(C=np.inf, solver=solver).fit(X, y)
+        assert np.abs(clf.coef_).max() < 10
+        centred = X - X.mean(axis=0)
+        scaled = centred / np.maximum(centred.std(axis=0), 1e-6)
+        U, sizes, _ = np.linalg.svd(scaled, full_matrices=False)
+        basis = U[:, sizes > 1e-6 * sizes[0]] * np.sqrt(len(X))
+        peer = PeerRegression(C=1e10, tol=1e-8, max_iter=1000)
+        assert_allclose(clf.predict_proba(X), peer.fit(basis, y).predict_proba(basis), atol=1e-4)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])

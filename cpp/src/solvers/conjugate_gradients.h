@@ -16,8 +16,9 @@ class ConjugateGradients {
 
   ConjugateGradients(std::ptrdiff_t size, int n_threads);
 
-  // Begins at p = 0. The end is where the residual is below this part of g, both measured with M.
-  void start(const double* g, double tolerance, const Precondition& precondition);
+  // Begins at p = 0. The end is where the residual is below this part of g, both measured with M,
+  // or where what is left to gain is nothing but rounding.
+  void start(const double* g, double tolerance, double rounding, const Precondition& precondition);
 
   // The product of H with this is wanted there.
   const double* direction() const { return direction_.data(); }
@@ -31,7 +32,9 @@ class ConjugateGradients {
   const std::ptrdiff_t size_;
   const int n_threads_;
   AlignedBuffer<double> p_, residual_, step_, direction_, product_;  // step_: -M residual
-  double squared_ = 0.0, wanted_ = 0.0;                              // residual' M residual
+  double of_direction_ = 0.0;  // its square in the norm of the preconditioned matrix
+  double nothing_ = 0.0;
+  double squared_ = 0.0, wanted_ = 0.0;  // residual' M residual
   int n_products_ = 0;
 };
 

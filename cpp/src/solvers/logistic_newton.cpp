@@ -2,6 +2,7 @@
 // the Hessians of all models share each pass over X. Without a penalty they also tell how near the
 // end is.
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "solvers/logistic_fit.h"
@@ -18,6 +19,10 @@ constexpr double kTolerance = 0.5;
 
 // The same where it is to say what is left to gain.
 constexpr double kCheckTolerance = 0.01;
+
+// Of an objective. What would gain less is made of rounding, and where features depend on each
+// other, without a penalty, products with it enlarge it.
+constexpr double kRounding = 1e-14;
 
 }  // namespace
 
@@ -36,7 +41,8 @@ int LogisticFit::solve_newton(std::vector<Model*> open, bool with_pairs, double 
     if (!model->newton) {
       model->newton = std::make_unique<ConjugateGradients>(size_, options_.n_threads);
     }
-    model->newton->start(model->solver->gradient(), tolerance, step_for(*model));
+    model->newton->start(model->solver->gradient(), tolerance,
+                         kRounding * std::abs(model->solver->f()), step_for(*model));
   }
   int n_products = 0;
   for (; !open.empty(); ++n_products) {
