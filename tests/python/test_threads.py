@@ -100,12 +100,15 @@ import hashlib, multiprocessing, os, sys, threading
 import numpy as np
 from fastsoftmax import SoftmaxClassifier
 
-def fit(n_threads=8):
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(2000, 600)).astype(np.float32)
-    y = np.arange(2000) % 10
+X = np.random.default_rng(0).normal(size=(2000, 600)).astype(np.float32)
+y = np.arange(2000) % 10
+
+def train(n_threads):
     clf = SoftmaxClassifier(batch_size=300, max_iter=3, random_state=0, n_threads=n_threads)
-    clf.fit(X, y)
+    return clf.fit(X, y)
+
+def fit(n_threads=8):
+    clf = train(n_threads)
     return hashlib.sha256(clf.coef_.tobytes() + clf.predict_proba(X).tobytes()).hexdigest()
 """
 
@@ -125,7 +128,7 @@ for n_threads in 1, 8:
     done, numbers = threading.Event(), []
     watcher = threading.Thread(target=watch)
     watcher.start()
-    fit(n_threads)
+    train(n_threads)
     numbers.append(n_running())  # OpenMP keeps its threads; the watcher may have had no CPU
     done.set()
     watcher.join()
