@@ -22,11 +22,11 @@ namespace {
 // From so many classes on packed weights are faster. 784 features, batches of 100, two threads of a
 // Zen 3, GFLOP/s in panels and packed: dense 61 and 75 for 32 classes, 54 and 105 for 316; images,
 // as if dense, 63 and 41 for 26 classes, 65 and 80 for 32, 76 and 107 for 47, 69 and 150 for 316.
-// Where single numbers of X are skipped, from fewer: 784 to 4096 features, batches of 100, one thread
-// and two of a Zen 4, panels' time over packed weights': 12, 16, 20, 24, 28 and 31 classes 0.6, 0.9,
-// 0.9, 1.1, 1.15 and 1.3 with vectors of AVX-512, 0.7, 0.9, 0.8, 1.05, 1.15 and 1.3 with those of
-// AVX2, bytes 0.7, 0.8, 1.0, 1.2, 1.4 and 1.6; dense 0.8, 1.1, 0.75, 1.0, 1.0 and 1.15, and 0.6,
-// 0.85, 0.7, 0.8, 0.75 and 0.9.
+// Where single numbers of X are skipped, from fewer: 784 to 4096 features, batches of 100, one
+// thread and two of a Zen 4, panels' time over packed weights': 12, 16, 20, 24, 28 and 31 classes
+// 0.6, 0.9, 0.9, 1.1, 1.15 and 1.3 with vectors of AVX-512, 0.7, 0.9, 0.8, 1.05, 1.15 and 1.3 with
+// those of AVX2, bytes 0.7, 0.8, 1.0, 1.2, 1.4 and 1.6; dense 0.8, 1.1, 0.75, 1.0, 1.0 and 1.15,
+// and 0.6, 0.85, 0.7, 0.8, 0.75 and 0.9.
 constexpr std::ptrdiff_t kManyClasses = 32, kManyWithZeros = 24;
 
 template <class Step, class In, class T>
