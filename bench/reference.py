@@ -65,7 +65,7 @@ class Trained:
 @functools.cache
 def trained(problem: Epoch) -> Trained:
     """The reference's own training, with its own shuffles."""
-    runs = [_train(problem, np.random.default_rng(seed)) for seed in range(3)]
+    runs = [train(problem, np.random.default_rng(seed)) for seed in range(3)]
     W, b = (np.mean(parts, axis=0) for parts in zip(*runs, strict=True))
     spreads = (max(distance(run[i], mean) for run in runs) for i, mean in enumerate((W, b)))
     return Trained(W, b, *spreads, quality(problem, *runs[0]))
@@ -75,7 +75,8 @@ def distance(found: Array, expected: Array) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def _train(problem: Epoch, rng: np.random.Generator) -> tuple[Array, Array]:
+def train(problem: Epoch, rng: np.random.Generator) -> tuple[Array, Array]:
+    """W (d, k) and b (k,) after the epochs."""
     X, y = problem.images()
     W, b = np.zeros((problem.d, problem.k)), np.zeros(problem.k)
     for _ in range(problem.epochs):
