@@ -109,14 +109,14 @@ void test_shapes() {
   for (int variant = 0; variant < test::kVariants; ++variant) check<In, T>(50, 20, 5, 16, variant);
 }
 
-// So many features that 512 KiB hold less than 33 rows: batches of 70 are chunks of 32, 32 and 6,
-// the last batch of 5 rows is one.
+// So many features that 384 KiB hold less than 33 rows: batches of 70 are chunks of 40 and 30, the
+// last batch of 5 rows is one.
 template <class In, class T>
 void test_chunks() {
   for (const int variant : {0, 1, 3, test::kVariants - 1}) check<In, T>(75, 17000, 2, 70, variant);
-  // With many classes chunks have 96 rows at least: 96, 54 and 8.
+  // With many classes chunks have 80 and 70 rows, and 8.
   for (const int variant : {1, 3, 4}) check<In, T>(158, 1500, 40, 150, variant);
-  // Bytes in tiles: 256 and 144, then 256, 144 again and the last 60.
+  // Bytes in tiles: 200 and 200, the same again and the last 60.
   for (const int variant : {0, 1, 3}) check<In, T>(860, 90, 5, 400, variant);
 }
 

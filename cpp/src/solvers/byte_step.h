@@ -34,7 +34,7 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
 
   // The sums of the update take so many rows without an overflow.
   static ChunkLimits chunk_limits(const SgdProblem<In, T>&) {
-    return {1, kMaxByteRows, kMaxByteRows};
+    return {1, kMaxByteRows, kMaxByteRows, kMaxByteRows};
   }
 
   ByteStep(const SgdProblem<In, T>& problem, const Batches& batches)

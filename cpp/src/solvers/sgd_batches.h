@@ -8,6 +8,7 @@
 #include "aligned_buffer.h"
 #include "fastsoftmax/solvers.h"
 #include "kernels/kernel_table.h"
+#include "tasks.h"
 
 namespace fastsoftmax {
 
@@ -18,9 +19,18 @@ struct Chunk {
   bool first, last;  // of its batch
 };
 
-// As many rows as take max_bytes, but not less than min_rows.
+// As many rows as take some bytes, but not less than min_rows, or a quarter more where a batch is
+// one chunk then, or several that are alike; never more than max_rows.
 struct ChunkLimits {
-  std::ptrdiff_t row_bytes, max_bytes, min_rows;
+  std::ptrdiff_t row_bytes, bytes, min_rows, max_rows = kMaxMaskedRows;
+
+  std::ptrdiff_t rows_of(std::ptrdiff_t batch_size) const {
+    constexpr std::ptrdiff_t kUnit = 8;
+    const std::ptrdiff_t most = std::min(std::max(min_rows, bytes / row_bytes) * 5 / 4, max_rows);
+    const std::ptrdiff_t n_chunks = ceil_div(batch_size, most);
+    return n_chunks == 1 ? batch_size
+                         : std::min(most, round_up(ceil_div(batch_size, n_chunks), kUnit));
+  }
 };
 
 class Batches {
@@ -28,9 +38,7 @@ class Batches {
   Batches(std::ptrdiff_t n_rows, const ChunkLimits& limits, const SgdOptions& options)
       : n_rows_(n_rows),
         batch_size_(std::min<std::ptrdiff_t>(options.batch_size, n_rows)),
-        chunk_rows_(
-            std::min({batch_size_, std::max(limits.min_rows, limits.max_bytes / limits.row_bytes),
-                      kMaxMaskedRows})),
+        chunk_rows_(limits.rows_of(batch_size_)),
         chunks_per_batch_((batch_size_ + chunk_rows_ - 1) / chunk_rows_),
         n_chunks_(n_rows / batch_size_ * chunks_per_batch_ +
                   (n_rows % batch_size_ + chunk_rows_ - 1) / chunk_rows_),
