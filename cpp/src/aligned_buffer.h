@@ -1,15 +1,10 @@
 // The only owner of memory in the core: cache-line aligned, not initialised, freed with its scope.
-// Large buffers are on huge pages, where the system has them for who asks.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <new>
 #include <type_traits>
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 namespace fastsoftmax {
 
@@ -22,12 +17,9 @@ class AlignedBuffer {
     if (size < 0 || static_cast<std::size_t>(size) > PTRDIFF_MAX / sizeof(T))
       throw std::bad_alloc();
     if (size == 0) return;
-    data_ = static_cast<T*>(::operator new(n_bytes(), alignment()));
-#if defined(__linux__)
-    if (is_huge()) madvise(data_, n_bytes(), MADV_HUGEPAGE);  // or else small pages
-#endif
+    data_ = static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T), kAlignment));
   }
-  ~AlignedBuffer() { ::operator delete(data_, alignment()); }
+  ~AlignedBuffer() { ::operator delete(data_, kAlignment); }
   AlignedBuffer(const AlignedBuffer&) = delete;
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
 
@@ -38,21 +30,7 @@ class AlignedBuffer {
   const T& operator[](std::ptrdiff_t i) const { return data_[i]; }
 
  private:
-  static constexpr std::align_val_t kLine{64}, kHugePage{2 << 20};
-  // An epoch of mini-batches on one thread of a Zen 4: 1.08x the speed where W has 16 MB (4096 x
-  // 1000), 1.0 where it has 3.
-  static constexpr std::size_t kHugeBytes = 4 << 20;
-
-  std::size_t n_bytes() const { return static_cast<std::size_t>(size_) * sizeof(T); }
-  bool is_huge() const {
-#if defined(__linux__)
-    return n_bytes() >= kHugeBytes;
-#else
-    return false;
-#endif
-  }
-  std::align_val_t alignment() const { return is_huge() ? kHugePage : kLine; }
-
+  static constexpr std::align_val_t kAlignment{64};
   T* data_ = nullptr;
   std::ptrdiff_t size_;
 };

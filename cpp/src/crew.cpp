@@ -6,9 +6,9 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -95,7 +95,7 @@ class Crew {
   }
 
   void send(int thread, std::uint32_t region) {
-    post_of(thread).store(region, std::memory_order_release);
+    post_of(thread).store(region, std::memory_order_seq_cst);  // before the look at who sleeps
     post_of(thread).notify_one();
   }
 
@@ -137,7 +137,12 @@ class Pool {
 
   static Pool& instance() {
     static std::once_flag once;
-    std::call_once(once, [] { after_fork([] { instance_.store(nullptr); }); });
+    std::call_once(once, [] {
+      after_fork([] {
+        instance_.store(nullptr);
+        at_hand = {};
+      });
+    });
     Pool* pool = instance_.load();
     if (!pool) {
       auto made = std::make_unique<Pool>();
@@ -160,6 +165,9 @@ class Pool {
     if (!standing_ || standing_->n_threads() < n_threads) {
       if (standing_) dismiss(std::exchange(standing_, nullptr));
       standing_ = make(n_threads);
+    } else {
+      const std::lock_guard also(mutex_);
+      start_threads();  // that the system may have refused before
     }
     standing_is_taken_ = true;
     return standing_;
@@ -194,14 +202,20 @@ class Pool {
   std::shared_ptr<Crew> make(int n_threads) {
     auto crew = std::make_shared<Crew>(n_threads);
     const std::lock_guard lock(mutex_);
+    wanted_.reserve(wanted_.size() + static_cast<std::size_t>(n_threads));
     for (int thread = 1; thread < n_threads; ++thread) wanted_.push_back({crew, thread});
-    try {
-      for (; n_free_ < wanted_.size(); ++n_free_) std::thread([this] { work(); }).detach();
-    } catch (const std::system_error&) {
-      // Fewer will do.
-    }
+    start_threads();
     is_wanted_.notify_all();
     return crew;
+  }
+
+  // For all that is wanted.
+  void start_threads() {
+    try {
+      for (; n_free_ < wanted_.size(); ++n_free_) std::thread([this] { work(); }).detach();
+    } catch (const std::exception&) {
+      // Fewer will do.
+    }
   }
 
   // Those who have not come yet need not.

@@ -63,7 +63,8 @@ bool has_reached(std::uint32_t done, std::uint32_t phase) {
 }
 
 // libgomp hangs in a child that was forked after a region, of this library or of any other that has
-// the same libgomp. So no child enters it: its threads are crews.
+// the same libgomp. So no child that was forked when this library was there enters it: its threads
+// are crews.
 std::atomic<bool> is_forked_child{false};
 [[maybe_unused]] const bool watches_for_forks = [] {
   after_fork([] { is_forked_child.store(true); });
@@ -130,7 +131,8 @@ bool Team::claim(int piece, std::uint32_t phase) {
 void Team::finish(std::uint32_t phase, int n_threads) {
   if (n_done_.fetch_add(1, std::memory_order_acq_rel) + 1 < n_threads) return;
   n_done_.store(0, std::memory_order_relaxed);
-  last_done_.store(phase, std::memory_order_release);
+  // Before the look at who sleeps: a store that is still on its way is seen by nobody.
+  last_done_.store(phase, std::memory_order_seq_cst);
   last_done_.notify_all();
 }
 

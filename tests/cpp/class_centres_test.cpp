@@ -187,8 +187,7 @@ void check(const Case<In>& at, const fastsoftmax::LogisticProblem& problem, std:
     const fastsoftmax::LossPoint point{at.model.data(), nullptr, 0.0, kHeldOut, 1.0};
     loss->curvature(rows, point, curvature.data());
     fastsoftmax::Preconditioner preconditioner(c.d, block, c.fit_intercept, n_threads);
-    preconditioner.build(*loss, rows, point, curvature.data(), 1.0, 0.0, kPenalty, 1e-13, c.K, 0,
-                         centres);
+    preconditioner.build(*loss, rows, point, curvature.data(), 1.0, 0.0, kPenalty, c.K, 0, centres);
     std::vector<double> step(g.size());
     preconditioner.apply(g.data(), c.K, step.data(), n_threads);
     return step;

@@ -315,6 +315,32 @@ def test_dependent_columns_without_a_penalty(kind, n_classes, solver):
         assert_allclose(clf.predict_proba(X), peer.fit(basis, y).predict_proba(basis), atol=1e-4)
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    ("offset", "scale", "layout"),
+    [
+        (1e6, 1e8, np.asarray),
+        (1e7, 1e5, np.asarray),
+        (3e6, 1e6, np.asarray),
+        (5e3, 1e6, lambda X: scipy.sparse.csr_array(X.astype(np.float32))),
+    ],
+)
+def test_offsets_without_a_penalty(offset, scale, layout, n_classes, solver):
+    # A feature with a mean of a million deviations, beside one that is large, is no constant.
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(400, 4))
+    noise = rng.gumbel(size=(400, n_classes))
+    y = (Z @ rng.normal(size=(4, n_classes)) + noise).argmax(axis=1)
+    X = layout(np.c_[Z[:, 0] + offset, Z[:, 1] * scale, Z[:, 2:]])
+    clf = LogisticRegression(C=np.inf, solver=solver).fit(X, y)
+    dense = np.asarray(X.todense() if scipy.sparse.issparse(X) else X, np.float64)
+    centred = dense - dense.mean(axis=0)
+    peer = PeerRegression(C=1e10, tol=1e-8, max_iter=1000).fit(centred / centred.std(axis=0), y)
+    least = -peer.predict_log_proba(centred / centred.std(axis=0))[np.arange(400), y].sum()
+    assert clf.objective_ == pytest.approx(least, rel=2e-5)
+
+
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_fewer_samples_than_features(n):
     certified(*blobs(n, 40, 2))

@@ -36,8 +36,8 @@ std::ptrdiff_t orthonormalise(double* rows, std::ptrdiff_t n, std::ptrdiff_t d) 
 }
 
 // Inverts A (n, n), scaled to a diagonal of ones, with a ridge that grows until that works; false
-// if it never does. With a penalty it may be less (see Preconditioner::build_block).
-bool invert(std::vector<double>& A, std::ptrdiff_t n, bool is_held, int n_threads) {
+// if it never does.
+bool invert(std::vector<double>& A, std::ptrdiff_t n, int n_threads) {
   std::vector<double> scale(static_cast<std::size_t>(n)), original = A;
   const auto at = [&](std::ptrdiff_t i, std::ptrdiff_t j) {
     return static_cast<std::size_t>(i * n + j);
@@ -47,7 +47,7 @@ bool invert(std::vector<double>& A, std::ptrdiff_t n, bool is_held, int n_thread
     scale[at(0, i)] = 1.0 / std::sqrt(A[at(i, i)]);
   }
   bool is_inverted = false;
-  for (double ridge = 0.0; ridge < 1e3; ridge = std::max(10.0 * ridge, is_held ? 1e-10 : 1e-6)) {
+  for (double ridge = 0.0; ridge < 1e3; ridge = std::max(10.0 * ridge, 1e-10)) {
     for (std::ptrdiff_t i = 0; i < n; ++i) {
       for (std::ptrdiff_t j = 0; j < i; ++j) {
         A[at(i, j)] = original[at(i, j)] * scale[at(0, i)] * scale[at(0, j)];
@@ -145,8 +145,7 @@ bool ClassCurvature::build(LogisticLoss& loss, const Rows& rows, const LossPoint
       if (is_intercept && i != j && !fit_intercept) h = 0.0;
     }
   }
-  const bool is_held = penalty > 0.0;
-  if (!invert(F, u, is_held, 1) || !invert(H, n, is_held, n_threads_)) return false;
+  if (!invert(F, u, 1) || !invert(H, n, n_threads_)) return false;
   correction_ = std::move(H);
   for (std::ptrdiff_t i = 0; i < n; ++i) {
     for (std::ptrdiff_t b = 0; b < u; ++b) {

@@ -261,8 +261,7 @@ std::shared_ptr<const Preconditioner> LogisticFit::build(const Rows& rows, float
   constexpr double kLeastLoss = 1e-3;
   const double least_total = model.has_stepped ? kLeastLoss * model.solver->f() : 0.0;
   built->build(*loss_, rows, point, c, part > 0.0 ? total / part : 0.0, least_total, model.penalty,
-               of_arithmetic(1e-5, 1e-7, 1e-13), n_outputs_, n_directions,
-               n_directions == 0 ? centres_of(model) : ClassCentres());
+               n_outputs_, n_directions, n_directions == 0 ? centres_of(model) : ClassCentres());
   out_.n_curvature_rows += rows.size();
   return built;
 }

@@ -41,7 +41,7 @@ Preconditioner::Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, 
 
 void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint& point,
                            const float* c, double scale, double least_total, double penalty,
-                           double rounding, std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions,
+                           std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions,
                            ClassCentres centres) {
   penalty_ = penalty;
   centres_ = std::move(centres);
@@ -66,16 +66,11 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
       mean = is_centred && total > 0.0 ? mean / total : 0.0;
       if (!std::isfinite(mean)) mean = 0.0;
     }
-    // What rounding leaves of a constant is no variance: without a penalty nothing would hold its
-    // weight and the intercept, which came to 1e14 and -1e14.
     for (std::ptrdiff_t i = 0; i < n; ++i) {
-      double& square = gram[diagonal ? i : i * n + i];
-      const double least = penalty > 0.0 ? 0.0 : 10.0 * rounding * scale * square;
       for (std::ptrdiff_t j = diagonal ? i : 0; j <= i; ++j) {
         double& entry = gram[diagonal ? i : i * n + j];
         entry = scale * (entry - total * means_[begin + i] * means_[begin + j]);
       }
-      if (square <= least) square = 0.0;
     }
     if (diagonal) {
       double largest = 0.0;
@@ -96,7 +91,7 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
       }
       classes_ = std::make_unique<ClassCurvature>(gram, n, n_directions, total_, n_threads_);
     }
-    build_block(gram, features, penalty, rounding);
+    build_block(gram, features, penalty);
   }
   if (classes_ && !classes_->build(loss, rows, point, scale, penalty, means_.data(), n_outputs,
                                    fit_intercept_)) {
@@ -115,14 +110,8 @@ void Preconditioner::build_border(std::ptrdiff_t n_outputs) {
 }
 
 // Scaled to a diagonal of ones, so that columns in any units are alike, and inverted, with a ridge
-// that grows until that works. Without a penalty nothing pulls back what rounding errors of the
-// gradient add along features that depend on each other, so these must not be enlarged by more than
-// a millionth has room for: with 1e-10 a column that is the sum of four others had weights of 1e5
-// to 1e13, and a minimum that was made of the rounding of logits.
-void Preconditioner::build_block(double* gram, Range features, double penalty, double rounding) {
-  const bool is_held = penalty > 0.0;
-  const double smallest_pivot = is_held ? 1e-11 : std::max(1e-11, 10.0 * rounding);
-  const double least_ridge = is_held ? 1e-10 : std::max(1e-6, 100.0 * rounding);
+// that grows until that works.
+void Preconditioner::build_block(double* gram, Range features, double penalty) {
   const std::ptrdiff_t n = features.end - features.begin;
   double* scale = scale_.data() + features.begin;
   double largest = 0.0;
@@ -143,12 +132,12 @@ void Preconditioner::build_block(double* gram, Range features, double penalty, d
       gram[j * n + i] = std::isfinite(entry) ? entry : 0.0;
     }
   }
-  for (double ridge = 0.0;; ridge = std::max(10.0 * ridge, least_ridge)) {
+  for (double ridge = 0.0;; ridge = std::max(10.0 * ridge, 1e-10)) {
     for (std::ptrdiff_t i = 0; i < n; ++i) {
       for (std::ptrdiff_t j = 0; j < i; ++j) gram[i * n + j] = gram[j * n + i];
       gram[i * n + i] = 1.0 + ridge;
     }
-    if (invert_spd(gram, n, smallest_pivot, n_threads_)) break;
+    if (invert_spd(gram, n, 1e-11, n_threads_)) break;
   }
   // A feature that is constant or out of range: nothing is known, so the gradient is followed.
   const double missing = largest > 0.0 ? 1.0 / std::sqrt(largest) : 1.0;

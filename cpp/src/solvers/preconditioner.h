@@ -28,12 +28,11 @@ class Preconditioner {
                  int n_threads);
 
   // c (rows.size()), that of the point, to be multiplied by scale; its sum counts as least_total at
-  // least, as do the totals of the centres together. rounding: of a sum over X, as a part of it.
-  // n_directions: of the features, in which the curvature between the classes is known too, or
-  // centres, which may be empty.
+  // least, as do the totals of the centres together. n_directions: of the features, in which the
+  // curvature between the classes is known too, or centres, which may be empty.
   void build(LogisticLoss& loss, const Rows& rows, const LossPoint& point, const float* c,
-             double scale, double least_total, double penalty, double rounding,
-             std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions, ClassCentres centres);
+             double scale, double least_total, double penalty, std::ptrdiff_t n_outputs,
+             std::ptrdiff_t n_directions, ClassCentres centres);
 
   // out = F^-1 g, corrected in the directions that are known better (class_curvature.h);
   // W (n_outputs, n_features) and then b (n_outputs).
@@ -54,7 +53,7 @@ class Preconditioner {
  private:
   template <class F>
   void for_outputs(std::ptrdiff_t n_outputs, int n_threads, const F& f) const;
-  void build_block(double* gram, Range features, double penalty, double rounding);
+  void build_block(double* gram, Range features, double penalty);
   void build_border(std::ptrdiff_t n_outputs);
   void solve(double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const;
   void apply_to_classes(const double* g, std::ptrdiff_t n_outputs, double* out,
