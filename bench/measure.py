@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -89,8 +89,7 @@ def contest(
     entrants = list(entrants)
     is_quick = effort.rounds <= 2
     limits = [machine.limits_once(n_threads) if is_quick else machine.limits(n_threads)]
-    checks: dict[Contender, Any] = {}  # the problem as each one has it
-    rows = {c: _entry(pool, problem, c, effort, checks) for c in entrants}
+    rows = {contender: _entry(pool, problem, contender, effort) for contender in entrants}
     for round_ in range(effort.rounds):
         shift = round_ % max(1, len(entrants))  # so that nobody always follows the same one
         for contender in entrants[shift:] + entrants[:shift]:
@@ -104,7 +103,7 @@ def contest(
                 row["error"] = _last_line(error)
     for contender, row in rows.items():
         if "error" not in row:
-            row |= _last_check(pool, checks[contender], contender)
+            row |= _last_fault(pool, contender)
     if not is_quick:
         limits.append(machine.limits(n_threads))
     pool.forget()
@@ -117,21 +116,19 @@ def contest(
     }
 
 
-def _entry(
-    pool: Pool, problem: Any, contender: Contender, effort: Effort, checks: dict[Contender, Any]
-) -> dict[str, Any]:
+def _entry(pool: Pool, problem: Any, contender: Contender, effort: Effort) -> dict[str, Any]:
     """A row of the result: who, how much work, the time of the cold first call."""
     title = libraries.load(contender.library).title
     row: dict[str, Any] = asdict(contender) | {"library": title, "seconds": []}
-    try:
+
+    def first() -> dict[str, Any]:
         worker = pool.worker(contender.library, contender.n_threads)
-        answer = worker.prepare(problem, contender.mode, effort.min_seconds)
-        own_problem = checks[contender] = answer["problem"]
-        own_problem.check(answer["sample"])
-    except WorkerError as error:
-        return row | {"error": _last_line(error)}
-    except AssertionError as error:
-        return row | {"error": f"wrong result: {_last_line(error)}", "is_wrong": True}
+        return worker.prepare(problem, contender.mode, effort.min_seconds)
+
+    answer, fault = _checked(first)
+    if fault:
+        return row | fault
+    own_problem = answer["problem"]
     return row | {
         "cold": answer["cold"],
         "work": own_problem.work,
@@ -141,16 +138,26 @@ def _entry(
     }
 
 
-def _last_check(pool: Pool, problem: Any, contender: Contender) -> dict[str, Any]:
-    """What goes into the row if the last result is wrong: nobody is timed on less than the work."""
-    try:
+def _last_fault(pool: Pool, contender: Contender) -> dict[str, Any]:
+    """What is wrong with the last result: nobody is timed on less than the work."""
+
+    def last() -> dict[str, Any]:
         worker = pool.worker(contender.library, contender.n_threads, has_state=True)
-        problem.check(worker.last_sample(contender.mode))
+        return worker.last(contender.mode)
+
+    return _checked(last)[1]
+
+
+def _checked(ask: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A worker's answer, and what goes into the row if it fails or its sample is wrong."""
+    try:
+        answer = ask()
+        answer["problem"].check(answer["sample"])
     except WorkerError as error:
-        return {"error": _last_line(error)}
+        return {}, {"error": _last_line(error)}
     except AssertionError as error:
-        return {"error": f"wrong result: {_last_line(error)}", "is_wrong": True}
-    return {}
+        return {}, {"error": f"wrong result: {_last_line(error)}", "is_wrong": True}
+    return answer, {}
 
 
 def _last_line(error: Exception) -> str:

@@ -53,9 +53,9 @@ class Worker:
         """Seconds per call, in one more turn of a mode that is prepared."""
         return float(self._ask("turn", mode))
 
-    def last_sample(self, mode: str) -> Any:
-        """Of the result of the last call in the last turn."""
-        return self._ask("last_sample", mode)
+    def last(self, mode: str) -> dict[str, Any]:
+        """The result of the last call in the last turn, as `prepare` gives that of the first."""
+        return dict(self._ask("last", mode))
 
     def trace(self, problem: Any, mode: str, cap: float) -> list[tuple[float, Any]]:
         """Seconds and weights on the way to an optimum, from one run of at most `cap` seconds."""
@@ -131,9 +131,9 @@ class _Child:
         seconds, self._last[mode] = _time(run, n_calls)
         return seconds
 
-    def last_sample(self, mode: str) -> Any:
+    def last(self, mode: str) -> dict[str, Any]:
         problem, *_ = self._contests[mode]
-        return problem.sample(self._last.pop(mode))
+        return {"problem": problem, "sample": problem.sample(self._last.pop(mode))}
 
     def trace(self, problem: Any, mode: str, cap: float) -> list[tuple[float, Any]]:
         trace = Trace(cap)

@@ -55,19 +55,11 @@ def _session_loop(problem: Any) -> Any:
     return run
 
 
-def _resident(problem: Any) -> tuple[Any, ...]:
-    """The images and labels as tensors, and W and b as variables."""
-    import tensorflow as tf
-
-    X, y = map(tf.constant, problem.floats())
-    W = tf.Variable(tf.zeros([problem.d, problem.k]))
-    return X, y, W, tf.Variable(tf.zeros([problem.k]))
-
-
 def _function_per_step(problem: Any) -> Any:
     import tensorflow as tf
 
-    X, y, W, b = _resident(problem)
+    X, y = map(tf.constant, problem.floats())
+    W, b = tf.Variable(tf.zeros([problem.d, problem.k])), tf.Variable(tf.zeros([problem.k]))
 
     @tf.function(reduce_retracing=True)
     def step(rows: Any) -> None:

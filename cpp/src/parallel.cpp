@@ -3,12 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <memory>
-#include <mutex>
-#include <system_error>
 #include <thread>
-#include <utility>
-#include <vector>
 
 #include "cpu_quota.h"
 #include "crew.h"

@@ -335,9 +335,9 @@ def test_offsets_without_a_penalty(offset, scale, layout, n_classes, solver):
     X = layout(np.c_[Z[:, 0] + offset, Z[:, 1] * scale, Z[:, 2:]])
     clf = LogisticRegression(C=np.inf, solver=solver).fit(X, y)
     dense = np.asarray(X.todense() if scipy.sparse.issparse(X) else X, np.float64)
-    centred = dense - dense.mean(axis=0)
-    peer = PeerRegression(C=1e10, tol=1e-8, max_iter=1000).fit(centred / centred.std(axis=0), y)
-    least = -peer.predict_log_proba(centred / centred.std(axis=0))[np.arange(400), y].sum()
+    scaled = (dense - dense.mean(axis=0)) / dense.std(axis=0)
+    peer = PeerRegression(C=1e10, tol=1e-8, max_iter=1000).fit(scaled, y)
+    least = -peer.predict_log_proba(scaled)[np.arange(400), y].sum()
     assert clf.objective_ == pytest.approx(least, rel=2e-5)
 
 

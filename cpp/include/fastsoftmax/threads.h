@@ -1,4 +1,4 @@
-// How many threads to use.
+// How many threads to use, and calls on them.
 #pragma once
 
 #include <functional>
@@ -21,8 +21,7 @@ int plan_threads(int n_requested, double work_ns);
 // call(n_threads) for a call that is one parallel region. As plan_threads has it where calls follow
 // each other within 100 microseconds, for the threads of one are awake still for the next (the
 // second of short calls wakes them); and only as many threads as save 25 microseconds each
-// otherwise, as they have to be woken. Who has no
-// CPU is not waited for. The call may throw.
+// otherwise, as they have to be woken. Who has no CPU is not waited for. The call may throw.
 void call_on_threads(int n_requested, double work_ns, const std::function<void(int)>& call);
 
 }  // namespace fastsoftmax

@@ -17,7 +17,7 @@ class ConjugateGradients {
   ConjugateGradients(std::ptrdiff_t size, int n_threads);
 
   // Begins at p = 0. The end is where the residual is below this part of g, both measured with M,
-  // or where what is left to gain is nothing but rounding.
+  // or where what is left to gain is no more than rounding.
   void start(const double* g, double tolerance, double rounding, const Precondition& precondition);
 
   // The product of H with this is wanted there.
@@ -33,8 +33,8 @@ class ConjugateGradients {
   const int n_threads_;
   AlignedBuffer<double> p_, residual_, step_, direction_, product_;  // step_: -M residual
   double of_direction_ = 0.0;  // its square in the norm of the preconditioned matrix
-  double nothing_ = 0.0;
-  double squared_ = 0.0, wanted_ = 0.0;  // residual' M residual
+  // residual' M residual; where that is to end, and what is rounding
+  double squared_ = 0.0, wanted_ = 0.0, nothing_ = 0.0;
   int n_products_ = 0;
 };
 

@@ -12,11 +12,6 @@ namespace {
 constexpr double kDecrease = 1e-4, kSlope = 0.9;
 constexpr int kMaxTrials = 25;
 
-// A step that promises a smaller part of the objective is not lengthened: along features that
-// depend on each other, without a penalty, a slope that is rounding stays what it is until weights
-// of 1e14 have made the objective out of the rounding of logits.
-constexpr double kNothing = 1e-14;
-
 // The minimum of the cubic through two points with slopes, kept well inside them.
 template <class End>
 double between(const End& a, const End& b) {

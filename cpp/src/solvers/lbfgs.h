@@ -11,6 +11,12 @@
 
 namespace fastsoftmax {
 
+// Of an objective: what promises less is made of rounding. Along features that depend on each
+// other, without a penalty, such a step is not lengthened, for its slope stays what it is until
+// weights of 1e14 have made the objective out of the rounding of logits, nor is a product with the
+// Hessian asked for, which enlarges it.
+constexpr double kNothing = 1e-14;
+
 class Lbfgs {
  public:
   // out = (approximate Hessian)^-1 g

@@ -20,10 +20,6 @@ constexpr double kTolerance = 0.5;
 // The same where it is to say what is left to gain.
 constexpr double kCheckTolerance = 0.01;
 
-// Of an objective. What would gain less is made of rounding, and where features depend on each
-// other, without a penalty, products with it enlarge it.
-constexpr double kRounding = 1e-14;
-
 }  // namespace
 
 // Newton's directions of some models, preconditioned with the curvature and, with_pairs, what the
@@ -42,7 +38,7 @@ int LogisticFit::solve_newton(std::vector<Model*> open, bool with_pairs, double 
       model->newton = std::make_unique<ConjugateGradients>(size_, options_.n_threads);
     }
     model->newton->start(model->solver->gradient(), tolerance,
-                         kRounding * std::abs(model->solver->f()), step_for(*model));
+                         kNothing * std::abs(model->solver->f()), step_for(*model));
   }
   int n_products = 0;
   for (; !open.empty(); ++n_products) {

@@ -39,9 +39,9 @@ class Batches {
       : n_rows_(n_rows),
         batch_size_(std::min<std::ptrdiff_t>(options.batch_size, n_rows)),
         chunk_rows_(limits.rows_of(batch_size_)),
-        chunks_per_batch_((batch_size_ + chunk_rows_ - 1) / chunk_rows_),
+        chunks_per_batch_(ceil_div(batch_size_, chunk_rows_)),
         n_chunks_(n_rows / batch_size_ * chunks_per_batch_ +
-                  (n_rows % batch_size_ + chunk_rows_ - 1) / chunk_rows_),
+                  ceil_div(n_rows % batch_size_, chunk_rows_)),
         order_(options.shuffle ? n_rows : 0) {}
 
   void shuffle(std::uint64_t seed, std::int64_t epoch) {
