@@ -18,6 +18,8 @@ endif()
 
 # For tests on machines without AVX-512: its kernels on AVX2 through SIMDe (Debian: libsimde-dev).
 option(FASTSOFTMAX_EMULATE_AVX512 "Run the avx512 kernels on AVX2, slowly" OFF)
+# For tests on machines with AVX-512 and no AMX: tiles in plain loops.
+option(FASTSOFTMAX_EMULATE_TILES "Run the amx kernels on AVX-512, slowly" OFF)
 
 # Adds one object library per row that fits this architecture to the target, and tells its sources
 # which there are (FASTSOFTMAX_HAS_AVX2, ..). The objects are compiled apart, so that no header
@@ -32,7 +34,7 @@ function(fastsoftmax_add_isas target)
       continue()
     endif()
     if(name STREQUAL "amx" AND FASTSOFTMAX_EMULATE_AVX512)
-      continue()  # nothing emulates tiles
+      continue()  # SIMDe has no tiles
     endif()
     set(objects fastsoftmax_isa_${name})
     add_library(${objects} OBJECT src/isa/${name}.cpp)
@@ -44,6 +46,12 @@ function(fastsoftmax_add_isas target)
       target_include_directories(${objects} PRIVATE ${PROJECT_SOURCE_DIR}/tests/cpp)
       foreach(each ${objects} ${target})
         target_compile_definitions(${each} PRIVATE FASTSOFTMAX_EMULATE_AVX512=1)
+      endforeach()
+    endif()
+    if(name STREQUAL "amx" AND FASTSOFTMAX_EMULATE_TILES)
+      target_include_directories(${objects} PRIVATE ${PROJECT_SOURCE_DIR}/tests/cpp)
+      foreach(each ${objects} ${target})
+        target_compile_definitions(${each} PRIVATE FASTSOFTMAX_EMULATE_TILES=1)
       endforeach()
     endif()
     separate_arguments(flags)

@@ -45,7 +45,9 @@ bool machine_has_avx512() { return machine_has_avx2(); }
 #else
 bool machine_has_avx512() { return has_avx512(read_cpu_registers()); }
 #endif
-#if defined(FASTSOFTMAX_HAS_AMX)
+#if defined(FASTSOFTMAX_EMULATE_TILES)
+bool machine_has_amx() { return machine_has_avx512(); }
+#elif defined(FASTSOFTMAX_HAS_AMX)
 // Linux gives the 8 KB of a thread's tiles to programs that ask for them, and from then on refuses
 // them signal stacks that have no room for those. So it refuses now if one has none.
 bool machine_has_amx() {
@@ -124,6 +126,11 @@ const std::vector<Candidate>& candidates() {
     }
     const auto vl = named("avx512vl");
     if (vl != supported.end() && !prefers_avx512vl()) std::iter_swap(vl - 1, vl);
+#if defined(FASTSOFTMAX_EMULATE_TILES)
+    // Never the first choice.
+    const auto amx = named("amx");
+    if (amx != supported.end()) std::rotate(named("avx2"), amx, amx + 1);
+#endif
     return supported;
   }();
   return all;

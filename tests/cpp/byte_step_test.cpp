@@ -205,16 +205,30 @@ void test_largest() {
   for (const Rule& rule : kRules) check_update(c, rule);
 }
 
-// Numbers too small for a scale count as zeros; infinite ones make every logit of theirs not
-// finite.
+// Numbers too small for a scale count as zeros; what is not finite makes every sum of its class so,
+// wherever it is.
 void test_extremes() {
-  Case tiny(20, 0, 70, 4), infinite(20, 0, 70, 4);
+  Case tiny(20, 0, 70, 4);
   for (float& w : tiny.W) w = 1e-35f;
   for (const float s : run_logits(tiny, Side::kEnd, 20)) CHECK_EQ(s, 0.0f);
-  for (std::uint8_t& x : infinite.X) x = 1;
-  infinite.W[5] = INFINITY;
-  const std::vector<float> sums = run_logits(infinite, Side::kEnd, 20);
-  for (std::size_t i = 0; i < sums.size(); ++i) CHECK_EQ(std::isfinite(sums[i]), i % 4 != 0);
+  for (const float wrong : {INFINITY, -INFINITY, NAN, -NAN}) {
+    for (std::ptrdiff_t f = 0; f < 130; ++f) {
+      Case c(5, 0, 130, 4);
+      Case::at(c.W, 2 * c.d + f) = wrong;
+      const std::vector<float> sums = run_logits(c, Side::kEnd, c.n_rows);
+      for (std::size_t i = 0; i < sums.size(); ++i) CHECK_EQ(std::isfinite(sums[i]), i % 4 != 2);
+    }
+    for (std::ptrdiff_t i = 0; i < 70; ++i) {
+      Case c(70, 0, 64, 4);
+      Case::at(c.dlogits, i * c.stride + 2) = wrong;
+      const Weights after = run_update(c, kRules[0], Side::kEnd, c.row_bytes);
+      for (std::ptrdiff_t k = 0; k < c.K; ++k) {
+        for (std::ptrdiff_t f = 0; f < c.d; ++f) {
+          CHECK_EQ(std::isfinite(after.W[c.place(f, k)]), k != 2);
+        }
+      }
+    }
+  }
 }
 
 void test_shapes() {

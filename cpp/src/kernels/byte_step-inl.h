@@ -29,6 +29,12 @@ inline float integers_per_unit(float largest) {
   if (largest - largest != 0) return largest - largest;
   return largest > 1e-30f ? kLargestInteger / largest : 0.0f;
 }
+// The larger of both sizes, NaN if either is: as integers, the bits of floats without signs have
+// the order of the floats, and NaN above all.
+inline __m512 larger_size(__m512 size, __m512 x) {
+  return _mm512_castsi512_ps(
+      _mm512_max_epi32(_mm512_castps_si512(size), _mm512_castps_si512(_mm512_abs_ps(x))));
+}
 inline float inverse_or_zero(float x) { return x == 0 ? 0.0f : 1.0f / x; }
 
 // Byte i of each number of 32 bits: digit i, the last one first.
@@ -120,11 +126,13 @@ void split_weights(const SplitWeights& a) {
                          _mm512_setzero_ps()};
     for (std::ptrdiff_t g = 0; g < n_grains; g += 4) {
       for (int v = 0; v < 4; ++v, w += stride) {
-        largest[v] = _mm512_max_ps(largest[v], _mm512_abs_ps(_mm512_loadu_ps(w)));
+        largest[v] = larger_size(largest[v], _mm512_loadu_ps(w));
       }
     }
-    a.per_unit[c] = integers_per_unit(_mm512_reduce_max_ps(_mm512_max_ps(
-        _mm512_max_ps(largest[0], largest[1]), _mm512_max_ps(largest[2], largest[3]))));
+    const __m512 of_lane =
+        larger_size(larger_size(largest[0], largest[1]), larger_size(largest[2], largest[3]));
+    const __m128i of_all = _mm_cvtsi32_si128(_mm512_reduce_max_epi32(_mm512_castps_si512(of_lane)));
+    a.per_unit[c] = integers_per_unit(_mm_cvtss_f32(_mm_castsi128_ps(of_all)));
   }
   const float* w = a.W;
   for (std::ptrdiff_t g = 0; g < n_grains; ++g) {
@@ -248,8 +256,7 @@ inline void split_dlogits(const ByteUpdate& a, std::uint8_t* digits, float* unit
   for (std::ptrdiff_t c = 0; c < a.n_classes; c += 16) {
     __m512 largest = _mm512_setzero_ps();
     for (std::ptrdiff_t i = 0; i < a.n_rows; ++i) {
-      largest =
-          _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(a.dlogits + i * a.row_stride + c)));
+      largest = larger_size(largest, _mm512_loadu_ps(a.dlogits + i * a.row_stride + c));
     }
     alignas(64) float per_unit[16];
     _mm512_store_ps(per_unit, largest);

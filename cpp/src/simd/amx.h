@@ -12,6 +12,31 @@ namespace {
 
 constexpr std::ptrdiff_t kTileRows = 16, kTileBytes = 64;
 
+enum class Factors { kUnsignedSigned, kSignedUnsigned, kBfloat16 };  // A's and B's
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE
+
+#if defined(FASTSOFTMAX_EMULATE_TILES)
+#include "emulated_tiles.h"
+#else
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+// All tiles whole, until they are given back: then the system need not save them. (No constructor
+// and destructor: those bring the symbols of exceptions.)
+inline void take_tiles() {
+  struct alignas(64) {
+    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    std::uint16_t bytes[16] = {kTileBytes, kTileBytes, kTileBytes, kTileBytes,
+                               kTileBytes, kTileBytes, kTileBytes, kTileBytes};
+    std::uint8_t rows[16] = {kTileRows, kTileRows, kTileRows, kTileRows,
+                             kTileRows, kTileRows, kTileRows, kTileRows};
+  } config;
+  __asm__ volatile("ldtilecfg %0" : : "m"(config));
+}
+inline void give_tiles_back() { __asm__ volatile("tilerelease"); }
+
 template <int kTile>
 void tile_zero() {
   __asm__ volatile("tilezero %%tmm%c0" : : "i"(kTile));
@@ -25,16 +50,6 @@ void tile_store(void* p, std::ptrdiff_t stride) {
   __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(p), "r"(stride), "i"(kTile) : "memory");
 }
 
-// The tiles of one operand: the second lies `second` bytes after the first.
-struct TilePair {
-  const void* first;
-  std::ptrdiff_t second, stride;
-
-  const void* at_second() const { return static_cast<const char*>(first) + second; }
-};
-
-enum class Factors { kUnsignedSigned, kSignedUnsigned, kBfloat16 };  // A's and B's
-
 // sums[i][j] += A_i B_j: row r, column c += the sum over k of A[r][k] * B[k / n][c][k % n], n being
 // 4 bytes or 2 bfloat16.
 template <Factors kFactors, int kSum, int kA, int kB>
@@ -47,6 +62,21 @@ void tile_multiply() {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kA), "i"(kB));
   }
 }
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE
+#endif
+
+namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
+namespace {
+
+// The tiles of one operand: the second lies `second` bytes after the first.
+struct TilePair {
+  const void* first;
+  std::ptrdiff_t second, stride;
+
+  const void* at_second() const { return static_cast<const char*>(first) + second; }
+};
 
 // 2 x 2 tiles of sums, or fewer: what the rest of the tiles can be loaded for at the speed of the
 // multiplication, two of A and two of B for four products.
@@ -82,20 +112,6 @@ struct TileSums {
     if constexpr (kRows > 1 && kColumns > 1) tile_store<3>(below + kTileBytes, stride);
   }
 };
-
-// All tiles whole, until they are given back: then the system need not save them. (No constructor
-// and destructor: those bring the symbols of exceptions.)
-inline void take_tiles() {
-  struct alignas(64) {
-    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    std::uint16_t bytes[16] = {kTileBytes, kTileBytes, kTileBytes, kTileBytes,
-                               kTileBytes, kTileBytes, kTileBytes, kTileBytes};
-    std::uint8_t rows[16] = {kTileRows, kTileRows, kTileRows, kTileRows,
-                             kTileRows, kTileRows, kTileRows, kTileRows};
-  } config;
-  __asm__ volatile("ldtilecfg %0" : : "m"(config));
-}
-inline void give_tiles_back() { __asm__ volatile("tilerelease"); }
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE
