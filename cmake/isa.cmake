@@ -2,10 +2,10 @@
 # The source is cpp/src/isa/<name>.cpp; dispatch.cpp has the question whether a machine runs it.
 set(FASTSOFTMAX_ISA_TABLE
     "scalar|.*|"
-    "avx2|x86_64|-mavx2 -mfma"
-    "avx512|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl"
-    "avx512vl|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl"
-    "amx|x86_64|-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mamx-tile -mamx-int8 -mamx-bf16 -mprfchw"
+    "avx2|x86_64|-mavx2 -mfma -mbmi -mbmi2"
+    "avx512|x86_64|-mavx2 -mfma -mbmi -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+    "avx512vl|x86_64|-mavx2 -mfma -mbmi -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+    "amx|x86_64|-mavx2 -mfma -mbmi -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mamx-tile -mamx-int8 -mamx-bf16 -mprfchw"
     "neon|aarch64|")
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
@@ -42,7 +42,7 @@ function(fastsoftmax_add_isas target)
     target_link_libraries(${objects} PRIVATE fastsoftmax_warnings fastsoftmax_sanitizers)
     if(name MATCHES "^avx512" AND FASTSOFTMAX_EMULATE_AVX512)
       # The ABI of 512-bit arguments is nobody's business: all functions in there are local.
-      set(flags "-mavx2 -mfma -Wno-psabi -Wno-ignored-attributes")
+      set(flags "-mavx2 -mfma -mbmi -mbmi2 -Wno-psabi -Wno-ignored-attributes")
       target_include_directories(${objects} PRIVATE ${PROJECT_SOURCE_DIR}/tests/cpp)
       foreach(each ${objects} ${target})
         target_compile_definitions(${each} PRIVATE FASTSOFTMAX_EMULATE_AVX512=1)

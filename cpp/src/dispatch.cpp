@@ -174,8 +174,9 @@ bool os_saves(const CpuRegisters& cpu, std::uint64_t state) {
 
 bool has_avx2(const CpuRegisters& cpu) {
   constexpr std::uint64_t kXmmYmm = 0x6;
+  constexpr std::uint32_t kFeatures = bit_AVX2 | bit_BMI | bit_BMI2;
   return os_saves(cpu, kXmmYmm) && (cpu.leaf1_ecx & bit_AVX) && (cpu.leaf1_ecx & bit_FMA) &&
-         (cpu.leaf7_ebx & bit_AVX2);
+         (cpu.leaf7_ebx & kFeatures) == kFeatures;
 }
 
 bool halves_512_bits(const CpuRegisters& cpu) {

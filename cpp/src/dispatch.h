@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/kernel_table.h"
 
@@ -18,34 +19,41 @@ inline bool can_reduce_precision() {
   return kernels(Precision::kReduced).f32.gemm != kernels().f32.gemm;
 }
 
+// The columns of a table. Who needs several, or one more than once, asks for the table once:
+// another thread may choose another instruction set meanwhile, with panels of another size.
 template <class Acc>
-const ArithmeticKernels<Acc>& arithmetic_kernels(Precision precision = Precision::kFull) {
-  if constexpr (sizeof(Acc) == sizeof(float)) {
-    return kernels(precision).f32;
+const ArithmeticKernels<Acc>& arithmetic_kernels(const KernelTable& table) {
+  if constexpr (std::is_same_v<Acc, float>) {
+    return table.f32;
   } else {
-    return kernels(precision).f64;
+    return table.f64;
+  }
+}
+template <class In, class Acc>
+const StorageKernels<In, Acc>& storage_kernels(const KernelTable& table) {
+  if constexpr (std::is_same_v<Acc, float>) {
+    if constexpr (std::is_same_v<In, float>) {
+      return table.f32_f32;
+    } else {
+      return table.u8_f32;
+    }
+  } else if constexpr (std::is_same_v<In, double>) {
+    return table.f64_f64;
+  } else if constexpr (std::is_same_v<In, float>) {
+    return table.f32_f64;
+  } else {
+    return table.u8_f64;
   }
 }
 
-inline const StorageKernels<float, float>& storage_kernels(const float*, float,
-                                                           Precision precision = Precision::kFull) {
-  return kernels(precision).f32_f32;
+template <class Acc>
+const ArithmeticKernels<Acc>& arithmetic_kernels(Precision precision = Precision::kFull) {
+  return arithmetic_kernels<Acc>(kernels(precision));
 }
-inline const StorageKernels<std::uint8_t, float>& storage_kernels(
-    const std::uint8_t*, float, Precision precision = Precision::kFull) {
-  return kernels(precision).u8_f32;
-}
-inline const StorageKernels<double, double>& storage_kernels(
-    const double*, double, Precision precision = Precision::kFull) {
-  return kernels(precision).f64_f64;
-}
-inline const StorageKernels<float, double>& storage_kernels(
-    const float*, double, Precision precision = Precision::kFull) {
-  return kernels(precision).f32_f64;
-}
-inline const StorageKernels<std::uint8_t, double>& storage_kernels(
-    const std::uint8_t*, double, Precision precision = Precision::kFull) {
-  return kernels(precision).u8_f64;
+template <class In, class Acc>
+const StorageKernels<In, Acc>& storage_kernels(const In*, Acc,
+                                               Precision precision = Precision::kFull) {
+  return storage_kernels<In, Acc>(kernels(precision));
 }
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -55,6 +63,7 @@ struct CpuRegisters {
   std::uint32_t leaf0_ebx, leaf1_eax, leaf1_ecx, leaf7_ebx, leaf7_edx;
   std::uint64_t xcr0;
 };
+// With FMA and the operations on bits that all processors with AVX2 have (BMI).
 bool has_avx2(const CpuRegisters& cpu);
 bool has_avx512(const CpuRegisters& cpu);
 // AMX with products of bytes, beside AVX-512; Linux still has to be asked for it.

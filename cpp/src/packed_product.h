@@ -183,11 +183,10 @@ class PackedProduct {
     kernels_.gemm(packed_A, packed_B, n_rows, depth, n_columns, part, row_stride, slice > 0);
   }
 
-  // Of one instruction set throughout: what is packed looks different in another.
-  const ArithmeticKernels<T>& kernels_ = arithmetic_kernels<T>();
-  const StorageKernels<In, T>& kernels_of_A_ =
-      storage_kernels(static_cast<const In*>(nullptr), T());
-  const StorageKernels<T, T>& kernels_of_B_ = storage_kernels(static_cast<const T*>(nullptr), T());
+  const KernelTable& table_ = fastsoftmax::kernels();
+  const ArithmeticKernels<T>& kernels_ = arithmetic_kernels<T>(table_);
+  const StorageKernels<In, T>& kernels_of_A_ = storage_kernels<In, T>(table_);
+  const StorageKernels<T, T>& kernels_of_B_ = storage_kernels<T, T>(table_);
   const In* A_;
   const StridedInputView a_;
   const StridedView<const T> B_;

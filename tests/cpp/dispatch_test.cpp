@@ -68,24 +68,26 @@ using fastsoftmax::CpuRegisters;
 // The bits from Intel's manual (CPUID in volume 2; XCR0 in volume 1, 13.3), written down anew.
 constexpr std::uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;
 constexpr std::uint32_t kAvx2 = 1u << 5, kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30;
-constexpr std::uint32_t kVl = 1u << 31;
+constexpr std::uint32_t kVl = 1u << 31, kBmi1 = 1u << 3, kBmi2 = 1u << 8;
+constexpr std::uint32_t kLeaf7 = kAvx2 | kBmi1 | kBmi2 | kF | kDq | kBw | kVl;
 constexpr std::uint64_t kXmm = 2, kYmm = 4, kMasks = 0x20, kZmmLow = 0x40, kZmmHigh = 0x80;
 constexpr std::uint32_t kTiles = 1u << 24, kTilesOfBytes = 1u << 25, kTilesOfBf16 = 1u << 22;
 constexpr std::uint64_t kTileConfig = 1u << 17, kTileData = 1u << 18;
 
 void test_every_combination_of_bits() {
-  const std::uint32_t leaf1[] = {kFma, kOsxsave, kAvx}, leaf7[] = {kAvx2, kF, kDq, kBw, kVl};
+  const std::uint32_t leaf1[] = {kFma, kOsxsave, kAvx},
+                      leaf7[] = {kAvx2, kBmi1, kBmi2, kF, kDq, kBw, kVl};
   const std::uint64_t xcr0[] = {kXmm, kYmm, kMasks, kZmmLow, kZmmHigh};
-  constexpr unsigned kAvx2Needs = 0b00011'00001'111, kAvx512Needs = 0b11111'11111'111;
-  for (unsigned chosen = 0; chosen < 1u << 13; ++chosen) {
+  constexpr unsigned kAvx2Needs = 0b00011'0000111'111, kAvx512Needs = 0b11111'1111111'111;
+  for (unsigned chosen = 0; chosen < 1u << 15; ++chosen) {
     for (const bool others : {false, true}) {  // the bits that do not matter, all off and all on
       CpuRegisters cpu{};
       if (others) {
-        cpu = {~0u, ~0u, ~(kFma | kOsxsave | kAvx), ~(kAvx2 | kF | kDq | kBw | kVl), ~0u, ~0xe6ull};
+        cpu = {~0u, ~0u, ~(kFma | kOsxsave | kAvx), ~kLeaf7, ~0u, ~0xe6ull};
       }
       for (unsigned i = 0; i < 3; ++i) cpu.leaf1_ecx |= chosen >> i & 1 ? leaf1[i] : 0;
-      for (unsigned i = 0; i < 5; ++i) cpu.leaf7_ebx |= chosen >> (3 + i) & 1 ? leaf7[i] : 0;
-      for (unsigned i = 0; i < 5; ++i) cpu.xcr0 |= chosen >> (8 + i) & 1 ? xcr0[i] : 0;
+      for (unsigned i = 0; i < 7; ++i) cpu.leaf7_ebx |= chosen >> (3 + i) & 1 ? leaf7[i] : 0;
+      for (unsigned i = 0; i < 5; ++i) cpu.xcr0 |= chosen >> (10 + i) & 1 ? xcr0[i] : 0;
       CHECK_EQ(has_avx2(cpu), (chosen & kAvx2Needs) == kAvx2Needs);
       CHECK_EQ(has_avx512(cpu), chosen == kAvx512Needs);
       CHECK_EQ(has_amx(cpu), chosen == kAvx512Needs && others);
@@ -98,7 +100,7 @@ void test_every_combination_of_bits_of_tiles() {
     CpuRegisters cpu{0,
                      0,
                      kFma | kOsxsave | kAvx,
-                     kAvx2 | kF | kDq | kBw | kVl,
+                     kLeaf7,
                      (chosen & 1 ? kTiles : 0) | (chosen & 2 ? kTilesOfBytes : 0) |
                          (chosen & 16 ? kTilesOfBf16 : 0),
                      0xe6 | (chosen & 4 ? kTileConfig : 0) | (chosen & 8 ? kTileData : 0)};
@@ -128,7 +130,8 @@ void test_this_machine() {
   const auto has = [&](const char* isa) {
     return std::find(all.begin(), all.end(), isa) != all.end();
   };
-  CHECK_EQ(has("avx2"), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+  CHECK_EQ(has("avx2"), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                            __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"));
 #if !FASTSOFTMAX_EMULATE_AVX512
   CHECK_EQ(has("avx512"), __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                               __builtin_cpu_supports("avx512dq") &&

@@ -14,7 +14,8 @@ std::vector<std::string> supported_isas();
 // names. Throws std::invalid_argument, with the choices, for a name that is not supported.
 std::string active_isa();
 
-// Uses another from now on, in all threads; throws as active_isa does, and then changes nothing.
+// Uses another from now on, in all threads, but for what is being computed; throws as active_isa
+// does, and then changes nothing.
 void set_active_isa(const std::string& name);
 
 }  // namespace fastsoftmax

@@ -16,8 +16,7 @@ class ClassHessian {
   // The last of u is 1. n_pieces: the most that add is called with.
   ClassHessian(std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions, std::ptrdiff_t chunk_rows,
                Precision precision, int n_pieces)
-      : arithmetic_(arithmetic_kernels<T>(precision)),
-        kernels_(storage_kernels(static_cast<const T*>(nullptr), T(), precision)),
+      : table_(fastsoftmax::kernels(precision)),
         n_u_(n_directions + 1),
         n_(n_outputs * n_u_),
         block_(block(n_pieces)),
@@ -115,8 +114,9 @@ class ClassHessian {
     }
   }
 
-  const ArithmeticKernels<T> arithmetic_;
-  const StorageKernels<T, T> kernels_;
+  const KernelTable& table_;
+  const ArithmeticKernels<T>& arithmetic_ = arithmetic_kernels<T>(table_);
+  const StorageKernels<T, T>& kernels_ = storage_kernels<T, T>(table_);
   const std::ptrdiff_t n_u_, n_, block_;
   const std::ptrdiff_t padded_block_ = round_up(block_, arithmetic_.gemm_columns);
   const std::ptrdiff_t left_, stride_;  // numbers of a row: p (x) u, and then u

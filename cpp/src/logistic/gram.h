@@ -16,10 +16,7 @@ class Gram {
  public:
   Gram(const In* data, const InputView& X, const Rows& rows, const float* c, Range features,
        int n_threads, StopPoll& stop)
-      : kernels_(storage_kernels(data, T())),
-        own_kernels_(storage_kernels(static_cast<const T*>(nullptr), T())),
-        arithmetic_(arithmetic_kernels<T>()),
-        data_(data),
+      : data_(data),
         X_(X),
         rows_(rows),
         c_(c),
@@ -137,9 +134,10 @@ class Gram {
     }
   }
 
-  const StorageKernels<In, T> kernels_;
-  const StorageKernels<T, T> own_kernels_;
-  const ArithmeticKernels<T> arithmetic_;
+  const KernelTable& table_ = fastsoftmax::kernels();
+  const StorageKernels<In, T>& kernels_ = storage_kernels<In, T>(table_);
+  const StorageKernels<T, T>& own_kernels_ = storage_kernels<T, T>(table_);
+  const ArithmeticKernels<T>& arithmetic_ = arithmetic_kernels<T>(table_);
   const In* const data_;
   const InputView X_;
   const Rows rows_;

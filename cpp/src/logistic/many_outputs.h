@@ -26,9 +26,7 @@ class ManyOutputs final : public DenseProducts<In, T> {
               int n_threads)
       : Base(data, X, many_outputs_chunk<T>(X.n_rows, max_outputs)),
         precision_(precision),
-        kernels_(storage_kernels(data, T(), precision)),
-        own_kernels_(storage_kernels(static_cast<const T*>(nullptr), T(), precision)),
-        arithmetic_(arithmetic_kernels<T>(precision)),
+        table_(fastsoftmax::kernels(precision)),
         n_threads_(n_threads),
         features_{X.n_cols, ceil_div(X.n_cols, kSlice)},
         feature_depth_(arithmetic_.gemm_depth(ceil_div(X.n_cols, features_.n_parts))),
@@ -163,9 +161,10 @@ class ManyOutputs final : public DenseProducts<In, T> {
   }
 
   const Precision precision_;
-  const StorageKernels<In, T> kernels_;
-  const StorageKernels<T, T> own_kernels_;
-  const ArithmeticKernels<T> arithmetic_;
+  const KernelTable& table_;
+  const StorageKernels<In, T>& kernels_ = storage_kernels<In, T>(table_);
+  const StorageKernels<T, T>& own_kernels_ = storage_kernels<T, T>(table_);
+  const ArithmeticKernels<T>& arithmetic_ = arithmetic_kernels<T>(table_);
   const int n_threads_;
   const Cuts features_;
   // What slices of features and of a chunk's rows take of a panel, at the most.

@@ -27,7 +27,7 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
   // Two classes are left to panels, where one's weights stay the negative of the other's to the
   // last bit: digits are not symmetric.
   static bool fits(const SgdProblem<In, T>& problem) {
-    return kernels().bytes.update && problem.state.n_classes > 2 &&
+    return problem.kernels.bytes.update && problem.state.n_classes > 2 &&
            problem.state.n_classes <= kMaxByteClasses && problem.X.n_cols <= kMaxByteFeatures &&
            std::min<std::ptrdiff_t>(problem.options.batch_size, problem.X.n_rows) >= kMinBatch;
   }
@@ -43,7 +43,7 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
                        kSliceFeatures * std::min(problem.state.n_classes, kGroupClasses) *
                            static_cast<std::ptrdiff_t>(sizeof(T))),
              problem.state.n_classes),
-        kernels_(kernels().bytes),
+        kernels_(problem.kernels.bytes),
         row_bytes_(round_up(slices_.stride(), 64)),
         // One number more: what is stored of a class's digits ends in one that means nothing.
         digit_stride_(ceil_div(3 * n_classes_ + 1, 16) * 64),
@@ -249,8 +249,7 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
     for_each_weight([&](std::ptrdiff_t here, std::ptrdiff_t there) { W[there] = from[here]; });
   }
 
-  // Of one instruction set throughout, as those of the base.
-  const ByteKernels kernels_;
+  const ByteKernels& kernels_;
 
   const std::ptrdiff_t row_bytes_, digit_stride_;
 

@@ -26,8 +26,9 @@ class PackedStep {
   }
 
   PackedStep(const SgdProblem<In, T>& problem, const Batches& batches)
-      : kernels_(storage_kernels(problem.data, T())),
-        arithmetic_(arithmetic_kernels<T>()),
+      : kernels_(storage_kernels<In, T>(problem.kernels)),
+        own_kernels_(storage_kernels<T, T>(problem.kernels)),
+        arithmetic_(arithmetic_kernels<T>(problem.kernels)),
         problem_(problem),
         batches_(batches),
         d_(problem.X.n_cols),
@@ -170,7 +171,7 @@ class PackedStep {
 
   // Between W (n_classes, n_features) and the panels.
   void pack(const T* W, AlignedBuffer<T>& to) const {
-    storage_kernels(W, T()).pack_weights(W, 1, d_, d_, n_classes_, to.data());
+    own_kernels_.pack_weights(W, 1, d_, d_, n_classes_, to.data());
   }
   void unpack(const AlignedBuffer<T>& from, T* W) const {
     const std::ptrdiff_t columns = arithmetic_.step_columns;
@@ -180,9 +181,9 @@ class PackedStep {
     }
   }
 
-  // Of one instruction set throughout: another thread may choose another one meanwhile.
-  const StorageKernels<In, T> kernels_;
-  const ArithmeticKernels<T> arithmetic_;
+  const StorageKernels<In, T>& kernels_;
+  const StorageKernels<T, T>& own_kernels_;
+  const ArithmeticKernels<T>& arithmetic_;
 
   const SgdProblem<In, T> problem_;
   const Batches& batches_;

@@ -38,7 +38,7 @@ class PanelStep : public SlicedStep<In, T, MaskedRowList<In, T>> {
   PanelStep(const SgdProblem<In, T>& problem, const Batches& batches)
       : Base(problem, batches, Slices<T>(problem.state.n_classes, problem.X.n_cols, kSliceBytes),
              padded<T>(problem.state.n_classes)),
-        kernels_(storage_kernels(problem.data, T())),
+        kernels_(storage_kernels<In, T>(problem.kernels)),
         sparse_(has_zero_blocks(kernels_, problem.data, problem.X)),
         mask_words_(slices_.mask_words(kernels_.block_features)),
         keeps_masks_(sparse_ && problem.options.n_epochs > 1 &&
@@ -206,8 +206,7 @@ class PanelStep : public SlicedStep<In, T, MaskedRowList<In, T>> {
                            list.masks.data() + mine.begin, mine.end - mine.begin);
   }
 
-  // Of one instruction set throughout, as those of the base.
-  const StorageKernels<In, T> kernels_;
+  const StorageKernels<In, T>& kernels_;
 
   const bool sparse_;
   const std::ptrdiff_t mask_words_;

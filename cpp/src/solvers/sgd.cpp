@@ -148,7 +148,7 @@ SgdResult fit_sgd(const InputView& X, const std::int64_t* labels, const T* sampl
   check_labels(labels, X.n_rows, state.n_classes);
   return with_storage<T>(X, [&](const auto* data) {
     using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
-    const SgdProblem<In, T> problem{data, X, labels, sample_weight, options, state};
+    const SgdProblem<In, T> problem{kernels(), data, X, labels, sample_weight, options, state};
     if constexpr (std::is_same_v<In, std::uint8_t> && std::is_same_v<T, float>) {
       if (ByteStep<In, T>::fits(problem)) {
         return SgdRun<ByteStep<In, T>, In, T>(problem, loss_curve, stop_requested).run();

@@ -16,6 +16,7 @@ namespace fastsoftmax {
 // What a step is made of, checked by the caller.
 template <class In, class T>
 struct SgdProblem {
+  const KernelTable& kernels;  // of one instruction set, whatever another thread chooses meanwhile
   const In* data;
   InputView X;
   const std::int64_t* labels;
@@ -64,7 +65,7 @@ class Intercepts {
  public:
   // stride: classes of b and of rows of dlogits, padded to what the kernels want.
   Intercepts(const SgdProblem<In, T>& problem, std::ptrdiff_t stride)
-      : arithmetic_(arithmetic_kernels<T>()),
+      : arithmetic_(arithmetic_kernels<T>(problem.kernels)),
         options_(problem.options),
         state_(problem.state),
         stride_(stride),

@@ -29,7 +29,7 @@ class SlicedStep {
   // part_row_stride: of a row of the logits' parts, whole vectors of which are read.
   SlicedStep(const SgdProblem<In, T>& problem, const Batches& batches, const Slices<T>& slices,
              std::ptrdiff_t part_row_stride)
-      : arithmetic_(arithmetic_kernels<T>()),
+      : arithmetic_(arithmetic_kernels<T>(problem.kernels)),
         problem_(problem),
         batches_(batches),
         chunk_rows_(batches.chunk_rows()),
@@ -92,8 +92,7 @@ class SlicedStep {
     finish(from.losses.data(), chunk.n_rows);
   }
 
-  // Of one instruction set throughout: another thread may choose another one meanwhile.
-  const ArithmeticKernels<T> arithmetic_;
+  const ArithmeticKernels<T>& arithmetic_;
 
   const SgdProblem<In, T> problem_;
   const Batches& batches_;

@@ -126,9 +126,9 @@ class Sweep {
     }
   }
 
-  const ArithmeticKernels<double>& arithmetic_ = arithmetic_kernels<double>();
-  const StorageKernels<double, double>& kernels_ =
-      storage_kernels(static_cast<const double*>(nullptr), double());
+  const KernelTable& table_ = fastsoftmax::kernels();
+  const ArithmeticKernels<double>& arithmetic_ = arithmetic_kernels<double>(table_);
+  const StorageKernels<double, double>& kernels_ = storage_kernels<double, double>(table_);
   double* const A_;
   const std::ptrdiff_t n_;
   const int n_threads_;
