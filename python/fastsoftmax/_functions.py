@@ -388,9 +388,10 @@ def _class_indices(labels: ArrayLike, shape: tuple[int, ...], n_classes: int) ->
 def _weights(sample_weight: ArrayLike | None, shape: tuple[int, ...]) -> _Array | None:
     if sample_weight is None:
         return None
-    weights = as_numbers(sample_weight, "sample_weight")
+    with np.errstate(over="ignore"):  # of a wider type: not finite, as is said below
+        weights = as_numbers(sample_weight, "sample_weight").astype(np.float64)
     if weights.shape != shape:
         raise ValueError(f"sample_weight has shape {weights.shape}, but the logits ask for {shape}")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError("sample_weight must be finite and not negative")
-    return weights.reshape(-1).astype(np.float64)
+    return weights.reshape(-1)

@@ -30,7 +30,10 @@ def positions(splits: _Splits, n: int) -> _Splits:
     rows = np.arange(n)
     found = []
     for i, (train, test) in enumerate(splits):
-        parts = [rows[part] if len(part) else rows[:0] for part in (train, test)]
+        try:
+            parts = [rows[part] if len(part) else rows[:0] for part in (train, test)]
+        except (IndexError, TypeError) as error:
+            raise ValueError(f"cv: split {i} is not one of {n} rows: {error}") from None
         for part, kind in zip(parts, ("training", "test"), strict=True):
             if not len(part):
                 raise ValueError(f"cv: the {kind} set of split {i} is empty")
@@ -76,6 +79,13 @@ def parameters_of_one(estimator: LinearClassifier) -> dict[str, Any]:
     """The parameters of a LogisticRegressionCV that are also those of each of its models."""
     own, names = estimator.get_params(deep=False), LogisticRegression().get_params()
     return {name: own[name] for name in own if name in names}
+
+
+def best_of(scores: _Array) -> Any:
+    """The index of the best score along the last axis, the first of equals; NaN is never the best."""
+    if np.isnan(scores).all(axis=-1).any():
+        raise ValueError("scoring gives NaN for every C")
+    return np.nanargmax(scores, axis=-1)
 
 
 class _HeldOutModel(LogisticRegression):

@@ -97,8 +97,13 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     f"warm_start: X has {X.shape[1]} features, but the fitted weights are for "
                     f"{n_features_before}"
                 )
-            if not (np.isfinite(self.coef_).all() and np.isfinite(self.intercept_).all()):
-                raise ValueError("warm_start: coef_ or intercept_ is not finite")
+            n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
+            for name, shape in (("coef_", (n_outputs, X.shape[1])), ("intercept_", (n_outputs,))):
+                weights = np.asarray(getattr(self, name))
+                if weights.shape != shape:
+                    raise ValueError(f"warm_start: {name} has shape {weights.shape}, not {shape}")
+                if not np.isfinite(weights).all():
+                    raise ValueError(f"warm_start: {name} is not finite")
             return X, encode_known(labels, self.classes_), True
         self.classes_, indices = encode(labels)
         return X, indices, False

@@ -235,6 +235,7 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
         warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)
 
     missed = ~(models.gap <= max(tol, _ROUNDING))
+    rounded = (models.status == ROUNDED) & missed & (tol > 0)  # those who did not ask for it by 0
     warn(
         (models.status == MAX_ITER) & missed,
         f"max_iter={max_iter} ended the fit at a relative gap of {{gap}}, before it fell to "
@@ -245,8 +246,13 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
         "the classes are separable and there is no penalty (C=inf): the optimum has no finite "
         "weights, and the fit ended with weights that separate them; choose a finite C",
     )
-    warn(  # not those who asked for it, with a tolerance of zero
-        (models.status == ROUNDED) & missed & (tol > 0),
+    warn(
+        rounded & np.isinf(models.gap),
+        "nothing could be proven of the fit: values of X, or weights that it began with, are so large "
+        "that their squares are not finite; scale X, or begin anew",
+    )
+    warn(
+        rounded & ~np.isinf(models.gap),
         f"rounding ended the fit at a relative gap of {{gap}}, before it fell to tol={tol:g}; "
         f"a wider dtype of X, features of means near zero or a larger tol helps",
     )

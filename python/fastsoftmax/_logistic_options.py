@@ -66,7 +66,7 @@ def check_penalty(penalty: object) -> bool:
     """Tell whether scikit-learn's former parameter leaves the penalty to `C`."""
     if penalty is None:
         return False
-    if penalty not in ("l2", "deprecated"):
+    if not (isinstance(penalty, str) and penalty in ("l2", "deprecated")):
         raise ValueError(
             f"penalty={penalty!r} is not supported: 'l2' and None are; L1 and elastic net are in "
             f"sklearn.linear_model with solver='saga'"

@@ -12,7 +12,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from ._held_out import fit_folds, positions, score_folds
+from ._held_out import best_of, fit_folds, positions, score_folds
 from ._linear_classifier import LinearClassifier, unchanged_on_error
 from ._logistic_data import TrainingData, prepare_data
 from ._logistic_models import Models, fit_models, warn_of_limits
@@ -248,7 +248,7 @@ class LogisticRegressionCV(LinearClassifier):
 
     def _refit(self, data: TrainingData, models: Models, options: dict[str, Any]) -> None:
         n_cs = len(self.Cs_)
-        best = int(np.argmax(self.scores_.sum(axis=(0, 1))))
+        best = int(best_of(self.scores_.sum(axis=(0, 1))))
         self.C_ = float(self.Cs_[best])
         start = Models.zeros(1, *models.coef.shape[1:])
         start.coef[0] = models.coef[best::n_cs].mean(axis=0)
@@ -262,7 +262,7 @@ class LogisticRegressionCV(LinearClassifier):
 
     def _average(self, models: Models, dtype: np.dtype[Any]) -> None:
         n_folds, _, n_cs = self.scores_.shape
-        best = self.scores_[:, 0].argmax(axis=1)
+        best = best_of(self.scores_[:, 0])
         rows = np.arange(n_folds) * n_cs + best
         self.C_ = float(self.Cs_[best].mean())
         self.coef_ = models.coef[rows].mean(axis=0).astype(dtype)

@@ -37,7 +37,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool, sparse: bool = False) -> _Ar
     if _passes_as_it_is(estimator, X, reset):
         return X  # type: ignore[no-any-return]
     refuse_masked(X, "X")
-    _refuse_text(X)
+    _refuse_text(X, "X")
     array = validate_data(
         estimator,
         X,
@@ -88,14 +88,14 @@ def _readable_csr(X: Any) -> Any:
     return X
 
 
-def _refuse_text(X: Any) -> None:
-    """Refuse text, which scikit-learn would read as numbers if it finds it in an object array."""
-    values = X if isinstance(X, np.ndarray) else getattr(X, "values", None)
+def _refuse_text(x: Any, name: str) -> None:
+    """Refuse text, which NumPy would read as numbers if it finds it in an object array."""
+    values = x if isinstance(x, np.ndarray) else getattr(x, "values", None)
     if not isinstance(values, np.ndarray) or values.dtype != object:
         return
     for value in values.flat:
         if isinstance(value, str | bytes):
-            raise ValueError(f"X must be of numbers, but contains the text {value!r}")
+            raise ValueError(f"{name} must be of numbers, but contains the text {value!r}")
 
 
 def nonfinite_message(X: Any) -> str | None:
@@ -123,6 +123,7 @@ def check_sample_weight(
     if sample_weight is None:
         return None
     refuse_masked(sample_weight, "sample_weight")
+    _refuse_text(sample_weight, "sample_weight")
     if getattr(sample_weight, "dtype", None) == object:  # a column of a mixed frame
         with suppress(TypeError, ValueError):
             sample_weight = np.asarray(sample_weight, np.float64)

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
@@ -47,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = CLOSED_PIPE
     except KeyboardInterrupt:
         code = INTERRUPTED
-        print("fastsoftmax: interrupted", file=sys.stderr)
+        _tell("fastsoftmax: interrupted")
     except (ValueError, OSError, MemoryError, ImportError) as error:
         code = BAD_INPUT
-        print(f"fastsoftmax: error: {_one_line(error)}", file=sys.stderr)
+        _tell(f"fastsoftmax: error: {_one_line(error)}")
     _settle_stdout()
     return code
 
@@ -70,6 +71,13 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or "not enough memory"
+
+
+def _tell(text: str) -> None:
+    """Print to standard error, if anybody can: else the result counts, not what is said of it."""
+    if sys.stderr is not None:  # None where it is closed, and print would take standard output
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def _settle_stdout() -> None:
@@ -201,7 +209,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         with open(arguments.output, "w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
     if y is not None:
-        print(f"accuracy {(labels == y).mean():.4f}", file=sys.stderr)
+        _tell(f"accuracy {(labels == y).mean():.4f}")
 
 
 def _label_line(label: Any) -> str:

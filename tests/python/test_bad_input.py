@@ -259,7 +259,15 @@ def test_masked_classes():
 def test_warm_start_from_what_is_not_finite(attribute):
     clf = SoftmaxClassifier(warm_start=True).fit(X, Y)
     setattr(clf, attribute, np.full_like(getattr(clf, attribute), np.nan))
-    with pytest.raises(ValueError, match="warm_start: coef_ or intercept_ is not finite"):
+    with pytest.raises(ValueError, match=f"warm_start: {attribute} is not finite"):
+        clf.fit(X, Y)
+
+
+@pytest.mark.parametrize("attribute", ["coef_", "intercept_"])
+def test_warm_start_from_another_shape(attribute):
+    clf = SoftmaxClassifier(warm_start=True).fit(X, Y)
+    setattr(clf, attribute, getattr(clf, attribute)[:2])
+    with pytest.raises(ValueError, match=rf"warm_start: {attribute} has shape \(2,.*, not \(3,"):
         clf.fit(X, Y)
 
 
@@ -307,6 +315,11 @@ BAD_WEIGHTS = {
     "all zero": (np.zeros(12), ValueError, "sample_weight is zero for every sample"),
     "zero": (0, ValueError, "sample_weight is zero for every sample"),
     "text": (["1"] * 12, TypeError, "sample_weight must be of real numbers"),
+    "text in objects": (
+        np.array(["1"] * 12, object),
+        ValueError,
+        "sample_weight must be of numbers, but contains the text '1'",
+    ),
     "complex": (np.ones(12) + 0j, TypeError, "sample_weight must be of real numbers"),
     "None in it": ([None] * 12, TypeError, "sample_weight must be of real numbers"),
     "masked": (np.ma.masked_array(np.ones(12)), TypeError, "sample_weight is a masked array"),

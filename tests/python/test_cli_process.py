@@ -1,6 +1,7 @@
 """The command as a process of its own: exit codes, signals, pipes, and what it imports."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,11 @@ def assert_one_complaint(err):
     assert err.count("\n") == 1
     assert err.endswith("\n")
     assert "Traceback" not in err
+
+
+def process_output(*argv):
+    command = [sys.executable, "-m", "fastsoftmax", *map(str, argv)]
+    return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 def process(*argv, **options):
@@ -142,6 +148,21 @@ def test_full_disk(argv):
         assert running.wait(timeout=60) == 2
     assert_one_complaint(err)
     assert "No space left" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+def test_without_standard_error(stderr, model):
+    # What would be said there is neither said elsewhere nor counts as a failure.
+    def shell(*argv):
+        command = shlex.join([sys.executable, "-m", "fastsoftmax", *map(str, argv)])
+        return subprocess.run(["sh", "-c", f"{command} {stderr}"], check=False, capture_output=True)
+
+    done = shell("predict", model, "digits")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == process_output("predict", model, "digits")
+    done = shell("predict", model, "nothing")
+    assert (done.returncode, done.stdout) == (2, b"")
 
 
 def test_data_from_a_pipe(model, tmp_path):

@@ -15,6 +15,8 @@ from reference import LAYOUTS, layouts
 import fastsoftmax as fs
 
 FAMILY = ("softmax", "log_softmax", "logsumexp")
+# Finite in a long double, where that is wider than float64.
+BEYOND = np.array(["1e400", "1"], np.longdouble)
 RAGGED = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 257)
 
 
@@ -436,6 +438,7 @@ class TestCrossEntropy:
             (([0, 1], [1.0, -1.0]), ValueError, "sample_weight must be finite and not negative"),
             (([0, 1], [1.0, np.nan]), ValueError, "sample_weight must be finite and not negative"),
             (([0, 1], ["a", "b"]), TypeError, "sample_weight must be of real numbers"),
+            (([0, 1], BEYOND), ValueError, "sample_weight must be finite and not negative"),
             (([0, 1], None, "max"), ValueError, "reduction must be .* not 'max'"),
         ],
     )

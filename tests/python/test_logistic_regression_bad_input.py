@@ -151,6 +151,7 @@ BAD_PARAMETERS = [
     ("l1_ratio", 1, ValueError, "l1_ratio=1 is not supported"),
     ("penalty", "l1", ValueError, "penalty='l1' is not supported.*solver='saga'"),
     ("penalty", "elasticnet", ValueError, "penalty='elasticnet' is not supported"),
+    ("penalty", np.array(["l2", "l2"]), ValueError, r"penalty=array.* is not supported"),
     ("solver", "liblinear", ValueError, "solver='liblinear' is not supported; solver='auto'"),
     ("solver", "saga", ValueError, "solver='saga' is not supported; solver='auto'"),
     ("solver", None, ValueError, "solver=None is not supported"),
@@ -193,6 +194,9 @@ BAD_CV = [
     ("scoring", "best", ValueError, "scoring"),
     ("cv", 1, ValueError, "n_splits=1"),
     ("cv", 50, ValueError, "n_splits=50 .*greater"),
+    ("cv", [(range(20), [40])], ValueError, "cv: split 0 is not one of 40 rows: .*out of bounds"),
+    ("cv", [(range(20), [20.0])], ValueError, "cv: split 0 is not one of 40 rows: .*integer"),
+    ("scoring", lambda *_: np.nan, ValueError, "scoring gives NaN for every C"),
 ]
 
 
@@ -374,6 +378,14 @@ def test_huge_and_tiny_inputs(scale, dtype, n_classes, fit_intercept):
         free = LogisticRegression(C=np.inf, tol=1e-10, fit_intercept=fit_intercept).fit(dense, y)
         assert_allclose(clf.objective_, free.objective_, rtol=1e-4)
         assert_allclose(clf.predict_proba(inputs), free.predict_proba(dense), atol=0.02)
+
+
+@pytest.mark.parametrize("scale", [1e160, 1e300])
+def test_inputs_whose_squares_are_not_finite(scale):
+    X, y = blobs(60, 5, 3)
+    with pytest.warns(ConvergenceWarning, match="so large that their squares are not finite"):
+        clf = LogisticRegression().fit(X * scale, y)
+    assert clf.gap_ == np.inf
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
