@@ -363,6 +363,7 @@ void test_ragged_sizes() {
   }
   for (const std::ptrdiff_t d : {1024, 2050, 4100}) {  // slices of several words
     for (const std::ptrdiff_t n_rows : {1, 5}) check<In, Acc>(n_rows, d, 2);
+    for (std::ptrdiff_t K = 1; K <= 6; ++K) check<In, Acc>(3, d / 4, K);  // wide tiles
     check_single_row<In, Acc>(d, 2);
   }
   for (const std::ptrdiff_t n_rows : {63, 64, 65, 200, 512}) check<In, Acc>(n_rows, 40, 3);

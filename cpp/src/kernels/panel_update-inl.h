@@ -54,22 +54,33 @@ void panel_update_tile(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rul
 template <class In, class Acc>
 void dense_panel_update(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rule,
                         std::ptrdiff_t begin, std::ptrdiff_t end) {
-  constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes, kSpan = kUpdateVecs * kLanes;
+  constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
+  constexpr int kSums = kUpdateVecs * kUpdateClasses;
   // Classes inside: the lines of X that a span of features touches stay in the first-level cache.
   std::ptrdiff_t f = begin;
   const auto sweep = [&](auto n_vecs, auto masked, std::ptrdiff_t n_lanes) {
+    constexpr int kVecs = decltype(n_vecs)::value;
     const auto for_rows = [&](const auto& body) __attribute__((always_inline)) {
       for (std::ptrdiff_t i = 0; i < a.n_rows; ++i) body(i);
     };
-    for_each_class_tile<kUpdateClasses>(
+    for_each_class_tile<(kVecs > kUpdateVecs ? kSums / kVecs : kUpdateClasses)>(
         a.W, a.n_classes, a.panel_stride,
         [&](std::ptrdiff_t c0, const Panel<Acc>& panel, auto n_tile_classes) {
-          panel_update_tile<decltype(n_vecs)::value, decltype(n_tile_classes)::value,
-                            decltype(masked)::value != 0>(a, rule, f, n_lanes, c0, panel, for_rows);
+          panel_update_tile<kVecs, decltype(n_tile_classes)::value, decltype(masked)::value != 0>(
+              a, rule, f, n_lanes, c0, panel, for_rows);
         });
   };
-  for (; f + kSpan <= end; f += kSpan) sweep(Count<kUpdateVecs>(), Count<0>(), kLanes);
-  for (; f + kLanes <= end; f += kLanes) sweep(Count<1>(), Count<0>(), kLanes);
+  const auto sweep_all = [&](auto n_vecs) {
+    constexpr int kVecs = decltype(n_vecs)::value;
+    for (; f + kVecs * kLanes <= end; f += kVecs * kLanes) sweep(n_vecs, Count<0>(), kLanes);
+  };
+  // As many sums with few classes, too. Where rows are a multiple of 4 KB apart, the lines of a
+  // span are all in one set of the first-level cache, and none is there any more for the next span,
+  // to which half of it belongs, as rows seldom begin on a line.
+  if (a.n_classes <= kSums / 8) sweep_all(Count<8>());
+  if (a.n_classes <= kSums / 4) sweep_all(Count<4>());
+  sweep_all(Count<kUpdateVecs>());
+  sweep_all(Count<1>());
   if (f < end) sweep(Count<1>(), Count<1>(), end - f);
 }
 
