@@ -20,7 +20,7 @@ void multiply_skinny(const In* A, const StridedInputView& shape, const StridedVi
   // B', class-major as W is; it may be so already.
   const bool is_class_major = B.row_stride == 1 && B.col_stride == k;
   const auto transpose = [&](T* to) {
-    arithmetic_kernels<T>().transpose(B.data, B.row_stride, B.col_stride, k, n, to);
+    arithmetic_kernels<T>().transpose(B.data, B.row_stride, B.col_stride, k, n, to, k);
   };
   ThreadWeights columns(is_class_major && is_well_placed(B.data, shape.n_rows) ? B.data : nullptr,
                         n * k, n_threads, transpose);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "bindings.h"
 #include "fastcall.h"
 #include "fastsoftmax/functions.h"
@@ -52,6 +54,42 @@ py::object apply_to_arrays(const Arguments& arguments) {
   return py::none();
 }
 
+template <class T>
+using ColumnFunction = void (*)(const T*, const Columns&, T*, int);
+
+// Of x (n_outer, n, n_inner) the columns from begin on before end, as a slice has them.
+template <ColumnFunction<float> kF32, ColumnFunction<double> kF64, bool kReduces>
+void apply_to_columns(const py::array& x, py::array out, py::ssize_t begin, py::ssize_t end,
+                      int n_threads) {
+  require(x.ndim() == 3, "x must have three dimensions");
+  const py::ssize_t n_columns = x.shape(0) * x.shape(2);
+  require(0 <= begin && begin <= end, "begin and end must be in order");
+  const Columns columns{x.shape(1), x.shape(2), std::min(begin, n_columns),
+                        std::min(end, n_columns)};
+  with_arithmetic(x, "x", [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = checked_data<T>(x, {x.shape(0), columns.n, columns.n_inner}, "x");
+    T* to = kReduces ? checked_output<T>(out, {x.shape(0), columns.n_inner}, "out")
+                     : checked_output<T>(out, {x.shape(0), columns.n, columns.n_inner}, "out");
+    const double exponentials =
+        static_cast<double>(columns.end - columns.begin) * static_cast<double>(columns.n);
+    const py::gil_scoped_release release;
+    call_on_threads(n_threads, exponentials / kExponentialsPerNs, [&](int n) {
+      if constexpr (sizeof zero == sizeof(float)) {
+        kF32(from, columns, to, n);
+      } else {
+        kF64(from, columns, to, n);
+      }
+    });
+  });
+}
+
+template <ColumnFunction<float> kF32, ColumnFunction<double> kF64, bool kReduces>
+void def_columns(py::module_& m, const char* name) {
+  m.def(name, &apply_to_columns<kF32, kF64, kReduces>, py::arg("x").noconvert(),
+        py::arg("out").noconvert(), py::arg("begin"), py::arg("end"), py::arg("n_threads"));
+}
+
 // Without weights: float32 may not hold them.
 void cross_entropy_of_arrays(const py::array& logits, const py::array& labels, py::array losses,
                              int n_threads) {
@@ -95,6 +133,9 @@ void bind_functions(py::module_& m) {
   def_fast<&apply_to_arrays<&softmax<float>, &softmax<double>, false>, 3>(m, "softmax");
   def_fast<&apply_to_arrays<&log_softmax<float>, &log_softmax<double>, false>, 3>(m, "log_softmax");
   def_fast<&apply_to_arrays<&logsumexp<float>, &logsumexp<double>, true>, 3>(m, "logsumexp");
+  def_columns<&softmax<float>, &softmax<double>, false>(m, "softmax_columns");
+  def_columns<&log_softmax<float>, &log_softmax<double>, false>(m, "log_softmax_columns");
+  def_columns<&logsumexp<float>, &logsumexp<double>, true>(m, "logsumexp_columns");
   m.def("cross_entropy", &cross_entropy_of_arrays, py::arg("logits").noconvert(),
         py::arg("labels").noconvert(), py::arg("losses").noconvert(), py::arg("n_threads"));
   def_fast<&matmul_of_arrays, 4>(m, "matmul");

@@ -39,8 +39,8 @@ def softmax(
     ----------
     x : array_like, any shape with at least one dimension
         Real numbers. float32 and float64 are computed in their own precision, float16 and integers
-        of up to 16 bits as float32, other integers as float64. Any strides; arrays whose `axis` is
-        not last or not contiguous are copied once.
+        of up to 16 bits as float32, other integers as float64. Any strides; arrays that are not
+        contiguous are copied once.
     axis : int, default=-1
     out : ndarray of the shape of `x` and the dtype of the result, optional
         Where to put the result; may be `x` itself.
@@ -62,7 +62,7 @@ def softmax(
     numpy.exceptions.AxisError
         If there is no such axis.
     """
-    return _along_axis(_core.softmax, x, axis, out, n_threads)
+    return _along_axis(_core.softmax, _core.softmax_columns, x, axis, out, n_threads)
 
 
 def log_softmax(
@@ -90,7 +90,7 @@ def log_softmax(
     TypeError, ValueError, numpy.exceptions.AxisError
         As for `softmax`.
     """
-    return _along_axis(_core.log_softmax, x, axis, out, n_threads)
+    return _along_axis(_core.log_softmax, _core.log_softmax_columns, x, axis, out, n_threads)
 
 
 def logsumexp(
@@ -119,12 +119,19 @@ def logsumexp(
     TypeError, ValueError, numpy.exceptions.AxisError
         As for `softmax`.
     """
-    rows, axis, shape = _rows_along(x, axis)
-    result = np.empty(len(rows), dtype=rows.dtype)
+    array, axis = _along(x, axis)
+    shape = array.shape[:axis] + array.shape[axis + 1 :]
+    result: _Array = np.empty(shape, array.dtype)
     threads = threads_or_default(n_threads)
-    for part in _softmax_slices(rows):
-        _core.logsumexp(rows[part], result[part], threads)
-    result = result.reshape(shape[:axis] + shape[axis + 1 :])
+    blocks = _blocks(array, axis)
+    if blocks.shape[2] == 1:
+        flat = result.reshape(-1)
+        for part in _softmax_slices(blocks):
+            _core.logsumexp(blocks[part, :, 0], flat[part], threads)
+    else:
+        sums = result.reshape(len(blocks), -1)
+        for part in _softmax_slices(blocks):
+            _core.logsumexp_columns(blocks, sums, part.start, part.stop, threads)
     return np.expand_dims(result, axis) if keepdims else result[()]
 
 
@@ -167,7 +174,9 @@ def cross_entropy(
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
-    rows, axis, shape = _rows_along(logits, -1, name="logits")
+    array, axis = _along(logits, -1, name="logits")
+    shape = array.shape
+    rows = _blocks(array, axis)[..., 0]
     indices = _class_indices(labels, shape[:axis], shape[axis])
     weights = _weights(sample_weight, shape[:axis])
     losses: _Array = np.empty(len(rows), dtype=rows.dtype)
@@ -259,6 +268,7 @@ def matmul(
 
 def _along_axis(
     kernel: Callable[[_Array, _Array, int], None],
+    kernel_of_columns: Callable[[_Array, _Array, int, int, int], None],
     x: ArrayLike,
     axis: int,
     out: _Array | None,
@@ -271,19 +281,22 @@ def _along_axis(
         if plain is not None:
             kernel(x, plain, threads)
             return plain
-    rows, axis, shape = _rows_along(x, axis)
-    last = axis == len(shape) - 1
-    # The kernels take each row from start to end, so they may overwrite the very array they read.
-    overlap = () if last and isinstance(out, np.ndarray) and _is_same_memory(out, rows) else (rows,)
+    array, axis = _along(x, axis)
+    blocks = _blocks(array, axis)
 
     def compute(result: _Array) -> None:
-        moved = result.reshape(rows.shape) if last else new_output(rows.shape, rows.dtype)
-        for part in _softmax_slices(rows):
-            kernel(rows[part], moved[part], threads)
-        if not last:
-            np.moveaxis(result, axis, -1)[...] = moved.reshape(_moved_to_end(shape, axis))
+        results = result.reshape(blocks.shape)
+        if blocks.shape[2] == 1:
+            for part in _softmax_slices(blocks):
+                kernel(blocks[part, :, 0], results[part, :, 0], threads)
+        else:
+            for part in _softmax_slices(blocks):
+                kernel_of_columns(blocks, results, part.start, part.stop, threads)
 
-    return _into(out, shape, rows.dtype, overlap, compute)
+    # The kernels take each row or column from start to end, so they may overwrite the very array
+    # that they read.
+    is_same = isinstance(out, np.ndarray) and _is_same_memory(out, blocks)
+    return _into(out, array.shape, array.dtype, () if is_same else (blocks,), compute)
 
 
 def _plain_output(
@@ -297,21 +310,26 @@ def _plain_output(
     return None if any(np.may_share_memory(out, array) for array in inputs) else out
 
 
-def _softmax_slices(rows: _Array) -> Iterator[slice]:
+def _softmax_slices(blocks: _Array) -> Iterator[slice]:
+    """The columns (n_outer, n_inner) of blocks, or rows where there is one in each."""
+    n_outer, n, n_inner = blocks.shape
     # An exponential takes as long as 20 products.
-    return interruptible_slices(len(rows), 20 * rows.shape[1])
+    return interruptible_slices(n_outer * n_inner, 20 * n)
 
 
-def _rows_along(x: ArrayLike, axis: int, name: str = "x") -> tuple[_Array, int, tuple[int, ...]]:
-    """`x` as contiguous rows (n, length of the axis) of a floating dtype; the axis; the shape."""
+def _along(x: ArrayLike, axis: int, name: str = "x") -> tuple[_Array, int]:
+    """`x` as a contiguous array of a floating dtype; the axis."""
     array = as_numbers(x, name)
     if array.ndim == 0:
         raise ValueError(f"{name} must have at least one dimension")
     axis = _axis_index(axis, array.ndim)
-    moved = np.moveaxis(array, axis, -1)
-    rows = np.require(moved, dtype=floating_dtype(array.dtype), requirements=["C", "A"])
-    n_rows = math.prod(moved.shape[:-1])
-    return rows.reshape(n_rows, moved.shape[-1]), axis, array.shape
+    return np.require(array, floating_dtype(array.dtype), ["C", "A"]), axis
+
+
+def _blocks(array: _Array, axis: int) -> _Array:
+    """A contiguous array as (n_outer, length of the axis, n_inner): rows if n_inner is one."""
+    outer, inner = array.shape[:axis], array.shape[axis + 1 :]
+    return array.reshape(math.prod(outer), array.shape[axis], math.prod(inner))
 
 
 def _axis_index(axis: int, n_dimensions: int) -> int:
@@ -322,10 +340,6 @@ def _axis_index(axis: int, n_dimensions: int) -> int:
         raise TypeError(f"axis must be one integer, not {given}") from None
     except OverflowError:
         raise np.exceptions.AxisError(f"axis {axis} is out of bounds") from None
-
-
-def _moved_to_end(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return shape[:axis] + shape[axis + 1 :] + (shape[axis],)
 
 
 def _is_same_memory(a: _Array, b: _Array) -> bool:

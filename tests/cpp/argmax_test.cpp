@@ -108,12 +108,16 @@ void test_transpose() {
         const std::ptrdiff_t size =
             k > 0 && n > 0 ? (k - 1) * row_stride + (n - 1) * col_stride + 1 : 0;
         for (const Side side : {Side::kBegin, Side::kEnd}) {
-          Guarded<T> B(test::uniform<T>(size, 1), side), out(n * k, side);
-          fastsoftmax::arithmetic_kernels<T>().transpose(B.data(), row_stride, col_stride, k, n,
-                                                         out.data());
-          for (std::ptrdiff_t j = 0; j < n; ++j) {
-            for (std::ptrdiff_t p = 0; p < k; ++p) {
-              CHECK_EQ(out[j * k + p], B[p * row_stride + j * col_stride]);
+          for (const std::ptrdiff_t gap : {0, 5}) {
+            const std::ptrdiff_t stride = k + gap;
+            Guarded<T> B(test::uniform<T>(size, 1), side);
+            Guarded<T> out(std::vector<T>(static_cast<std::size_t>(n * stride), T(7)), side);
+            fastsoftmax::arithmetic_kernels<T>().transpose(B.data(), row_stride, col_stride, k, n,
+                                                           out.data(), stride);
+            for (std::ptrdiff_t j = 0; j < n; ++j) {
+              for (std::ptrdiff_t p = 0; p < stride; ++p) {
+                CHECK_EQ(out[j * stride + p], p < k ? B[p * row_stride + j * col_stride] : T(7));
+              }
             }
           }
         }

@@ -9,9 +9,13 @@
 #include "cache_size.h"
 #include "data.h"
 #include "for_each_isa.h"
+#include "guarded.h"
 #include "reference.h"
 
 namespace {
+
+using test::Guarded;
+using test::Side;
 
 template <class T>
 struct Results {
@@ -106,6 +110,53 @@ void test_beyond_the_cache() {
   }
 }
 
+// Columns, all and a part of them, between pages that nobody may touch: the bits of rows.
+template <class T>
+void check_columns(std::ptrdiff_t n_outer, std::ptrdiff_t n, std::ptrdiff_t n_inner, Side side) {
+  test::set_context("columns", sizeof(T) == 4 ? "f32" : "f64", n_outer, n, n_inner);
+  const std::ptrdiff_t n_columns = n_outer * n_inner;
+  const auto numbers = test::uniform<T>(n_columns * n, 1, -3, 3);
+  const auto at = [&](std::ptrdiff_t column, std::ptrdiff_t j) {
+    return static_cast<std::size_t>((column / n_inner * n + j) * n_inner + column % n_inner);
+  };
+  std::vector<T> rows(numbers.size());
+  for (std::ptrdiff_t c = 0; c < n_columns; ++c) {
+    for (std::ptrdiff_t j = 0; j < n; ++j)
+      rows[static_cast<std::size_t>(c * n + j)] = numbers[at(c, j)];
+  }
+  const std::vector<std::int64_t> labels(static_cast<std::size_t>(n_columns), 0);
+  const Results<T> expected = run<T>(rows, n_columns, n, labels, nullptr, 1);
+  for (const fastsoftmax::Columns part : {fastsoftmax::Columns{n, n_inner, 0, n_columns},
+                                          {n, n_inner, n_columns / 3, n_columns / 2 + 1}}) {
+    Guarded<T> x(numbers, side), probs(numbers, side), logs(numbers, side), sums(n_columns, side);
+    fastsoftmax::softmax(probs.data(), part, probs.data(), 2);  // in place
+    fastsoftmax::log_softmax(x.data(), part, logs.data(), 3);
+    fastsoftmax::logsumexp(x.data(), part, sums.data(), 1);
+    for (std::ptrdiff_t c = 0; c < n_columns; ++c) {
+      const bool is_in = part.begin <= c && c < part.end;
+      for (std::ptrdiff_t j = 0; j < n; ++j) {
+        const auto here = static_cast<std::ptrdiff_t>(at(c, j));
+        const auto row = static_cast<std::size_t>(c * n + j);
+        CHECK_EQ(probs[here], is_in ? expected.softmax[row] : numbers[at(c, j)]);
+        CHECK_EQ(logs[here], is_in ? expected.log_softmax[row] : numbers[at(c, j)]);
+      }
+      if (is_in) CHECK_EQ(sums[c], expected.logsumexp[static_cast<std::size_t>(c)]);
+    }
+  }
+}
+
+template <class T>
+void test_columns() {
+  for (const Side side : {Side::kBegin, Side::kEnd}) {
+    for (const std::ptrdiff_t n : {1, 3, 10, 32, 33, 100}) {
+      for (const std::ptrdiff_t n_inner : {1, 2, 7, 16, 33, 130}) {
+        for (const std::ptrdiff_t n_outer : {1, 3}) check_columns<T>(n_outer, n, n_inner, side);
+      }
+    }
+    check_columns<T>(1, 5000, 3, side);
+  }
+}
+
 template <class T>
 void test_in_place() {
   const auto x = test::uniform<T>(50 * 7, 1, -3, 3);
@@ -151,6 +202,8 @@ int main() {
     test_rows_and_threads<double>();
     test_beyond_the_cache<float>();
     test_beyond_the_cache<double>();
+    test_columns<float>();
+    test_columns<double>();
     test_in_place<float>();
     test_in_place<double>();
     test_empty_rows<float>();

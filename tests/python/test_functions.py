@@ -3,6 +3,7 @@
 u is the unit roundoff of the result. The bounds are those of sums in any order (Higham, section 3.1).
 """
 
+import math
 import tracemalloc
 import warnings
 
@@ -203,6 +204,47 @@ def test_read_in_place(dtype):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 100_000  # x has 500 000 numbers
+
+
+SHAPES_OF_COLUMNS = (
+    *((1, 2), (2, 3), (5, 1), (3, 17, 5), (32, 129), (33, 100), (2, 40, 33), (1000, 3), (7, 1, 6)),
+    *((3, 5000), (300, 70), (2, 3, 4, 5), (0, 3), (3, 0), (2, 0, 3)),
+)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("shape", SHAPES_OF_COLUMNS, ids=str)
+def test_columns_have_the_bits_of_rows(shape, name, dtype):
+    function, size = getattr(fs, name), math.prod(shape)
+    for offset in (0, 1, 5):  # from a cache line
+        x = np.random.default_rng(1).normal(0, 9, size + offset).astype(dtype)[offset:]
+        x = x.reshape(shape)
+        if size > 3:
+            x.flat[[1, 3]] = np.inf, np.nan
+        for axis in range(-len(shape), 0):
+            rows = function(np.moveaxis(x, axis, -1).copy())
+            expected = rows if name == "logsumexp" else np.moveaxis(rows, -1, axis)
+            for n_threads in (1, 2, 5):
+                assert_array_equal(function(x, axis=axis, n_threads=n_threads), expected)
+            if name != "logsumexp":
+                again = x.copy()
+                assert function(again, axis=axis, out=again) is again
+                assert_array_equal(again, expected)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_parts_of_columns(name, monkeypatch):
+    # Ctrl-C is heard between them.
+    x = np.random.default_rng(2).normal(0, 9, (3, 50, 40))
+    expected = getattr(fs, name)(x, axis=1)
+    step = 7
+
+    def slices(n_rows, work_per_row):
+        return (slice(start, start + step) for start in range(0, n_rows, step))
+
+    monkeypatch.setattr(fs._functions, "interruptible_slices", slices)
+    assert_array_equal(getattr(fs, name)(x, axis=1), expected)
 
 
 class TestOut:

@@ -19,6 +19,19 @@ void log_softmax(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out, in
 template <class T>
 void logsumexp(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out, int n_threads);
 
+// Of columns of x (n_outer, n, n_inner), contiguous, along its middle: those from begin on before
+// end, of n_outer * n_inner. out is like x, and may be x; the logsumexp of a column is at its
+// number.
+struct Columns {
+  std::ptrdiff_t n, n_inner, begin, end;
+};
+template <class T>
+void softmax(const T* x, const Columns& columns, T* out, int n_threads);
+template <class T>
+void log_softmax(const T* x, const Columns& columns, T* out, int n_threads);
+template <class T>
+void logsumexp(const T* x, const Columns& columns, T* out, int n_threads);
+
 // losses (n_rows) = -log softmax(logits)[labels], logits (n_rows, n_classes) contiguous, labels in
 // 0..n_classes-1 (std::invalid_argument otherwise, before anything is written). weights, if not
 // null, multiply the losses. dlogits, if not null: the gradient of their sum in the logits.

@@ -18,7 +18,7 @@ void cross_entropy_rows(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n
   }
   for_row_groups(logits, n_rows, n, [&](RowGroup<T>& group, std::ptrdiff_t first) {
     T z[V::kLanes] = {}, weight[V::kLanes] = {}, label[V::kLanes] = {}, loss[V::kLanes];
-    for (std::ptrdiff_t i = 0; i < group.n_rows; ++i) {
+    for (std::ptrdiff_t i = 0; i < group.n_lanes; ++i) {
       z[i] = logits[(first + i) * n + labels[first + i]];
       label[i] = static_cast<T>(labels[first + i]);
       weight[i] = weights ? weights[first + i] : T(1);
@@ -35,14 +35,14 @@ void cross_entropy_rows(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n
     const V normal = select_less(zero, sum, select_less(sum, infinity, one, zero), zero);
     const V log_sum = log_of_sums(sum) + select_less(zero, normal, lost, zero);
     (V::load(weight) * (log_sum - z_of_label)).store(loss);
-    for (std::ptrdiff_t i = 0; i < group.n_rows; ++i) losses[first + i] = loss[i];
+    for (std::ptrdiff_t i = 0; i < group.n_lanes; ++i) losses[first + i] = loss[i];
     if (!dlogits) return;
     const V scale = V::splat(gradient_scale) * V::load(weight), factor = scale / sum;
     T of_label[V::kLanes], is_normal[V::kLanes];
     (zero - others * factor).store(of_label);
     normal.store(is_normal);
     group.store(dlogits + first * n, [&](V e) { return e * factor; });
-    for (std::ptrdiff_t i = 0; i < group.n_rows; ++i) {
+    for (std::ptrdiff_t i = 0; i < group.n_lanes; ++i) {
       T* d = dlogits + (first + i) * n;
       const std::int64_t y = labels[first + i];
       d[y] =

@@ -24,6 +24,9 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.softmax_streamed = softmax_streamed<Acc>;
   table.log_softmax_streamed = log_softmax_streamed<Acc>;
   table.logsumexp = logsumexp<Acc>;
+  table.softmax_few = softmax_few<Acc>;
+  table.log_softmax_few = log_softmax_few<Acc>;
+  table.logsumexp_few = logsumexp_few<Acc>;
   table.cross_entropy = cross_entropy_rows<Acc>;
   table.cross_entropy_of_parts = cross_entropy_of_parts<Acc>;
   table.logistic_of_parts = logistic_of_parts<Acc>;

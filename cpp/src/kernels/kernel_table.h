@@ -179,6 +179,16 @@ struct SparseRow {
 // cache of 1 MB, for a row, its exponentials and the next row are in there.
 constexpr std::ptrdiff_t kLongRowBytes = 256 << 10;
 
+// Columns of a few numbers, side by side, the numbers of one a stride apart; out has the same
+// strides, and may be x, but a logsumexp is at its column's number.
+constexpr std::ptrdiff_t kFewColumns = 32;  // rows, or columns, longer than this go one by one
+template <class Acc>
+struct FewColumns {
+  const Acc* x;
+  std::ptrdiff_t n, stride, n_columns;
+  Acc* out;
+};
+
 // Kernels that work on numbers of one type.
 template <class Acc>
 struct ArithmeticKernels {
@@ -190,6 +200,9 @@ struct ArithmeticKernels {
   void (*softmax_streamed)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* scratch,
                            Acc* out);
   void (*log_softmax_streamed)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
+  void (*softmax_few)(const FewColumns<Acc>&);
+  void (*log_softmax_few)(const FewColumns<Acc>&);
+  void (*logsumexp_few)(const FewColumns<Acc>&);
   // out (n_rows)
   void (*logsumexp)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
   // losses[i] = weight_i * -log softmax(logits_i)[labels_i]; dlogits, if not null (it may be
@@ -213,9 +226,9 @@ struct ArithmeticKernels {
   // logits = scale * logits + b, (n_rows, n), rows row_stride apart; b may be null.
   void (*scale_and_shift)(Acc* logits, std::ptrdiff_t row_stride, std::ptrdiff_t n_rows,
                           std::ptrdiff_t n, Acc scale, const Acc* b);
-  // out (n, k), contiguous, = the transpose of B (k, n), any strides.
+  // out (n, k), rows out_stride apart, = the transpose of B (k, n), any strides.
   void (*transpose)(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
-                    std::ptrdiff_t k, std::ptrdiff_t n, Acc* out);
+                    std::ptrdiff_t k, std::ptrdiff_t n, Acc* out, std::ptrdiff_t out_stride);
   // C (m, n) = A (m, k) . B (k, n), both packed (below), added to C if accumulate; C has contiguous
   // columns. An entry's bits depend on its row of A and column of B alone.
   void (*gemm)(const Acc* A, const Acc* B, std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n,

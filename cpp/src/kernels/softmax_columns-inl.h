@@ -1,6 +1,7 @@
 // The same for rows of a few numbers, which fill no vector: as many rows as a vector has lanes are
 // transposed, so that vectors run along the rows. A lane's numbers meet nobody else's, so a row's
-// bits do not depend on its neighbours.
+// bits do not depend on its neighbours. Columns of a few numbers lie as vectors want them, and have
+// the bits of rows.
 #pragma once
 
 #include "kernels/softmax-inl.h"
@@ -9,25 +10,16 @@
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
 
-// Rows longer than this are worked on one by one.
-constexpr std::ptrdiff_t kFewColumns = 32;
-
-// Up to kLanes rows, one in each lane.
+// Up to kLanes of them, one in each lane.
 template <class T>
-struct RowGroup {
+struct LaneGroup {
   using V = Vec<T>;
   static constexpr std::ptrdiff_t kSquares = (kFewColumns + V::kLanes - 1) / V::kLanes;
-  std::ptrdiff_t n_rows, n;
+  std::ptrdiff_t n_lanes, n;
   V columns[kSquares * V::kLanes];
 
-  RowGroup(const T* x, std::ptrdiff_t n_rows_left, std::ptrdiff_t n_columns)
-      : n_rows(n_rows_left < V::kLanes ? n_rows_left : V::kLanes), n(n_columns) {
-    for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) {
-      V square[V::kLanes];
-      load_transposed<T>(x + j, n, n_rows, n - j, square);
-      for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) columns[j + i] = square[i];
-    }
-  }
+  LaneGroup(std::ptrdiff_t n_left, std::ptrdiff_t length)
+      : n_lanes(n_left < V::kLanes ? n_left : V::kLanes), n(length) {}
 
   V maximum() const {
     V m = V::splat(-kInfinity<T>);
@@ -51,8 +43,24 @@ struct RowGroup {
     }
     return sum;
   }
-  // f of all numbers, to contiguous rows, the last columns first: what a vector of them stores
-  // beyond its row, the first columns of the next row overwrite.
+};
+
+// Contiguous rows.
+template <class T>
+struct RowGroup : LaneGroup<T> {
+  using typename LaneGroup<T>::V;
+  using LaneGroup<T>::columns, LaneGroup<T>::n_lanes, LaneGroup<T>::n;
+
+  RowGroup(const T* x, std::ptrdiff_t n_left, std::ptrdiff_t length)
+      : LaneGroup<T>(n_left, length) {
+    for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) {
+      V square[V::kLanes];
+      load_transposed<T>(x + j, n, n_lanes, n - j, square);
+      for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) columns[j + i] = square[i];
+    }
+  }
+  // f of all numbers, the last columns first: what a vector of them stores beyond its row, the
+  // first columns of the next row overwrite.
   template <class F>
   void store(T* out, const F& f) const {
     for (std::ptrdiff_t j = (n - 1) / V::kLanes * V::kLanes; j >= 0; j -= V::kLanes) {
@@ -60,14 +68,34 @@ struct RowGroup {
       for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) square[i] = f(columns[j + i]);
       transpose(square);
       const std::ptrdiff_t beyond = V::kLanes - (n - j);
-      if (n_rows == V::kLanes && beyond <= 0) {
+      if (n_lanes == V::kLanes && beyond <= 0) {
         for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) square[i].store(out + i * n + j);
         continue;
       }
-      for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
-        store_first(square[i], n - j, out + i * n + j, beyond <= (n_rows - 1 - i) * n);
+      for (std::ptrdiff_t i = 0; i < n_lanes; ++i) {
+        store_first(square[i], n - j, out + i * n + j, beyond <= (n_lanes - 1 - i) * n);
       }
     }
+  }
+};
+
+// Columns side by side, their numbers a stride apart.
+template <class T>
+struct ColumnGroup : LaneGroup<T> {
+  using typename LaneGroup<T>::V;
+  using LaneGroup<T>::columns, LaneGroup<T>::n_lanes, LaneGroup<T>::n;
+  std::ptrdiff_t stride;
+
+  ColumnGroup(const T* x, std::ptrdiff_t n_left, std::ptrdiff_t length, std::ptrdiff_t x_stride)
+      : LaneGroup<T>(n_left, length), stride(x_stride) {
+    for (std::ptrdiff_t j = 0; j < n; ++j) {
+      columns[j] =
+          n_lanes < V::kLanes ? V::load_n(x + j * stride, n_lanes) : V::load(x + j * stride);
+    }
+  }
+  template <class F>
+  void store(T* out, const F& f) const {
+    for (std::ptrdiff_t j = 0; j < n; ++j) store_first(f(columns[j]), n_lanes, out + j * stride);
   }
 };
 
@@ -86,7 +114,7 @@ Vec<T> log_of_sums(Vec<T> x) {
   return select_less(x, infinity, select_less(zero, x, log(x), zero - infinity), x);
 }
 
-// visit(group, first_row) for all rows.
+// visit(group, first) for all rows, or columns.
 template <class T, class F>
 void for_row_groups(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, const F& visit) {
   for (std::ptrdiff_t i = 0; i < n_rows; i += Vec<T>::kLanes) {
@@ -94,15 +122,39 @@ void for_row_groups(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, const F
     visit(group, i);
   }
 }
+template <class T, class F>
+void for_column_groups(const FewColumns<T>& a, const F& visit) {
+  for (std::ptrdiff_t i = 0; i < a.n_columns; i += Vec<T>::kLanes) {
+    ColumnGroup<T> group(a.x + i, a.n_columns - i, a.n, a.stride);
+    visit(group, i);
+  }
+}
+
+template <class T, class Group>
+void softmax_group(Group& group, T* out) {
+  using V = Vec<T>;
+  const V scale = V::splat(1) / group.template sum_exp<true>(group.maximum());
+  group.store(out, [&](V e) { return e * scale; });
+}
+template <class T, class Group>
+void log_softmax_group(Group& group, T* out) {
+  using V = Vec<T>;
+  const V shift = finite_or_zero(group.maximum());
+  const V log_sum = log_of_sums(group.template sum_exp<false>(shift));
+  group.store(out, [&](V v) { return (v - shift) - log_sum; });
+}
+template <class T, class Group>
+void logsumexp_group(Group& group, T* out) {
+  const Vec<T> shift = finite_or_zero(group.maximum());
+  const Vec<T> sum = shift + log_of_sums(group.template sum_exp<false>(shift));
+  store_first(sum, group.n_lanes, out);
+}
 
 template <class To, class T>
 void softmax_rows(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* scratch, T* out) {
-  using V = Vec<T>;
   if (n <= kFewColumns) {
-    for_row_groups(x, n_rows, n, [&](RowGroup<T>& group, std::ptrdiff_t i) {
-      const V scale = V::splat(1) / group.template sum_exp<true>(group.maximum());
-      group.store(out + i * n, [&](V e) { return e * scale; });
-    });
+    for_row_groups(x, n_rows, n,
+                   [&](auto& group, std::ptrdiff_t i) { softmax_group(group, out + i * n); });
   } else {
     for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
       softmax_row<To>(x + i * n, n, scratch ? scratch : out + i * n, out + i * n);
@@ -112,13 +164,9 @@ void softmax_rows(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* scratc
 
 template <class To, class T>
 void log_softmax_rows(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
-  using V = Vec<T>;
   if (n <= kFewColumns) {
-    for_row_groups(x, n_rows, n, [&](RowGroup<T>& group, std::ptrdiff_t i) {
-      const V shift = finite_or_zero(group.maximum());
-      const V log_sum = log_of_sums(group.template sum_exp<false>(shift));
-      group.store(out + i * n, [&](V v) { return (v - shift) - log_sum; });
-    });
+    for_row_groups(x, n_rows, n,
+                   [&](auto& group, std::ptrdiff_t i) { log_softmax_group(group, out + i * n); });
   } else {
     for (std::ptrdiff_t i = 0; i < n_rows; ++i) log_softmax_row<To>(x + i * n, n, out + i * n);
   }
@@ -145,13 +193,9 @@ void log_softmax_streamed(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T
 
 template <class T>
 void logsumexp(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
-  using V = Vec<T>;
   if (n <= kFewColumns) {
-    for_row_groups(x, n_rows, n, [&](RowGroup<T>& group, std::ptrdiff_t i) {
-      const V shift = finite_or_zero(group.maximum());
-      const V sum = shift + log_of_sums(group.template sum_exp<false>(shift));
-      store_first(sum, n_rows - i, out + i);
-    });
+    for_row_groups(x, n_rows, n,
+                   [&](auto& group, std::ptrdiff_t i) { logsumexp_group(group, out + i); });
   } else {
     for (std::ptrdiff_t i = 0; i < n_rows; ++i, x += n) {
       T m;
@@ -159,6 +203,19 @@ void logsumexp(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
       out[i] = m + log_sum;
     }
   }
+}
+
+template <class T>
+void softmax_few(const FewColumns<T>& a) {
+  for_column_groups(a, [&](auto& group, std::ptrdiff_t i) { softmax_group(group, a.out + i); });
+}
+template <class T>
+void log_softmax_few(const FewColumns<T>& a) {
+  for_column_groups(a, [&](auto& group, std::ptrdiff_t i) { log_softmax_group(group, a.out + i); });
+}
+template <class T>
+void logsumexp_few(const FewColumns<T>& a) {
+  for_column_groups(a, [&](auto& group, std::ptrdiff_t i) { logsumexp_group(group, a.out + i); });
 }
 
 }  // namespace

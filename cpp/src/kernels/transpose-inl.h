@@ -40,11 +40,12 @@ void store_first(Vec<Acc> v, std::ptrdiff_t n, Acc* p, bool may_spill = false) {
 
 template <class Acc>
 void transpose_matrix(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
-                      std::ptrdiff_t k, std::ptrdiff_t n, Acc* out) {
+                      std::ptrdiff_t k, std::ptrdiff_t n, Acc* out, std::ptrdiff_t out_stride) {
   using V = Vec<Acc>;
   if (col_stride != 1) {
     for (std::ptrdiff_t j = 0; j < n; ++j) {
-      for (std::ptrdiff_t p = 0; p < k; ++p) out[j * k + p] = B[p * row_stride + j * col_stride];
+      for (std::ptrdiff_t p = 0; p < k; ++p)
+        out[j * out_stride + p] = B[p * row_stride + j * col_stride];
     }
     return;
   }
@@ -53,7 +54,7 @@ void transpose_matrix(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t co
       V v[V::kLanes];
       load_transposed<Acc>(B + p * row_stride + j, row_stride, k - p, n - j, v);
       for (std::ptrdiff_t c = 0; c < V::kLanes && j + c < n; ++c) {
-        store_first(v[c], k - p, out + (j + c) * k + p);
+        store_first(v[c], k - p, out + (j + c) * out_stride + p);
       }
     }
   }

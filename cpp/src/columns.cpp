@@ -1,0 +1,124 @@
+// Softmax and its relatives along another axis than the last, with the bits of rows. Vectors run
+// along columns of a few numbers; some longer ones at a time become rows, in a scratch that stays
+// in the cache, and go back as columns.
+#include <algorithm>
+
+#include "aligned_buffer.h"
+#include "dispatch.h"
+#include "fastsoftmax/functions.h"
+#include "tasks.h"
+
+namespace fastsoftmax {
+namespace {
+
+// Columns side by side, from one cache line to another: lines that are rows apart are gone from the
+// cache when the strip beside could use the rest of them. Each outer part begins anew.
+class Strips {
+ public:
+  Strips(const Columns& columns, std::ptrdiff_t line, std::ptrdiff_t before, int n_threads)
+      : columns_(columns), first_outer_(columns.begin / columns.n_inner) {
+    const std::ptrdiff_t n_outer = ceil_div(columns.end, columns.n_inner) - first_outer_;
+    const auto cut = [&](std::ptrdiff_t width, std::ptrdiff_t shift) {
+      width_ = width;
+      shift_ = shift;
+      per_outer_ = ceil_div(columns.n_inner + shift, width);
+      count_ = n_outer * per_outer_;
+    };
+    cut(line, before);
+    if (count_ < n_threads) cut(1, 0);
+  }
+  std::ptrdiff_t count() const { return count_; }
+  std::ptrdiff_t width() const { return width_; }
+  Range operator[](std::ptrdiff_t strip) const {
+    const std::ptrdiff_t outer = (first_outer_ + strip / per_outer_) * columns_.n_inner;
+    const std::ptrdiff_t begin = outer + strip % per_outer_ * width_ - shift_;
+    return {std::max({begin, outer, columns_.begin}),
+            std::min({begin + width_, outer + columns_.n_inner, columns_.end})};
+  }
+
+ private:
+  const Columns columns_;
+  const std::ptrdiff_t first_outer_;
+  std::ptrdiff_t width_, shift_, per_outer_, count_;
+};
+
+// f(where in x, number of the first, how many, scratch for as many rows) on strips.
+template <class T, class F>
+void for_strips(const T* x, const Columns& columns, int n_threads, const F& f) {
+  constexpr std::ptrdiff_t kLine = 64 / static_cast<std::ptrdiff_t>(sizeof(T));
+  constexpr std::ptrdiff_t kScratchBytes = 256 << 10, kTaskNumbers = 64 << 10;
+  if (columns.begin >= columns.end) return;
+  const auto before =
+      static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(x) / sizeof(T)) % kLine;
+  const std::ptrdiff_t n = columns.n, n_inner = columns.n_inner;
+  const std::ptrdiff_t n_lines = std::clamp<std::ptrdiff_t>(kScratchBytes / (64 * n + 1), 1, 16);
+  const Strips strips(columns, n_lines * kLine, before, n_threads);
+  const std::ptrdiff_t scratch_size = n > kFewColumns ? round_up(strips.width() * n, kLine) : 0;
+  AlignedBuffer<T> scratch(scratch_size * n_threads);
+  const Cuts cuts =
+      row_tasks(strips.count(), kTaskNumbers / (strips.width() * n + 1) + 1, 1, n_threads);
+  Tasks tasks;
+  parallel_region(n_threads, [&](int thread, int) {
+    tasks.run(cuts.n_parts, [&](std::ptrdiff_t task) {
+      for (std::ptrdiff_t s = cuts[task].begin; s < cuts[task].end; ++s) {
+        const Range strip = strips[s];
+        if (strip.begin >= strip.end) continue;
+        f(strip.begin / n_inner * n * n_inner + strip.begin % n_inner, strip.begin,
+          strip.end - strip.begin, scratch.data() + thread * scratch_size);
+      }
+    });
+  });
+}
+
+// few: of columns; many: of rows, where they lie.
+template <class T, class Few, class Many>
+void in_strips(const T* x, const Columns& columns, T* out, int n_threads, const Few& few,
+               const Many& many) {
+  const auto& kernels = arithmetic_kernels<T>();
+  const std::ptrdiff_t n = columns.n, n_inner = columns.n_inner;
+  for_strips(x, columns, n_threads,
+             [&](std::ptrdiff_t at, std::ptrdiff_t, std::ptrdiff_t count, T* rows) {
+               if (n <= kFewColumns) {
+                 return (kernels.*few)({x + at, n, n_inner, count, out + at});
+               }
+               kernels.transpose(x + at, n_inner, 1, n, count, rows, n);
+               (kernels.*many)(rows, count, n, rows);
+               kernels.transpose(rows, n, 1, count, n, out + at, n_inner);
+             });
+}
+
+}  // namespace
+
+template <class T>
+void softmax(const T* x, const Columns& columns, T* out, int n_threads) {
+  using Kernels = ArithmeticKernels<T>;
+  in_strips(x, columns, out, n_threads, &Kernels::softmax_few, &Kernels::softmax);
+}
+template <class T>
+void log_softmax(const T* x, const Columns& columns, T* out, int n_threads) {
+  using Kernels = ArithmeticKernels<T>;
+  in_strips(x, columns, out, n_threads, &Kernels::log_softmax_few, &Kernels::log_softmax);
+}
+template <class T>
+void logsumexp(const T* x, const Columns& columns, T* out, int n_threads) {
+  const auto& kernels = arithmetic_kernels<T>();
+  const std::ptrdiff_t n = columns.n, n_inner = columns.n_inner;
+  for_strips(x, columns, n_threads,
+             [&](std::ptrdiff_t at, std::ptrdiff_t first, std::ptrdiff_t count, T* rows) {
+               if (n <= kFewColumns) {
+                 return kernels.logsumexp_few({x + at, n, n_inner, count, out + first});
+               }
+               kernels.transpose(x + at, n_inner, 1, n, count, rows, n);
+               kernels.logsumexp(rows, count, n, out + first);
+             });
+}
+
+#define INSTANTIATE(T)                                             \
+  template void softmax<T>(const T*, const Columns&, T*, int);     \
+  template void log_softmax<T>(const T*, const Columns&, T*, int); \
+  template void logsumexp<T>(const T*, const Columns&, T*, int);
+INSTANTIATE(float)
+INSTANTIATE(double)
+#undef INSTANTIATE
+
+}  // namespace fastsoftmax
