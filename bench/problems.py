@@ -93,17 +93,18 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Softmax over the rows of a float32 array."""
+    """Softmax over the rows of a float32 array (axis -1), or over its columns (axis 0)."""
 
     rows: int
     columns: int
+    axis: int = -1
     kind: ClassVar[str] = "softmax"
     unit: ClassVar[str] = "elements/s"
     flops: ClassVar[float] = 0.0  # memory is the limit
 
     @property
     def name(self) -> str:
-        return f"softmax {self.rows}x{self.columns}"
+        return f"softmax {self.rows}x{self.columns}{', axis 0' if self.axis == 0 else ''}"
 
     @property
     def work(self) -> float:
@@ -116,13 +117,14 @@ class Softmax:
         return normal(0, self.rows, self.columns, scale=3.0)
 
     def sample(self, result: Any) -> Array:
-        return np.array(np.asarray(result)[some_rows(self.rows, self.columns)])
+        rows = np.asarray(result) if self.axis else np.asarray(result).T
+        return np.array(rows[some_rows(*rows.shape)])
 
     def check(self, sample: Array) -> None:
-        expected = softmax(self.inputs()[some_rows(self.rows, self.columns)].astype(np.float64))
+        expected = softmax(self.sample(self.inputs()).astype(np.float64))
         # The argument of exp costs up to 20 eps for |x| <= 20, and the rounding of a sum in some
         # vector lanes grows as the square root of its length: 34 eps were seen for 50,000 columns.
-        bound = (32 + np.sqrt(self.columns)) * EPS
+        bound = (32 + np.sqrt(expected.shape[1])) * EPS
         assert sample.shape == expected.shape, sample.shape
         error = np.max(np.abs(sample - expected) / expected)
         assert error <= bound, f"{self.name}: relative error {error:.1e} exceeds {bound:.1e}"
@@ -265,6 +267,7 @@ FULL: dict[str, list[Problem]] = {
     "epoch": [*map(tutorial, BATCHES), Convert()],
     "kernels": [
         *(Softmax(*shape) for shape in ((60_000, 10), (10_000, 1000), (1000, 50_000))),
+        *(Softmax(*shape, axis=0) for shape in ((10, 60_000), (1024, 1024))),
         *(Matmul(*s) for s in ((100, 784, 10), (60_000, 784, 10), (4096, 768, 1000))),
         Matmul(1024, 1024, 1024),
     ],
@@ -280,6 +283,7 @@ QUICK = FULL | {
     ],
     "kernels": [
         *(Softmax(*shape) for shape in ((60_000, 10), (2000, 1000), (100, 50_000))),
+        Softmax(10, 60_000, axis=0),
         *(Matmul(*s) for s in ((100, 784, 10), (6000, 784, 10), (1000, 768, 1000))),
     ],
     "inference": [Predict(1), Predict(1000)],
@@ -292,6 +296,7 @@ SMALL: dict[str, list[Problem]] = {
     ],
     "kernels": [
         *(Softmax(*shape) for shape in ((600, 10), (100, 1000), (10, 50_000))),
+        *(Softmax(*shape, axis=0) for shape in ((10, 600), (100, 70))),
         *(Matmul(*s) for s in ((100, 784, 10), (600, 784, 10), (64, 96, 100), (128, 128, 128))),
     ],
     "inference": [Predict(1), Predict(100)],

@@ -72,7 +72,7 @@ def _softmax(problem: Any, reuse: bool) -> Any:
 
     x = problem.inputs()
     out = np.empty_like(x) if reuse else None
-    return lambda: fs.softmax(x, out=out, n_threads=_n_threads)
+    return lambda: fs.softmax(x, axis=problem.axis, out=out, n_threads=_n_threads)
 
 
 def _matmul(problem: Any, reuse: bool) -> Any:

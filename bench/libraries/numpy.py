@@ -9,10 +9,10 @@ import numpy as np
 from . import Library, limit_blas_threads
 
 
-def _softmax_into(x: Any, out: Any) -> Any:
-    np.subtract(x, x.max(axis=1, keepdims=True), out=out)
+def _softmax_into(x: Any, out: Any, axis: int = -1) -> Any:
+    np.subtract(x, x.max(axis=axis, keepdims=True), out=out)
     np.exp(out, out=out)
-    out /= out.sum(axis=1, keepdims=True)
+    out /= out.sum(axis=axis, keepdims=True)
     return out
 
 
@@ -87,7 +87,7 @@ def loss_and_gradient(problem: Any) -> Any:
 def _softmax(problem: Any, reuse: bool) -> Any:
     x = problem.inputs()
     out = np.empty_like(x)
-    return lambda: _softmax_into(x, out if reuse else np.empty_like(x))
+    return lambda: _softmax_into(x, out if reuse else np.empty_like(x), problem.axis)
 
 
 def _matmul(problem: Any, reuse: bool) -> Any:

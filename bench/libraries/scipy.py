@@ -11,7 +11,7 @@ def _softmax(problem: Any) -> Any:
     from scipy.special import softmax
 
     x = problem.inputs()
-    return lambda: softmax(x, axis=1)
+    return lambda: softmax(x, axis=problem.axis)
 
 
 def _matmul(problem: Any) -> Any:

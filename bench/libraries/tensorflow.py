@@ -131,14 +131,14 @@ def _call(function: Any, *arrays: Any, xla: bool = False) -> Any:
 def _softmax(problem: Any, xla: bool = False) -> Any:
     import tensorflow as tf
 
-    return _call(tf.nn.softmax, problem.inputs(), xla=xla)
+    return _call(lambda x: tf.nn.softmax(x, axis=problem.axis), problem.inputs(), xla=xla)
 
 
 def _softmax_eager(problem: Any) -> Any:
     import tensorflow as tf
 
     x = tf.constant(problem.inputs())
-    return lambda: tf.nn.softmax(x)
+    return lambda: tf.nn.softmax(x, axis=problem.axis)
 
 
 def _matmul_eager(problem: Any) -> Any:

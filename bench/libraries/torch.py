@@ -73,9 +73,9 @@ def _softmax(problem: Any, reuse: bool) -> Any:
 
     x = torch.from_numpy(problem.inputs())
     if not reuse:
-        return lambda: torch.softmax(x, 1)
+        return lambda: torch.softmax(x, problem.axis)
     out = torch.empty_like(x)
-    return lambda: torch.softmax(x, 1, out=out)
+    return lambda: torch.softmax(x, problem.axis, out=out)
 
 
 def _matmul(problem: Any, reuse: bool) -> Any:
