@@ -367,6 +367,9 @@ void test_ragged_sizes() {
     check_single_row<In, Acc>(d, 2);
   }
   for (const std::ptrdiff_t n_rows : {63, 64, 65, 200, 512}) check<In, Acc>(n_rows, 40, 3);
+  for (const std::ptrdiff_t n_rows : {7, 8, 9, 17}) {  // tiles of eight rows and of four
+    for (std::ptrdiff_t K = 1; K <= 6; ++K) check<In, Acc>(n_rows, 37, K);
+  }
   for (const std::ptrdiff_t K : {48, 100, 257}) check<In, Acc>(5, 300, K);
 }
 

@@ -66,24 +66,34 @@ void logits_tile(const LogitsArgs<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_
 // whole, and each row is read once (for 784 x 10 float32 the second order reads X twice).
 constexpr std::ptrdiff_t kFewClasses = 16;
 
-template <class In, class Acc>
-void logits(const LogitsArgs<In, Acc>& a) {
-  const std::ptrdiff_t group = a.n_classes > kFewClasses ? a.n_rows : kLogitsRows;
+template <int kRows, class In, class Acc>
+void logits_by(const LogitsArgs<In, Acc>& a) {
+  constexpr int kMaxClasses = kLogitsRows * kLogitsClasses / kRows;
+  const std::ptrdiff_t group = a.n_classes > kFewClasses ? a.n_rows : kRows;
   for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += group) {
     const std::ptrdiff_t end = begin + group < a.n_rows ? begin + group : a.n_rows;
-    for_each_block<kLogitsClasses>(a.n_classes, [&](std::ptrdiff_t c0, auto n_tile_classes) {
+    for_each_block<kMaxClasses>(a.n_classes, [&](std::ptrdiff_t c0, auto n_tile_classes) {
       constexpr int kClasses = decltype(n_tile_classes)::value;
       std::ptrdiff_t row = begin;
-      for (; row + kLogitsRows <= end; row += kLogitsRows) {
-        if (c0 == 0 && row + kLogitsRows <= a.n_next) {
-          logits_tile<kLogitsRows, kClasses, true>(a, row, c0);
+      for (; row + kRows <= end; row += kRows) {
+        if (c0 == 0 && row + kRows <= a.n_next) {
+          logits_tile<kRows, kClasses, true>(a, row, c0);
         } else {
-          logits_tile<kLogitsRows, kClasses, false>(a, row, c0);
+          logits_tile<kRows, kClasses, false>(a, row, c0);
         }
       }
       for (; row < end; ++row) logits_tile<1, kClasses, false>(a, row, c0);
     });
   }
+}
+
+// As many sums with few classes, too: fewer wait for each other.
+template <class In, class Acc>
+void logits(const LogitsArgs<In, Acc>& a) {
+  constexpr int kSums = kLogitsRows * kLogitsClasses;
+  if (a.n_classes <= kSums / 8) return logits_by<8>(a);
+  if (a.n_classes <= kSums / 4) return logits_by<4>(a);
+  logits_by<kLogitsRows>(a);
 }
 
 }  // namespace

@@ -131,26 +131,36 @@ template <int kClasses, bool kFind, class Lines, class In, class Acc>
 
 // Many classes: the panel of a group stays in the first-level cache while all rows pass. Few: W
 // does as a whole, and each row is read once.
-template <class In, class Acc>
-void panel_logits(const PanelLogits<In, Acc>& a) {
-  const std::ptrdiff_t turn = a.n_classes > kGroupClasses ? a.n_rows : kLogitsRows;
+template <int kRows, class In, class Acc>
+void panel_logits_by(const PanelLogits<In, Acc>& a) {
+  constexpr int kMaxClasses = kLogitsRows * kLogitsClasses / kRows;
+  const std::ptrdiff_t turn = a.n_classes > kGroupClasses ? a.n_rows : kRows;
   for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += turn) {
     const std::ptrdiff_t end = begin + turn < a.n_rows ? begin + turn : a.n_rows;
-    for_each_class_tile<kLogitsClasses>(
+    for_each_class_tile<kMaxClasses>(
         a.W, a.n_classes, a.panel_stride,
         [&](std::ptrdiff_t c0, const Panel<const Acc>& panel, auto n_tile_classes) {
           constexpr int kClasses = decltype(n_tile_classes)::value;
           std::ptrdiff_t row = begin;
-          for (; row + kLogitsRows <= end; row += kLogitsRows) {
-            if (c0 == 0 && row + kLogitsRows <= a.later.n) {
-              panel_logits_tile<kLogitsRows, kClasses, true>(a, row, c0, panel);
+          for (; row + kRows <= end; row += kRows) {
+            if (c0 == 0 && row + kRows <= a.later.n) {
+              panel_logits_tile<kRows, kClasses, true>(a, row, c0, panel);
             } else {
-              panel_logits_tile<kLogitsRows, kClasses, false>(a, row, c0, panel);
+              panel_logits_tile<kRows, kClasses, false>(a, row, c0, panel);
             }
           }
           for (; row < end; ++row) panel_logits_tile<1, kClasses, false>(a, row, c0, panel);
         });
   }
+}
+
+// As logits.
+template <class In, class Acc>
+void panel_logits(const PanelLogits<In, Acc>& a) {
+  constexpr int kSums = kLogitsRows * kLogitsClasses;
+  if (a.n_classes <= kSums / 8) return panel_logits_by<8>(a);
+  if (a.n_classes <= kSums / 4) return panel_logits_by<4>(a);
+  panel_logits_by<kLogitsRows>(a);
 }
 
 template <class In, class Acc>
