@@ -10,10 +10,10 @@ namespace fastsoftmax {
 namespace {
 
 // Products with few columns run as logits do, with vectors along k: a panel would be mostly
-// padding. 17, 20 and 24 columns of 100 to 20,000 rows of 64 to 1024 numbers, two threads of a Zen
-// 4, as multiples of the speed in panels, medians: float32 1.8, 1.5, 1.25, float64 1.5, 1.15, 1.05;
-// with AVX2 1.95, 1.55, 1.2 and 1.15, 1.1, 1.0. 28 and 32 columns of few rows lose a tenth.
-constexpr std::ptrdiff_t kSkinny = 24;
+// padding. Up to 24 columns that is the faster way (float32 1.25 to 1.8 times on a Zen 4), but
+// solvers multiply too, and with AVX2 and features 300 times off their spread one took 160 passes
+// for 107, by rounding alone.
+constexpr std::ptrdiff_t kSkinny = 16;
 
 template <class In, class T>
 void multiply_skinny(const In* A, const StridedInputView& shape, const StridedView<const T>& B,
