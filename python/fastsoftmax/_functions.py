@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +28,8 @@ from ._arrays import (
 )
 
 _Array = NDArray[Any]
+_RowKernel = Callable[[_Array, _Array, int], None]
+_ColumnKernel = Callable[[_Array, _Array, int, int, int], None]
 
 
 def softmax(
@@ -119,19 +121,12 @@ def logsumexp(
     TypeError, ValueError, numpy.exceptions.AxisError
         As for `softmax`.
     """
-    array, axis = _along(x, axis)
-    shape = array.shape[:axis] + array.shape[axis + 1 :]
-    result: _Array = np.empty(shape, array.dtype)
     threads = threads_or_default(n_threads)
+    array, axis = _along(x, axis)
+    result: _Array = np.empty(array.shape[:axis] + array.shape[axis + 1 :], array.dtype)
     blocks = _blocks(array, axis)
-    if blocks.shape[2] == 1:
-        flat = result.reshape(-1)
-        for part in _softmax_slices(blocks):
-            _core.logsumexp(blocks[part, :, 0], flat[part], threads)
-    else:
-        sums = result.reshape(len(blocks), -1)
-        for part in _softmax_slices(blocks):
-            _core.logsumexp_columns(blocks, sums, part.start, part.stop, threads)
+    sums = result.reshape(blocks.shape[0], blocks.shape[2])
+    _compute(_core.logsumexp, _core.logsumexp_columns, blocks, sums, threads)
     return np.expand_dims(result, axis) if keepdims else result[()]
 
 
@@ -267,8 +262,8 @@ def matmul(
 
 
 def _along_axis(
-    kernel: Callable[[_Array, _Array, int], None],
-    kernel_of_columns: Callable[[_Array, _Array, int, int, int], None],
+    kernel: _RowKernel,
+    kernel_of_columns: _ColumnKernel,
     x: ArrayLike,
     axis: int,
     out: _Array | None,
@@ -285,13 +280,7 @@ def _along_axis(
     blocks = _blocks(array, axis)
 
     def compute(result: _Array) -> None:
-        results = result.reshape(blocks.shape)
-        if blocks.shape[2] == 1:
-            for part in _softmax_slices(blocks):
-                kernel(blocks[part, :, 0], results[part, :, 0], threads)
-        else:
-            for part in _softmax_slices(blocks):
-                kernel_of_columns(blocks, results, part.start, part.stop, threads)
+        _compute(kernel, kernel_of_columns, blocks, result.reshape(blocks.shape), threads)
 
     # The kernels take each row or column from start to end, so they may overwrite the very array
     # that they read.
@@ -310,11 +299,17 @@ def _plain_output(
     return None if any(np.may_share_memory(out, array) for array in inputs) else out
 
 
-def _softmax_slices(blocks: _Array) -> Iterator[slice]:
-    """The columns (n_outer, n_inner) of blocks, or rows where there is one in each."""
+def _compute(
+    kernel: _RowKernel, kernel_of_columns: _ColumnKernel, blocks: _Array, out: _Array, threads: int
+) -> None:
+    """Columns (n_outer, n_inner) of blocks in slices that Ctrl-C can end; rows where n_inner is one."""
     n_outer, n, n_inner = blocks.shape
     # An exponential takes as long as 20 products.
-    return interruptible_slices(n_outer * n_inner, 20 * n)
+    for part in interruptible_slices(n_outer * n_inner, 20 * n):
+        if n_inner == 1:
+            kernel(blocks[part, :, 0], out[part, ..., 0], threads)
+        else:
+            kernel_of_columns(blocks, out, part.start, part.stop, threads)
 
 
 def _along(x: ArrayLike, axis: int, name: str = "x") -> tuple[_Array, int]:

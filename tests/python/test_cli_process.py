@@ -20,11 +20,6 @@ def assert_one_complaint(err):
     assert "Traceback" not in err
 
 
-def process_output(*argv):
-    command = [sys.executable, "-m", "fastsoftmax", *map(str, argv)]
-    return subprocess.run(command, check=True, capture_output=True).stdout
-
-
 def process(*argv, **options):
     """Run Python; return exit code, standard output and standard error."""
     command = [sys.executable, *map(str, argv)]
@@ -156,13 +151,15 @@ def test_without_standard_error(stderr, model):
     # What would be said there is neither said elsewhere nor counts as a failure.
     def shell(*argv):
         command = shlex.join([sys.executable, "-m", "fastsoftmax", *map(str, argv)])
-        return subprocess.run(["sh", "-c", f"{command} {stderr}"], check=False, capture_output=True)
+        return subprocess.run(
+            ["sh", "-c", f"{command} {stderr}"], check=False, capture_output=True, text=True
+        )
 
     done = shell("predict", model, "digits")
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout == process_output("predict", model, "digits")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == process("-m", "fastsoftmax", "predict", model, "digits")[1]
     done = shell("predict", model, "nothing")
-    assert (done.returncode, done.stdout) == (2, b"")
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_data_from_a_pipe(model, tmp_path):
