@@ -42,12 +42,14 @@ class Strips {
   std::ptrdiff_t width_, shift_, per_outer_, count_;
 };
 
-// f(where in x, number of the first, how many, scratch for as many rows) on strips.
-template <class T, class F>
-void for_strips(const T* x, const Columns& columns, int n_threads, const F& f) {
+// few: of columns; many: of rows, where they lie, or to sums if kReduces.
+template <bool kReduces, class T, class Few, class Many>
+void in_strips(const T* x, const Columns& columns, T* out, int n_threads, const Few& few,
+               const Many& many) {
   constexpr std::ptrdiff_t kLine = 64 / static_cast<std::ptrdiff_t>(sizeof(T));
   constexpr std::ptrdiff_t kScratchBytes = 256 << 10, kTaskNumbers = 64 << 10;
   if (columns.begin >= columns.end) return;
+  const auto& kernels = arithmetic_kernels<T>();
   const auto before =
       static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(x) / sizeof(T)) % kLine;
   const std::ptrdiff_t n = columns.n, n_inner = columns.n_inner;
@@ -55,6 +57,15 @@ void for_strips(const T* x, const Columns& columns, int n_threads, const F& f) {
   const Strips strips(columns, n_lines * kLine, before, n_threads);
   const std::ptrdiff_t scratch_size = n > kFewColumns ? round_up(strips.width() * n, kLine) : 0;
   AlignedBuffer<T> scratch(scratch_size * n_threads);
+  const auto work_on = [&](Range strip, T* rows) {
+    const std::ptrdiff_t count = strip.end - strip.begin;
+    const std::ptrdiff_t at = strip.begin / n_inner * n * n_inner + strip.begin % n_inner;
+    T* const to = out + (kReduces ? strip.begin : at);
+    if (n <= kFewColumns) return (kernels.*few)({x + at, n, n_inner, count, to});
+    kernels.transpose(x + at, n_inner, 1, n, count, rows, n);
+    (kernels.*many)(rows, count, n, kReduces ? to : rows);
+    if (!kReduces) kernels.transpose(rows, n, 1, count, n, to, n_inner);
+  };
   const Cuts cuts =
       row_tasks(strips.count(), kTaskNumbers / (strips.width() * n + 1) + 1, 1, n_threads);
   Tasks tasks;
@@ -62,29 +73,10 @@ void for_strips(const T* x, const Columns& columns, int n_threads, const F& f) {
     tasks.run(cuts.n_parts, [&](std::ptrdiff_t task) {
       for (std::ptrdiff_t s = cuts[task].begin; s < cuts[task].end; ++s) {
         const Range strip = strips[s];
-        if (strip.begin >= strip.end) continue;
-        f(strip.begin / n_inner * n * n_inner + strip.begin % n_inner, strip.begin,
-          strip.end - strip.begin, scratch.data() + thread * scratch_size);
+        if (strip.begin < strip.end) work_on(strip, scratch.data() + thread * scratch_size);
       }
     });
   });
-}
-
-// few: of columns; many: of rows, where they lie.
-template <class T, class Few, class Many>
-void in_strips(const T* x, const Columns& columns, T* out, int n_threads, const Few& few,
-               const Many& many) {
-  const auto& kernels = arithmetic_kernels<T>();
-  const std::ptrdiff_t n = columns.n, n_inner = columns.n_inner;
-  for_strips(x, columns, n_threads,
-             [&](std::ptrdiff_t at, std::ptrdiff_t, std::ptrdiff_t count, T* rows) {
-               if (n <= kFewColumns) {
-                 return (kernels.*few)({x + at, n, n_inner, count, out + at});
-               }
-               kernels.transpose(x + at, n_inner, 1, n, count, rows, n);
-               (kernels.*many)(rows, count, n, rows);
-               kernels.transpose(rows, n, 1, count, n, out + at, n_inner);
-             });
 }
 
 }  // namespace
@@ -92,25 +84,17 @@ void in_strips(const T* x, const Columns& columns, T* out, int n_threads, const 
 template <class T>
 void softmax(const T* x, const Columns& columns, T* out, int n_threads) {
   using Kernels = ArithmeticKernels<T>;
-  in_strips(x, columns, out, n_threads, &Kernels::softmax_few, &Kernels::softmax);
+  in_strips<false>(x, columns, out, n_threads, &Kernels::softmax_few, &Kernels::softmax);
 }
 template <class T>
 void log_softmax(const T* x, const Columns& columns, T* out, int n_threads) {
   using Kernels = ArithmeticKernels<T>;
-  in_strips(x, columns, out, n_threads, &Kernels::log_softmax_few, &Kernels::log_softmax);
+  in_strips<false>(x, columns, out, n_threads, &Kernels::log_softmax_few, &Kernels::log_softmax);
 }
 template <class T>
 void logsumexp(const T* x, const Columns& columns, T* out, int n_threads) {
-  const auto& kernels = arithmetic_kernels<T>();
-  const std::ptrdiff_t n = columns.n, n_inner = columns.n_inner;
-  for_strips(x, columns, n_threads,
-             [&](std::ptrdiff_t at, std::ptrdiff_t first, std::ptrdiff_t count, T* rows) {
-               if (n <= kFewColumns) {
-                 return kernels.logsumexp_few({x + at, n, n_inner, count, out + first});
-               }
-               kernels.transpose(x + at, n_inner, 1, n, count, rows, n);
-               kernels.logsumexp(rows, count, n, out + first);
-             });
+  using Kernels = ArithmeticKernels<T>;
+  in_strips<true>(x, columns, out, n_threads, &Kernels::logsumexp_few, &Kernels::logsumexp);
 }
 
 #define INSTANTIATE(T)                                             \

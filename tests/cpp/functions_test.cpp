@@ -121,8 +121,8 @@ void check_columns(std::ptrdiff_t n_outer, std::ptrdiff_t n, std::ptrdiff_t n_in
   };
   std::vector<T> rows(numbers.size());
   for (std::ptrdiff_t c = 0; c < n_columns; ++c) {
-    for (std::ptrdiff_t j = 0; j < n; ++j)
-      rows[static_cast<std::size_t>(c * n + j)] = numbers[at(c, j)];
+    T* row = rows.data() + c * n;
+    for (std::ptrdiff_t j = 0; j < n; ++j) row[j] = numbers[at(c, j)];
   }
   const std::vector<std::int64_t> labels(static_cast<std::size_t>(n_columns), 0);
   const Results<T> expected = run<T>(rows, n_columns, n, labels, nullptr, 1);

@@ -66,13 +66,24 @@ void logits_tile(const LogitsArgs<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_
 // whole, and each row is read once (for 784 x 10 float32 the second order reads X twice).
 constexpr std::ptrdiff_t kFewClasses = 16;
 
+// The classes that a tile of so many rows has at the most.
+template <int kRows>
+constexpr int kTileClasses = kLogitsRows * kLogitsClasses / kRows;
+
+// f(Count<rows of a tile>): few classes get as many sums as many do, as fewer wait for each other.
+template <class F>
+void with_tile_rows(std::ptrdiff_t n_classes, const F& f) {
+  if (n_classes <= kTileClasses<8>) return f(Count<8>());
+  if (n_classes <= kTileClasses<4>) return f(Count<4>());
+  f(Count<kLogitsRows>());
+}
+
 template <int kRows, class In, class Acc>
 void logits_by(const LogitsArgs<In, Acc>& a) {
-  constexpr int kMaxClasses = kLogitsRows * kLogitsClasses / kRows;
   const std::ptrdiff_t group = a.n_classes > kFewClasses ? a.n_rows : kRows;
   for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += group) {
     const std::ptrdiff_t end = begin + group < a.n_rows ? begin + group : a.n_rows;
-    for_each_block<kMaxClasses>(a.n_classes, [&](std::ptrdiff_t c0, auto n_tile_classes) {
+    for_each_block<kTileClasses<kRows>>(a.n_classes, [&](std::ptrdiff_t c0, auto n_tile_classes) {
       constexpr int kClasses = decltype(n_tile_classes)::value;
       std::ptrdiff_t row = begin;
       for (; row + kRows <= end; row += kRows) {
@@ -87,13 +98,9 @@ void logits_by(const LogitsArgs<In, Acc>& a) {
   }
 }
 
-// As many sums with few classes, too: fewer wait for each other.
 template <class In, class Acc>
 void logits(const LogitsArgs<In, Acc>& a) {
-  constexpr int kSums = kLogitsRows * kLogitsClasses;
-  if (a.n_classes <= kSums / 8) return logits_by<8>(a);
-  if (a.n_classes <= kSums / 4) return logits_by<4>(a);
-  logits_by<kLogitsRows>(a);
+  with_tile_rows(a.n_classes, [&](auto n_rows) { logits_by<decltype(n_rows)::value>(a); });
 }
 
 }  // namespace

@@ -133,11 +133,10 @@ template <int kClasses, bool kFind, class Lines, class In, class Acc>
 // does as a whole, and each row is read once.
 template <int kRows, class In, class Acc>
 void panel_logits_by(const PanelLogits<In, Acc>& a) {
-  constexpr int kMaxClasses = kLogitsRows * kLogitsClasses / kRows;
   const std::ptrdiff_t turn = a.n_classes > kGroupClasses ? a.n_rows : kRows;
   for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += turn) {
     const std::ptrdiff_t end = begin + turn < a.n_rows ? begin + turn : a.n_rows;
-    for_each_class_tile<kMaxClasses>(
+    for_each_class_tile<kTileClasses<kRows>>(
         a.W, a.n_classes, a.panel_stride,
         [&](std::ptrdiff_t c0, const Panel<const Acc>& panel, auto n_tile_classes) {
           constexpr int kClasses = decltype(n_tile_classes)::value;
@@ -154,13 +153,9 @@ void panel_logits_by(const PanelLogits<In, Acc>& a) {
   }
 }
 
-// As logits.
 template <class In, class Acc>
 void panel_logits(const PanelLogits<In, Acc>& a) {
-  constexpr int kSums = kLogitsRows * kLogitsClasses;
-  if (a.n_classes <= kSums / 8) return panel_logits_by<8>(a);
-  if (a.n_classes <= kSums / 4) return panel_logits_by<4>(a);
-  panel_logits_by<kLogitsRows>(a);
+  with_tile_rows(a.n_classes, [&](auto n_rows) { panel_logits_by<decltype(n_rows)::value>(a); });
 }
 
 template <class In, class Acc>

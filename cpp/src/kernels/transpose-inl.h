@@ -44,8 +44,8 @@ void transpose_matrix(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t co
   using V = Vec<Acc>;
   if (col_stride != 1) {
     for (std::ptrdiff_t j = 0; j < n; ++j) {
-      for (std::ptrdiff_t p = 0; p < k; ++p)
-        out[j * out_stride + p] = B[p * row_stride + j * col_stride];
+      const Acc* column = B + j * col_stride;
+      for (std::ptrdiff_t p = 0; p < k; ++p) out[j * out_stride + p] = column[p * row_stride];
     }
     return;
   }
