@@ -1,10 +1,11 @@
-// Matrix products: skinny ones as logits are made, the others in packed tiles.
+// Matrix products: those with few rows or columns without panels, the others in packed tiles.
 #include <algorithm>
 
 #include "aligned_buffer.h"
 #include "fastsoftmax/functions.h"
 #include "packed_product.h"
 #include "row_blocks.h"
+#include "skinny_product.h"
 
 namespace fastsoftmax {
 namespace {
@@ -13,11 +14,11 @@ namespace {
 // padding. Up to 24 columns that is the faster way (float32 1.25 to 1.8 times on a Zen 4), but
 // solvers multiply too, and with AVX2 and features 300 times off their spread one took 160 passes
 // for 107, by rounding alone.
-constexpr std::ptrdiff_t kSkinny = 16;
+constexpr std::ptrdiff_t kSkinny = kMaxSkinny;
 
 template <class In, class T>
-void multiply_skinny(const In* A, const StridedInputView& shape, const StridedView<const T>& B,
-                     T* C, int n_threads) {
+void multiply_rows(const In* A, const StridedInputView& shape, const StridedView<const T>& B, T* C,
+                   int n_threads) {
   const std::ptrdiff_t k = B.n_rows, n = B.n_cols;
   // B', class-major as W is; it may be so already.
   const bool is_class_major = B.row_stride == 1 && B.col_stride == k;
@@ -31,6 +32,31 @@ void multiply_skinny(const In* A, const StridedInputView& shape, const StridedVi
     kernels.logits({block.rows, block.next, block.n_rows, block.n_next, k, n, columns.of(thread),
                     C + block.first * n});
   });
+}
+
+// Whether A B has few columns or few rows, and is made so. The number of rows may not choose
+// between sums in different orders, for a row has the same bits alone: with A' in memory few
+// columns are summed as in panels, and so are few rows, but not in tiles, which round otherwise.
+template <class In, class T>
+bool multiply_skinny(const In* A, const StridedInputView& a, const StridedView<const T>& B, T* C,
+                     int n_threads) {
+  const std::ptrdiff_t m = a.n_rows, k = B.n_rows, n = B.n_cols;
+  if (n <= kSkinny && a.col_stride == 1) {
+    multiply_rows(A, a, B, C, n_threads);
+    return true;
+  }
+  if (n <= kSkinny && a.row_stride == 1) {
+    ColumnSums<In, T, T>({A, k, m, a.col_stride}, B, n_threads).run(C, n, 1);
+    return true;
+  }
+  const bool in_tiles = arithmetic_kernels<T>().gemm_depth(1) > 1;
+  if (n > kSkinny && m <= kMaxSkinny && B.col_stride == 1 && !in_tiles) {  // C' = B' A'
+    ColumnSums<T, T, In>({B.data, k, n, B.row_stride}, {A, k, m, a.col_stride, a.row_stride},
+                         n_threads)
+        .run(C, 1, n);
+    return true;
+  }
+  return false;
 }
 
 template <class In, class T>
@@ -54,11 +80,7 @@ void matmul(const StridedInputView& A, const StridedView<const T>& B, T* C, int 
   }
   if (A.n_rows == 0 || B.n_cols == 0) return;
   with_storage<T>(A, [&](const auto* data) {
-    if (B.n_cols <= kSkinny && A.col_stride == 1) {
-      multiply_skinny(data, A, B, C, n_threads);
-    } else {
-      multiply_packed(data, A, B, C, n_threads);
-    }
+    if (!multiply_skinny(data, A, B, C, n_threads)) multiply_packed(data, A, B, C, n_threads);
   });
 }
 

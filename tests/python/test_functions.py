@@ -345,13 +345,40 @@ class TestMatmul:
 
     @pytest.mark.parametrize("n", [5, 40])
     @pytest.mark.parametrize("dtype", [np.float16, np.int32, np.float32, np.uint8])
-    @pytest.mark.parametrize("order", ["C", "F"])
+    @pytest.mark.parametrize("order", ["CC", "CF", "FC", "FF"])
     def test_a_row_has_the_same_bits_alone(self, n, dtype, order):
-        a = np.array(random((5, 300), np.uint8), dtype, order=order)
-        b = random((300, n), np.float32, seed=1)
+        a = np.array(random((40, 1300), np.uint8), dtype, order=order[0])
+        b = np.array(random((1300, n), np.float32, seed=1), order=order[1])
         together = fs.matmul(a, b)
-        for i in range(len(a)):
+        for m in (1, 5, 16, 17):  # few rows and many are different loops
+            assert_array_equal(fs.matmul(a[:m], b), together[:m])
+        for i in (7, 39):
             assert_array_equal(fs.matmul(a[i : i + 1], b), together[i : i + 1])
+
+    @pytest.mark.parametrize("a_dtype", [np.float32, np.float64, np.uint8])
+    @pytest.mark.parametrize("b_dtype", [np.float32, np.float64])
+    def test_few_columns_of_a_transposed_matrix(self, a_dtype, b_dtype):
+        # Shorter rows in memory than 256, and longer; slices of 512 and 256, chunks of 128.
+        for m, k in ((1, 700), (10, 2100), (255, 129), (256, 1025), (1100, 640), (2000, 3)):
+            a = random((k, m), a_dtype).T
+            for n in (1, 2, 5, 16):
+                b = random((k, n), b_dtype, seed=1)
+                result = fs.matmul(a, b)
+                assert_product(result, a, b)
+                for n_threads in (1, 3, 7):
+                    assert_array_equal(fs.matmul(a, b, n_threads=n_threads), result)
+
+    @pytest.mark.parametrize("a_dtype", [np.float32, np.float64, np.uint8])
+    def test_few_rows(self, a_dtype):
+        b_dtype = np.float64 if a_dtype == np.float64 else np.float32
+        for m, k, n in ((1, 600, 3000), (7, 2100, 17), (16, 300, 260), (3, 1, 5000)):
+            b = random((k, n), b_dtype, seed=1)
+            for a in (random((m, k), a_dtype), random((k, m), a_dtype).T):
+                result = fs.matmul(a, b)
+                assert_product(result, a, b)
+                assert_product(fs.matmul(a, np.asfortranarray(b)), a, b)
+                for n_threads in (1, 3, 7):
+                    assert_array_equal(fs.matmul(a, b, n_threads=n_threads), result)
 
     @pytest.mark.parametrize("n", [5, 40])
     def test_zero_strides(self, n):

@@ -51,7 +51,8 @@ void panel_update_tile(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rul
   take_step(a, rule, for_each_vec);
 }
 
-template <class In, class Acc>
+// If kFetch as many later rows are fetched meanwhile.
+template <bool kFetch, class In, class Acc>
 void dense_panel_update(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rule,
                         std::ptrdiff_t begin, std::ptrdiff_t end) {
   constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
@@ -61,7 +62,14 @@ void dense_panel_update(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& ru
   const auto sweep = [&](auto n_vecs, auto masked, std::ptrdiff_t n_lanes) {
     constexpr int kVecs = decltype(n_vecs)::value;
     const auto for_rows = [&](const auto& body) __attribute__((always_inline)) {
-      for (std::ptrdiff_t i = 0; i < a.n_rows; ++i) body(i);
+      for (std::ptrdiff_t i = 0; i < a.n_rows; ++i) {
+        if constexpr (kFetch) {
+          for (int k = 0; k < kVecs; ++k) {
+            __builtin_prefetch(a.later.rows[i] + a.first_feature + f + k * kLanes, 0, 2);
+          }
+        }
+        body(i);
+      }
     };
     for_each_class_tile<(kVecs > kUpdateVecs ? kSums / kVecs : kUpdateClasses)>(
         a.W, a.n_classes, a.panel_stride,
@@ -135,9 +143,10 @@ void panel_update(const PanelUpdate<In, Acc>& a) {
   constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
   if (a.n_rows == 1 && is_plain(a) && a.begin % kLanes == 0) {
     update_by_one_row<true>(a, rule);
-    return dense_panel_update(a, rule, a.end / kLanes * kLanes, a.end);
+    return dense_panel_update<false>(a, rule, a.end / kLanes * kLanes, a.end);
   }
-  dense_panel_update(a, rule, a.begin, a.end);
+  if (a.later.n >= a.n_rows) return dense_panel_update<true>(a, rule, a.begin, a.end);
+  dense_panel_update<false>(a, rule, a.begin, a.end);
 }
 
 // Those of 64 blocks that have a bit. A function of its own: inlined for each number of classes
@@ -197,7 +206,7 @@ void panel_update_blocks(const PanelUpdate<In, Acc>& a) {
   }
   // Less than a block: it has no bit.
   constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
-  dense_panel_update(a, rule, a.end / kLanes * kLanes, a.end);
+  dense_panel_update<false>(a, rule, a.end / kLanes * kLanes, a.end);
 }
 
 }  // namespace

@@ -193,7 +193,8 @@ class PanelStep : public SlicedStep<In, T, MaskedRowList<In, T>> {
     update.row_stride = row_stride_;
     update.begin = mine.begin;
     update.end = mine.end;
-    update.later = later_rows(owner, index + 1, step + 1, fetched);
+    // Dense rows have all been fetched by the forward pass.
+    if (sparse_) update.later = later_rows(owner, index + 1, step + 1, fetched);
     update.W = slices_.at(W_, slice);
     update.velocity = velocity_.size() ? slices_.at(velocity_, slice) : nullptr;
     update.gradient = gradient_.size() ? slices_.at(gradient_, slice) : nullptr;
