@@ -19,6 +19,7 @@ from ._arrays import (
     is_plain,
     is_short,
     new_output,
+    refuse_masked,
     threads_or_default,
     work_of_row,
 )
@@ -125,6 +126,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         float
             The share of rows, or of their weight, that are predicted as labelled.
         """
+        refuse_masked(y, "y")
+        refuse_masked(sample_weight, "sample_weight")
         return float(super().score(X, plain_labels(y), sample_weight))
 
     def decision_function(self, X: ArrayLike) -> _Array:

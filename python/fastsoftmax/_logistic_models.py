@@ -248,8 +248,10 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
     )
     warn(
         rounded & np.isinf(models.gap),
-        "nothing could be proven of the fit: values of X, or weights that it began with, are so large "
-        "that their squares are not finite; scale X, or begin anew",
+        "nothing could be proven of the fit, which rounding ended: the objective may be more than twice "
+        "its minimum; features of means near zero or a wider dtype of X help, or, where values of X or "
+        "weights that it began with are so large that their squares are not finite, to scale X or to "
+        "begin anew",
     )
     warn(
         rounded & ~np.isinf(models.gap),

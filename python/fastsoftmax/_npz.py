@@ -4,15 +4,12 @@ What an archive means is its caller's business. Unlike numpy.load, reading trust
 never unpickles, never decompresses, and always reaches the checksum of every member.
 """
 
-import contextlib
 import errno
 import io
 import math
 import os
-import secrets
 import stat
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -20,29 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Path = str | os.PathLike[str]
+from ._replacement import Path, replacement
 
 _ENCRYPTED = 0x1  # bit of ZipInfo.flag_bits
-
-
-def check_writable(path: Path) -> None:
-    """Raise OSError unless a file could be written at `path` now; leave nothing there.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        Where a file shall go. What is there already must be a regular file.
-    """
-    try:
-        names_none = not os.path.basename(path)
-        if names_none or (os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)):
-            raise OSError(errno.EINVAL, "not a regular file")
-        # Only a trial tells for sure: os.access knows nothing of quotas and network disks.
-        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
-            pass
-    except OSError as error:
-        reason = f"cannot be written ({error.strerror})"
-        raise OSError(error.errno, reason, os.fspath(path)) from error
 
 
 def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -55,28 +32,10 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     arrays : mapping of str to ndarray
         Names and contents; no object arrays.
     """
-    check_writable(path)
-    target = os.path.realpath(os.fsdecode(path))
-    temporary = os.path.join(os.path.dirname(target), f".fastsoftmax-{secrets.token_hex(8)}.tmp")
-    try:
-        # Not tempfile's 0600: a model gets the permissions of the file that it replaces, or those
-        # of any other new file.
-        with open(temporary, "xb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, array in arrays.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):
-            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            error.filename = os.fspath(path)
-        raise
+    with replacement(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:

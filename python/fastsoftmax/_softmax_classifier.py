@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from copy import deepcopy
 from dataclasses import dataclass
@@ -281,9 +282,11 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
     def _zero_state(self, X: _Array) -> _State:
         n_classes = check_two_classes(self.classes_)
         dtype = floating_dtype(X.dtype)
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         W = np.zeros((n_classes, X.shape[1]), dtype)
-        return _State(W, np.zeros(n_classes, dtype), None, seed, 0, [])
+        return _State(W, np.zeros(n_classes, dtype), None, self._new_seed(), 0, [])
+
+    def _new_seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
     def _saved_state(self, X: _Array) -> _State:
         """The fitted state in the arithmetic of `X`, or in its own if that is wider."""
@@ -298,7 +301,9 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
             np.array(self._velocity[0], dtype, order="C"),
             np.array(self._velocity[1], dtype) * bool(self.fit_intercept),
         )
-        return _State(W, b, velocity, self._seed, self.n_iter_, list(self.loss_curve_))
+        # A file may come without one.
+        seed = self._seed if hasattr(self, "_seed") else self._new_seed()
+        return _State(W, b, velocity, seed, self.n_iter_, list(self.loss_curve_))
 
     def _train(
         self,
@@ -319,7 +324,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
             state.velocity = np.zeros_like(state.W), np.zeros_like(state.b)
         # A call for each epoch where there is something to say, else one for all.
         followed = task is not None and task.has_callbacks
-        steps = [1] * n_epochs if self.verbose or followed else [n_epochs]
+        steps = itertools.repeat(1, n_epochs) if self.verbose or followed else [n_epochs]
         for step in steps:
             started = time.perf_counter()
             if task:

@@ -151,6 +151,10 @@ def check_sample_weight(
             f"sample_weight is too large, up to {largest:g}: the sum of {n_samples} is not finite "
             f"in {dtype}"
         )
+    elif largest < np.finfo(dtype).tiny:
+        raise ValueError(
+            f"sample_weight is too small, at most {largest:g}: {dtype} has few digits for it, or none"
+        )
     return weights.astype(dtype)
 
 
@@ -193,7 +197,11 @@ def as_classes(classes: ArrayLike) -> _Array:
 
 
 def plain_labels(y: Any) -> Any:
-    """`y`, but what metrics refuse, numbers in an array of objects and StringDType, as they want it."""
+    """`y`, but what metrics refuse or round as they want it.
+
+    That is numbers in an array of objects, StringDType, and nullable integers.
+    """
+    y = _plain_integers(y)
     labels = np.asarray(y)
     return uniform_labels(labels) if labels.dtype.kind in "OT" and labels.ndim == 1 else y
 

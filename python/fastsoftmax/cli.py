@@ -117,7 +117,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _check_output(output: str | None, inputs: Sequence[str]) -> None:
     """Refuse an output that cannot be written, or would take the place of an input."""
-    from ._npz import check_writable
+    from ._replacement import check_writable
 
     if output is None:
         return
@@ -181,6 +181,7 @@ def _run_epochs(model: "SoftmaxClassifier", data: "TrainingData", n_epochs: int)
 def _predict(arguments: argparse.Namespace) -> None:
     from ._cli_data import input_files, is_text, load_prediction_data
     from ._persistence import load_model
+    from ._replacement import replacement
 
     inputs = [arguments.model, *input_files(arguments.data, arguments.data_dir)]
     _check_output(arguments.output, inputs)
@@ -206,8 +207,8 @@ def _predict(arguments: argparse.Namespace) -> None:
         for line in lines:
             _say(line)
     else:
-        with open(arguments.output, "w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
+        with replacement(arguments.output) as file:
+            file.writelines(f"{line}\n".encode() for line in lines)
     if y is not None:
         _tell(f"accuracy {(labels == y).mean():.4f}")
 

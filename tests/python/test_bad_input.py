@@ -358,6 +358,22 @@ def test_sample_weight_whose_sum_is_not_finite(state):
     refuses(make(state), "partial_fit", ValueError, message, X, Y, [0, 1, 2], sample_weight=huge)
 
 
+@pytest.mark.parametrize("weight", [1e-39, 1e-46])
+def test_sample_weight_without_digits(weight):
+    few = np.full(12, weight)
+    clf = make("unfitted")
+    assert_allclose(clf.partial_fit(X, Y, [0, 1, 2], few).loss_curve_, np.log(3))
+    narrow = X.astype(np.float32), Y, [0, 1, 2], few
+    refuses(make("unfitted"), "partial_fit", ValueError, "sample_weight is too small", *narrow)
+
+
+@pytest.mark.parametrize("which", ["y", "sample_weight"])
+def test_score_of_what_is_masked(which):
+    masked_array = np.ma.array(Y, mask=np.arange(12) < 3)
+    arguments = (X, masked_array) if which == "y" else (X, Y, masked_array)
+    refuses(make("fitted"), "score", TypeError, f"{which} is a masked array", *arguments)
+
+
 def test_sample_weight_of_objects():
     weights = np.arange(1, 13)
     fitted = [

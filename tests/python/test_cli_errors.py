@@ -222,6 +222,17 @@ def test_bugs_show_their_traceback(monkeypatch):
         cli.main(["train"])
 
 
+def test_predictions_that_cannot_all_be_written_leave_the_file(capsys, tmp_path):
+    data, model, output = tmp_path / "data.npz", tmp_path / "model", tmp_path / "labels"
+    write_npz(data, X=np.eye(4), y=np.array(["a", "\ud800"] * 2))  # no UTF-8 has the second
+    assert cli.main(["train", str(data), "--output", str(model)]) == 0
+    capsys.readouterr()
+    output.write_text("precious")
+    refuse(capsys, "predict", model, data, "--output", output)
+    assert output.read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "labels", "model"]
+
+
 @pytest.mark.parametrize("command", ["train", "predict"])
 @pytest.mark.parametrize("output", ["missing/file", ".", "", "file/x"])
 def test_unwritable_output_is_found_at_once(

@@ -203,6 +203,8 @@ def test_nullable_labels_are_those_of_numpy(dtype, clf):
     y = (np.array([1, 0] * 10) + (0 if dtype == "bool" else 2**53)).astype(dtype)
     nullable = {"int64": "Int64", "uint64": "UInt64", "bool": "boolean"}[dtype]
     clf.fit(X, pd.Series(y, dtype=nullable))
+    assert clf.score(X, pd.Series(y, dtype=nullable)) == np.mean(clf.predict(X) == y)
+    assert clf.score(X, pd.Series(np.roll(y, 1), dtype=nullable)) < 1
     assert clf.classes_.dtype == dtype
     assert_array_equal(clf.classes_, np.unique(y))
     with pytest.warns(DataConversionWarning):

@@ -231,3 +231,6 @@ def test_model_without_continuation_state(saved, tmp_path):
     model = load_model(pack(rest, tmp_path / "f"))
     assert model._velocity is None
     assert not hasattr(model, "_seed")
+    del model.feature_names_in_
+    model.partial_fit(np.ones((2, N_FEATURES)), model.classes_[:2])  # with a new seed
+    assert model.n_iter_ > json.loads(saved["header"].item())["n_iter"]

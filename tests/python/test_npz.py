@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from fastsoftmax._npz import check_writable, read_npz, write_npz
+from fastsoftmax._npz import read_npz, write_npz
+from fastsoftmax._replacement import check_writable
 
 ARRAYS = {
     "matrix": np.arange(9, dtype=np.float32).reshape(3, 3),

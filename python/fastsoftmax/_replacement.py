@@ -1,0 +1,62 @@
+"""Files written whole or, after any failure, not at all."""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+Path = str | os.PathLike[str]
+
+
+def check_writable(path: Path) -> None:
+    """Raise OSError unless a file could be written at `path` now; leave nothing there.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Where a file shall go. What is there already must be a regular file.
+    """
+    try:
+        names_none = not os.path.basename(path)
+        if names_none or (os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)):
+            raise OSError(errno.EINVAL, "not a regular file")
+        # Only a trial tells for sure: os.access knows nothing of quotas and network disks.
+        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
+            pass
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror})"
+        raise OSError(error.errno, reason, os.fspath(path)) from error
+
+
+@contextlib.contextmanager
+def replacement(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` once the block has ended well.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Used as it is, with no suffix added. A symbolic link is followed.
+    """
+    check_writable(path)
+    target = os.path.realpath(os.fsdecode(path))
+    temporary = os.path.join(os.path.dirname(target), f".fastsoftmax-{secrets.token_hex(8)}.tmp")
+    try:
+        # Not tempfile's 0600: a file gets the permissions of the one that it replaces, or those of
+        # any other new file.
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename = os.fspath(path)
+        raise
