@@ -132,17 +132,18 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Matmul:
-    """float32 (m, inner) times (inner, n)."""
+    """float32 (m, inner) times (inner, n); the first lies in memory as its transpose if so said."""
 
     m: int
     inner: int
     n: int
+    transposed: bool = False
     kind: ClassVar[str] = "matmul"
     unit: ClassVar[str] = "multiply-adds/s"
 
     @property
     def name(self) -> str:
-        return f"matmul {self.m}x{self.inner}x{self.n}"
+        return f"matmul {self.m}x{self.inner}x{self.n}{', transposed' if self.transposed else ''}"
 
     @property
     def work(self) -> float:
@@ -156,7 +157,9 @@ class Matmul:
         return {"read": 4.0 * (self.m * self.inner + self.inner * self.n)}
 
     def inputs(self) -> tuple[Array, Array]:
-        return normal(1, self.m, self.inner), normal(2, self.inner, self.n)
+        shape = (self.inner, self.m) if self.transposed else (self.m, self.inner)
+        a = normal(1, *shape)
+        return a.T if self.transposed else a, normal(2, self.inner, self.n)
 
     def sample(self, result: Any) -> Array:
         return np.array(np.asarray(result)[some_rows(self.m, self.n)])
@@ -270,6 +273,7 @@ FULL: dict[str, list[Problem]] = {
         *(Softmax(*shape, axis=0) for shape in ((10, 60_000), (1024, 1024))),
         *(Matmul(*s) for s in ((100, 784, 10), (60_000, 784, 10), (4096, 768, 1000))),
         Matmul(1024, 1024, 1024),
+        Matmul(784, 60_000, 10, transposed=True),
     ],
     "inference": [Predict(1), Predict(100), Predict(10_000)],
 }
@@ -285,6 +289,7 @@ QUICK = FULL | {
         *(Softmax(*shape) for shape in ((60_000, 10), (2000, 1000), (100, 50_000))),
         Softmax(10, 60_000, axis=0),
         *(Matmul(*s) for s in ((100, 784, 10), (6000, 784, 10), (1000, 768, 1000))),
+        Matmul(784, 6000, 10, transposed=True),
     ],
     "inference": [Predict(1), Predict(1000)],
 }
@@ -298,6 +303,7 @@ SMALL: dict[str, list[Problem]] = {
         *(Softmax(*shape) for shape in ((600, 10), (100, 1000), (10, 50_000))),
         *(Softmax(*shape, axis=0) for shape in ((10, 600), (100, 70))),
         *(Matmul(*s) for s in ((100, 784, 10), (600, 784, 10), (64, 96, 100), (128, 128, 128))),
+        *(Matmul(*s, transposed=True) for s in ((784, 600, 10), (64, 96, 100))),
     ],
     "inference": [Predict(1), Predict(100)],
 }

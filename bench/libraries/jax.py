@@ -67,7 +67,10 @@ def _softmax(problem: Any) -> Any:
 
 
 def _matmul(problem: Any) -> Any:
-    return _compiled(lambda a, b: a @ b, *problem.inputs())
+    a, b = problem.inputs()
+    if problem.transposed:  # arrays here lie row after row
+        return _compiled(lambda a, b: a.T @ b, a.T, b)
+    return _compiled(lambda a, b: a @ b, a, b)
 
 
 def _predict(problem: Any) -> Any:

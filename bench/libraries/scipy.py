@@ -19,6 +19,8 @@ def _matmul(problem: Any) -> Any:
 
     a, b = problem.inputs()
     # Fortran order throughout: the transposes of C-ordered arrays, so that nothing is copied.
+    if problem.transposed:
+        return lambda: sgemm(1.0, b.T, a, trans_b=True).T
     return lambda: sgemm(1.0, b.T, a.T).T
 
 

@@ -141,17 +141,25 @@ def _softmax_eager(problem: Any) -> Any:
     return lambda: tf.nn.softmax(x, axis=problem.axis)
 
 
+def _rows(problem: Any) -> Any:
+    """The arrays of a product as tensors are, row after row."""
+    a, b = problem.inputs()
+    return a.T if problem.transposed else a, b
+
+
 def _matmul_eager(problem: Any) -> Any:
     import tensorflow as tf
 
-    a, b = map(tf.constant, problem.inputs())
-    return lambda: tf.matmul(a, b)
+    a, b = map(tf.constant, _rows(problem))
+    return lambda: tf.matmul(a, b, transpose_a=problem.transposed)
 
 
 def _matmul_xla(problem: Any) -> Any:
     import tensorflow as tf
 
-    return _call(tf.matmul, *problem.inputs(), xla=True)
+    return _call(
+        lambda a, b: tf.matmul(a, b, transpose_a=problem.transposed), *_rows(problem), xla=True
+    )
 
 
 def _predict(problem: Any, xla: bool) -> Any:
