@@ -36,7 +36,8 @@ void multiply_rows(const In* A, const StridedInputView& shape, const StridedView
 
 // Whether A B has few columns or few rows, and is made so. The number of rows may not choose
 // between sums in different orders, for a row has the same bits alone: with A' in memory few
-// columns are summed as in panels, and so are few rows, but not in tiles, which round otherwise.
+// columns are summed as in panels, and so are few rows, but where panels are met in tiles these
+// round otherwise.
 template <class In, class T>
 bool multiply_skinny(const In* A, const StridedInputView& a, const StridedView<const T>& B, T* C,
                      int n_threads) {
@@ -45,12 +46,13 @@ bool multiply_skinny(const In* A, const StridedInputView& a, const StridedView<c
     multiply_rows(A, a, B, C, n_threads);
     return true;
   }
+  const bool in_tiles = arithmetic_kernels<T>().gemm_depth(1) > 1;
+  if (in_tiles) return false;
   if (n <= kSkinny && a.row_stride == 1) {
     ColumnSums<In, T, T>({A, k, m, a.col_stride}, B, n_threads).run(C, n, 1);
     return true;
   }
-  const bool in_tiles = arithmetic_kernels<T>().gemm_depth(1) > 1;
-  if (n > kSkinny && m <= kMaxSkinny && B.col_stride == 1 && !in_tiles) {  // C' = B' A'
+  if (n > kSkinny && m <= kMaxSkinny && B.col_stride == 1) {  // C' = B' A'
     ColumnSums<T, T, In>({B.data, k, n, B.row_stride}, {A, k, m, a.col_stride, a.row_stride},
                          n_threads)
         .run(C, 1, n);
