@@ -156,10 +156,14 @@ class Matmul:
     def traffic(self, mode: str) -> dict[str, float]:
         return {"read": 4.0 * (self.m * self.inner + self.inner * self.n)}
 
-    def inputs(self) -> tuple[Array, Array]:
+    def stored(self) -> tuple[Array, Array]:
+        """As they lie in memory, row after row."""
         shape = (self.inner, self.m) if self.transposed else (self.m, self.inner)
-        a = normal(1, *shape)
-        return a.T if self.transposed else a, normal(2, self.inner, self.n)
+        return normal(1, *shape), normal(2, self.inner, self.n)
+
+    def inputs(self) -> tuple[Array, Array]:
+        a, b = self.stored()
+        return a.T if self.transposed else a, b
 
     def sample(self, result: Any) -> Array:
         return np.array(np.asarray(result)[some_rows(self.m, self.n)])

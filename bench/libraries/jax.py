@@ -67,10 +67,7 @@ def _softmax(problem: Any) -> Any:
 
 
 def _matmul(problem: Any) -> Any:
-    a, b = problem.inputs()
-    if problem.transposed:  # arrays here lie row after row
-        return _compiled(lambda a, b: a.T @ b, a.T, b)
-    return _compiled(lambda a, b: a @ b, a, b)
+    return _compiled(lambda a, b: (a.T if problem.transposed else a) @ b, *problem.stored())
 
 
 def _predict(problem: Any) -> Any:

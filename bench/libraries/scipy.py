@@ -17,11 +17,9 @@ def _softmax(problem: Any) -> Any:
 def _matmul(problem: Any) -> Any:
     from scipy.linalg.blas import sgemm
 
-    a, b = problem.inputs()
+    a, b = problem.stored()
     # Fortran order throughout: the transposes of C-ordered arrays, so that nothing is copied.
-    if problem.transposed:
-        return lambda: sgemm(1.0, b.T, a, trans_b=True).T
-    return lambda: sgemm(1.0, b.T, a.T).T
+    return lambda: sgemm(1.0, b.T, a.T, trans_b=problem.transposed).T
 
 
 def _optimum(problem: Any) -> Any:

@@ -141,16 +141,10 @@ def _softmax_eager(problem: Any) -> Any:
     return lambda: tf.nn.softmax(x, axis=problem.axis)
 
 
-def _rows(problem: Any) -> Any:
-    """The arrays of a product as tensors are, row after row."""
-    a, b = problem.inputs()
-    return a.T if problem.transposed else a, b
-
-
 def _matmul_eager(problem: Any) -> Any:
     import tensorflow as tf
 
-    a, b = map(tf.constant, _rows(problem))
+    a, b = map(tf.constant, problem.stored())
     return lambda: tf.matmul(a, b, transpose_a=problem.transposed)
 
 
@@ -158,7 +152,7 @@ def _matmul_xla(problem: Any) -> Any:
     import tensorflow as tf
 
     return _call(
-        lambda a, b: tf.matmul(a, b, transpose_a=problem.transposed), *_rows(problem), xla=True
+        lambda a, b: tf.matmul(a, b, transpose_a=problem.transposed), *problem.stored(), xla=True
     )
 
 
