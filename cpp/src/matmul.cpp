@@ -14,8 +14,6 @@ namespace {
 // padding. Up to 24 columns that is the faster way (float32 1.25 to 1.8 times on a Zen 4), but
 // solvers multiply too, and with AVX2 and features 300 times off their spread one took 160 passes
 // for 107, by rounding alone.
-constexpr std::ptrdiff_t kSkinny = kMaxSkinny;
-
 template <class In, class T>
 void multiply_rows(const In* A, const StridedInputView& shape, const StridedView<const T>& B, T* C,
                    int n_threads) {
@@ -42,17 +40,17 @@ template <class In, class T>
 bool multiply_skinny(const In* A, const StridedInputView& a, const StridedView<const T>& B, T* C,
                      int n_threads) {
   const std::ptrdiff_t m = a.n_rows, k = B.n_rows, n = B.n_cols;
-  if (n <= kSkinny && a.col_stride == 1) {
+  if (n <= kMaxSkinny && a.col_stride == 1) {
     multiply_rows(A, a, B, C, n_threads);
     return true;
   }
   const bool in_tiles = arithmetic_kernels<T>().gemm_depth(1) > 1;
   if (in_tiles) return false;
-  if (n <= kSkinny && a.row_stride == 1) {
+  if (n <= kMaxSkinny && a.row_stride == 1) {
     ColumnSums<In, T, T>({A, k, m, a.col_stride}, B, n_threads).run(C, n, 1);
     return true;
   }
-  if (n > kSkinny && m <= kMaxSkinny && B.col_stride == 1) {  // C' = B' A'
+  if (n > kMaxSkinny && m <= kMaxSkinny && B.col_stride == 1) {  // C' = B' A'
     ColumnSums<T, T, In>({B.data, k, n, B.row_stride}, {A, k, m, a.col_stride, a.row_stride},
                          n_threads)
         .run(C, 1, n);

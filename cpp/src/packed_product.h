@@ -33,6 +33,7 @@ class PackedProduct {
         depth_(kernels_.gemm_depth(ceil_div(B.n_rows, slices_.n_parts))),
         block_slices_(whole_depth ? slices_.n_parts : std::min(slices_.n_parts, kBlockSlices)),
         width_(block_width()),
+        // Wider rows that are to be whole come in blocks.
         has_few_rows_(shape.n_rows <= kFewRows && (!whole_depth || B.n_cols <= width_)),
         height_(has_few_rows_ ? round_up(shape.n_rows, kernels_.gemm_rows)
                               : task_panels() * kernels_.gemm_rows),

@@ -33,50 +33,65 @@ class ColumnSums {
         R_(R),
         n_threads_(n_threads),
         slices_(depth_slices<T>(X.n_rows)),
-        n_pieces_(X.n_cols < kShortRow ? slices_.n_parts : 1),
-        parts_{X.n_cols, count_feature_parts(), kGrain},
-        width_(round_up(ceil_div(X.n_cols, parts_.n_parts), kGrain) + kGrain),
-        scratch_(n_threads * 2 * part_size()),
-        few_(n_threads * kChunkRows * R.n_cols),
-        sums_(n_pieces_ > 1 ? n_pieces_ * padded_cols() * R.n_cols : 0) {}
+        parts_{X.n_cols, count_parts(X.n_cols, 512, 128, 2 * n_threads), kGrain},
+        few_(n_threads * kChunkRows * R.n_cols) {}
 
   // out[f * row_stride + c * col_stride] = entry (f, c); one of the strides is 1.
   void run(T* out, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride) {
-    Tasks tasks;
-    parallel_region(n_threads_, [&](int thread, int) {
-      tasks.run(n_pieces_ * parts_.n_parts, [&](std::ptrdiff_t task) {
-        const Range features = parts_[task % parts_.n_parts];
-        if (n_pieces_ == 1) {
-          const T* sums = sum_slices(features, thread);
-          return store(sums, features, out, row_stride, col_stride);
-        }
-        const std::ptrdiff_t slice = task / parts_.n_parts;
-        const T* sums = sum_slice(slices_[slice], features, thread);
-        std::copy_n(sums, round_up(features.end - features.begin, kGrain) * R_.n_cols,
-                    &sums_[(slice * padded_cols() + features.begin) * R_.n_cols]);
-      });
-    });
-    if (n_pieces_ == 1) return;
-    const std::ptrdiff_t size = padded_cols() * R_.n_cols;
-    for (std::ptrdiff_t slice = 1; slice < n_pieces_; ++slice) {
-      add(&sums_[slice * size], sums_.data(), size);
+    if (X_.n_cols < kShortRow && slices_.n_parts > 1) {
+      share_rows(out, row_stride, col_stride);
+    } else {
+      share_features(out, row_stride, col_stride);
     }
-    store(sums_.data(), {0, X_.n_cols}, out, row_stride, col_stride);
   }
 
  private:
   // So many rows and those after them stay in the second-level cache.
   static constexpr std::ptrdiff_t kChunkRows = 128;
-  // Where rows are shorter, features are too few to be shared: threads share the rows, and the sums
-  // over each slice of them are kept; with 512 rows of float32 a slice at most 3 % of X.
+  // Where rows are shorter, features are too few to be shared.
   static constexpr std::ptrdiff_t kShortRow = 256;
 
-  std::ptrdiff_t count_feature_parts() const {
-    return count_parts(X_.n_cols, 512, 128, n_pieces_ > 1 ? 1 : 2 * n_threads_);
+  // Of the panel of some features.
+  std::ptrdiff_t panel_size(std::ptrdiff_t n_features) const {
+    return round_up(n_features, kGrain) * R_.n_cols;
   }
 
-  std::ptrdiff_t padded_cols() const { return round_up(X_.n_cols, kGrain); }
-  std::ptrdiff_t part_size() const { return width_ * R_.n_cols; }
+  // Each thread sums all rows, slice by slice, for the rounding.
+  void share_features(T* out, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride) {
+    const std::ptrdiff_t n_grains = ceil_div(X_.n_cols, kGrain);
+    const std::ptrdiff_t part_size = panel_size(ceil_div(n_grains, parts_.n_parts) * kGrain);
+    AlignedBuffer<T> scratch(n_threads_ * 2 * part_size);
+    Tasks tasks;
+    parallel_region(n_threads_, [&](int thread, int) {
+      T *total = scratch.data() + thread * 2 * part_size, *part = total + part_size;
+      tasks.run(parts_.n_parts, [&](std::ptrdiff_t task) {
+        const Range features = parts_[task];
+        sum_slice(slices_[0], features, thread, total);
+        for (std::ptrdiff_t slice = 1; slice < slices_.n_parts; ++slice) {
+          sum_slice(slices_[slice], features, thread, part);
+          add(part, total, panel_size(features.end - features.begin));
+        }
+        store(total, features, out, row_stride, col_stride);
+      });
+    });
+  }
+
+  // The sums over each slice of rows are kept: with 512 rows of float32 at most 3 % of X.
+  void share_rows(T* out, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride) {
+    const Range features{0, X_.n_cols};
+    const std::ptrdiff_t size = panel_size(X_.n_cols);
+    AlignedBuffer<T> sums(slices_.n_parts * size);
+    Tasks tasks;
+    parallel_region(n_threads_, [&](int thread, int) {
+      tasks.run(slices_.n_parts, [&](std::ptrdiff_t slice) {
+        sum_slice(slices_[slice], features, thread, &sums[slice * size]);
+      });
+    });
+    for (std::ptrdiff_t slice = 1; slice < slices_.n_parts; ++slice) {
+      add(&sums[slice * size], sums.data(), size);
+    }
+    store(sums.data(), features, out, row_stride, col_stride);
+  }
 
   static void add(const T* from, T* to, std::ptrdiff_t n) {
     for (std::ptrdiff_t i = 0; i < n; ++i) to[i] += from[i];
@@ -99,20 +114,8 @@ class ColumnSums {
     return copy;
   }
 
-  // The sums over all rows for some features, a panel: slice by slice, for the rounding.
-  const T* sum_slices(Range features, int thread) {
-    T* total = &scratch_[(thread * 2 + 1) * part_size()];
-    const std::ptrdiff_t size = round_up(features.end - features.begin, kGrain) * R_.n_cols;
-    for (std::ptrdiff_t slice = 0; slice < slices_.n_parts; ++slice) {
-      const T* sums = sum_slice(slices_[slice], features, thread);
-      if (slices_.n_parts == 1) return sums;
-      slice == 0 ? void(std::copy_n(sums, size, total)) : add(sums, total, size);
-    }
-    return total;
-  }
-
-  // The sums over the rows of a slice.
-  const T* sum_slice(Range rows, Range features, int thread) {
+  // The sums over the rows of a slice for some features, a panel.
+  void sum_slice(Range rows, Range features, int thread, T* panel) {
     const In* pointers[2][kChunkRows];
     const auto& kernels = storage_kernels(X_.data, T());
     PanelUpdate<In, T> a{};
@@ -120,7 +123,7 @@ class ColumnSums {
     a.n_features = a.end = features.end - features.begin;
     a.n_classes = a.row_stride = R_.n_cols;
     a.panel_stride = round_up(a.n_features, kGrain);
-    a.W = a.gradient = &scratch_[thread * 2 * part_size()];
+    a.W = a.gradient = panel;
     a.first_chunk = true;
     for (std::ptrdiff_t i = rows.begin; i < rows.end; i += kChunkRows, a.first_chunk = false) {
       a.n_rows = std::min(kChunkRows, rows.end - i);
@@ -132,7 +135,6 @@ class ColumnSums {
       a.dlogits = few({i, i + a.n_rows}, &few_[thread * kChunkRows * R_.n_cols]);
       kernels.panel_update(a);
     }
-    return a.gradient;
   }
 
   void store(const T* panel, Range features, T* out, std::ptrdiff_t row_stride,
@@ -154,11 +156,8 @@ class ColumnSums {
   const RowsView<In> X_;
   const StridedView<const Other> R_;
   const int n_threads_;
-  const Cuts slices_;
-  const std::ptrdiff_t n_pieces_;  // the slices that are summed apart
-  const Cuts parts_;
-  const std::ptrdiff_t width_;
-  AlignedBuffer<T> scratch_, few_, sums_;
+  const Cuts slices_, parts_;  // of the rows and of the features
+  AlignedBuffer<T> few_;
 };
 
 }  // namespace fastsoftmax

@@ -82,7 +82,7 @@ struct PanelUpdate : SliceOfRows<In, Acc>, WeightStep<Acc> {
   const Acc* dlogits;  // (n_rows, n_classes), row_stride apart, already divided by the batch's size
   std::ptrdiff_t row_stride;
   std::ptrdiff_t begin, end;  // the features: multiples of kGrain, or the end of the slice
-  LaterRows<In> later;        // panel_update: as many as rows, or none
+  LaterRows<In> later;        // panel_update fetches n_rows of them, or none if there are fewer
 };
 
 // Training for many classes keeps the weights in panels: for each step_columns classes
