@@ -126,7 +126,6 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         float
             The share of rows, or of their weight, that are predicted as labelled.
         """
-        refuse_masked(y, "y")
         refuse_masked(sample_weight, "sample_weight")
         return float(super().score(X, plain_labels(y), sample_weight))
 

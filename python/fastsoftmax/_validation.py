@@ -201,6 +201,7 @@ def plain_labels(y: Any) -> Any:
 
     That is numbers in an array of objects, StringDType, and nullable integers.
     """
+    refuse_masked(y, "y")
     y = _plain_integers(y)
     labels = np.asarray(y)
     return uniform_labels(labels) if labels.dtype.kind in "OT" and labels.ndim == 1 else y

@@ -249,6 +249,13 @@ def test_the_positive_class_of_text(scoring):
     assert_allclose(clf.scores_[:, 0], scores_of(reference_cv(X, labels, **parameters)), rtol=1e-5)
 
 
+def test_score_of_masked_labels():
+    X, y = blobs(80, 3, 2)
+    clf = LogisticRegressionCV(Cs=CS, cv=2).fit(X, y)
+    with pytest.raises(TypeError, match="y is a masked array"):
+        clf.score(X, np.ma.array(y, mask=y == 0))
+
+
 def test_scorers_see_the_parameters_of_the_model():
     def look(clf, X, y):
         return clf.C + 1000 * clf.fit_intercept + clf.tol
