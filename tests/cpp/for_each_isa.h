@@ -14,8 +14,8 @@ template <class Acc>
 bool differs(const fastsoftmax::ArithmeticKernels<Acc>& a,
              const fastsoftmax::ArithmeticKernels<Acc>& b) {
   return a.softmax != b.softmax && a.log_softmax != b.log_softmax && a.logsumexp != b.logsumexp &&
-         a.softmax_few != b.softmax_few && a.log_softmax_few != b.log_softmax_few &&
-         a.logsumexp_few != b.logsumexp_few && a.add_rows != b.add_rows &&
+         a.softmax_columns != b.softmax_columns && a.log_softmax_columns != b.log_softmax_columns &&
+         a.logsumexp_columns != b.logsumexp_columns && a.add_rows != b.add_rows &&
          a.cross_entropy_of_parts != b.cross_entropy_of_parts &&
          a.softmax_streamed != b.softmax_streamed &&
          a.log_softmax_streamed != b.log_softmax_streamed && a.cross_entropy != b.cross_entropy &&

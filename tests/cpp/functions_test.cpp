@@ -112,10 +112,10 @@ void test_beyond_the_cache() {
 
 // Columns, all and a part of them, between pages that nobody may touch: the bits of rows.
 template <class T>
-void check_columns(std::ptrdiff_t n_outer, std::ptrdiff_t n, std::ptrdiff_t n_inner, Side side) {
+void check_columns(std::ptrdiff_t n_outer, std::ptrdiff_t n, std::ptrdiff_t n_inner, Side side,
+                   const std::vector<T>& numbers) {
   test::set_context("columns", sizeof(T) == 4 ? "f32" : "f64", n_outer, n, n_inner);
   const std::ptrdiff_t n_columns = n_outer * n_inner;
-  const auto numbers = test::uniform<T>(n_columns * n, 1, -3, 3);
   const auto at = [&](std::ptrdiff_t column, std::ptrdiff_t j) {
     return static_cast<std::size_t>((column / n_inner * n + j) * n_inner + column % n_inner);
   };
@@ -125,35 +125,63 @@ void check_columns(std::ptrdiff_t n_outer, std::ptrdiff_t n, std::ptrdiff_t n_in
     for (std::ptrdiff_t j = 0; j < n; ++j) row[j] = numbers[at(c, j)];
   }
   const std::vector<std::int64_t> labels(static_cast<std::size_t>(n_columns), 0);
-  const Results<T> expected = run<T>(rows, n_columns, n, labels, nullptr, 1);
+  const Results<T> of_rows = run<T>(rows, n_columns, n, labels, nullptr, 1);
   for (const fastsoftmax::Columns part : {fastsoftmax::Columns{n, n_inner, 0, n_columns},
                                           {n, n_inner, n_columns / 3, n_columns / 2 + 1}}) {
-    Guarded<T> x(numbers, side), probs(numbers, side), logs(numbers, side), sums(n_columns, side);
+    const std::vector<T> no_sums(static_cast<std::size_t>(n_columns), T(-7));
+    Guarded<T> x(numbers, side), probs(numbers, side), logs(numbers, side), sums(no_sums, side);
     fastsoftmax::softmax(probs.data(), part, probs.data(), 2);  // in place
     fastsoftmax::log_softmax(x.data(), part, logs.data(), 3);
     fastsoftmax::logsumexp(x.data(), part, sums.data(), 1);
-    for (std::ptrdiff_t c = 0; c < n_columns; ++c) {
-      const bool is_in = part.begin <= c && c < part.end;
+    std::vector<T> want_probs = numbers, want_logs = numbers, want_sums = no_sums;
+    for (std::ptrdiff_t c = part.begin; c < part.end; ++c) {
       for (std::ptrdiff_t j = 0; j < n; ++j) {
-        const auto here = static_cast<std::ptrdiff_t>(at(c, j));
-        const auto row = static_cast<std::size_t>(c * n + j);
-        CHECK_EQ(probs[here], is_in ? expected.softmax[row] : numbers[at(c, j)]);
-        CHECK_EQ(logs[here], is_in ? expected.log_softmax[row] : numbers[at(c, j)]);
+        want_probs[at(c, j)] = of_rows.softmax[static_cast<std::size_t>(c * n + j)];
+        want_logs[at(c, j)] = of_rows.log_softmax[static_cast<std::size_t>(c * n + j)];
       }
-      if (is_in) CHECK_EQ(sums[c], expected.logsumexp[static_cast<std::size_t>(c)]);
+      const auto column = static_cast<std::size_t>(c);
+      want_sums[column] = of_rows.logsumexp[column];
+    }
+    CHECK(test::same_bits(probs.copy(), want_probs));
+    CHECK(test::same_bits(logs.copy(), want_logs));
+    CHECK(test::same_bits(sums.copy(), want_sums));
+  }
+}
+
+// Each column with a special number somewhere, or with nothing else.
+template <class T>
+std::vector<T> with_specials(std::vector<T> numbers, std::ptrdiff_t n, std::ptrdiff_t n_inner) {
+  constexpr T infinity = std::numeric_limits<T>::infinity();
+  const T specials[] = {infinity, -infinity, std::numeric_limits<T>::quiet_NaN(),
+                        std::numeric_limits<T>::max(), std::numeric_limits<T>::lowest()};
+  for (std::ptrdiff_t c = 0; c < n_inner; ++c) {
+    const T special = specials[c % 5];
+    for (std::ptrdiff_t j = 0; j < n; ++j) {
+      const bool is_special = c < 5 || j == 7 * c % n;
+      if (is_special) numbers[static_cast<std::size_t>(j * n_inner + c)] = special;
     }
   }
+  return numbers;
 }
 
 template <class T>
 void test_columns() {
+  const auto check = [](std::ptrdiff_t n_outer, std::ptrdiff_t n, std::ptrdiff_t n_inner,
+                        Side side) {
+    const auto numbers = test::uniform<T>(n_outer * n * n_inner, 1, -3, 3);
+    check_columns<T>(n_outer, n, n_inner, side, numbers);
+    if (n_outer == 1) check_columns<T>(1, n, n_inner, side, with_specials(numbers, n, n_inner));
+  };
   for (const Side side : {Side::kBegin, Side::kEnd}) {
     for (const std::ptrdiff_t n : {1, 3, 10, 32, 33, 100}) {
-      for (const std::ptrdiff_t n_inner : {1, 2, 7, 16, 33, 130}) {
-        for (const std::ptrdiff_t n_outer : {1, 3}) check_columns<T>(n_outer, n, n_inner, side);
+      for (const std::ptrdiff_t n_inner : {1, 2, 7, 16, 33, 64, 130}) {
+        for (const std::ptrdiff_t n_outer : {1, 3}) check(n_outer, n, n_inner, side);
       }
     }
-    check_columns<T>(1, 5000, 3, side);
+    check(1, 5000, 3, side);
+    check(1, 4999, 50, side);  // sums of more than a part
+    const auto longest = fastsoftmax::kLongRowBytes / static_cast<std::ptrdiff_t>(sizeof(T));
+    for (const std::ptrdiff_t n : {longest, longest + 1}) check(1, n, 40, side);
   }
 }
 

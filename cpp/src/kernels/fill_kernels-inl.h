@@ -11,7 +11,7 @@
 #include "kernels/packed_step-inl.h"
 #include "kernels/panel_logits-inl.h"
 #include "kernels/panel_update-inl.h"
-#include "kernels/softmax_columns-inl.h"
+#include "kernels/softmax_strips-inl.h"
 #include "kernels/sparse_rows-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
@@ -24,9 +24,9 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.softmax_streamed = softmax_streamed<Acc>;
   table.log_softmax_streamed = log_softmax_streamed<Acc>;
   table.logsumexp = logsumexp<Acc>;
-  table.softmax_few = softmax_few<Acc>;
-  table.log_softmax_few = log_softmax_few<Acc>;
-  table.logsumexp_few = logsumexp_few<Acc>;
+  table.softmax_columns = softmax_columns<Acc>;
+  table.log_softmax_columns = log_softmax_columns<Acc>;
+  table.logsumexp_columns = logsumexp_columns<Acc>;
   table.cross_entropy = cross_entropy_rows<Acc>;
   table.cross_entropy_of_parts = cross_entropy_of_parts<Acc>;
   table.logistic_of_parts = logistic_of_parts<Acc>;

@@ -179,14 +179,18 @@ struct SparseRow {
 // cache of 1 MB, for a row, its exponentials and the next row are in there.
 constexpr std::ptrdiff_t kLongRowBytes = 256 << 10;
 
-// Columns of a few numbers, side by side, the numbers of one a stride apart; out has the same
-// strides, and may be x, but a logsumexp is at its column's number.
-constexpr std::ptrdiff_t kFewColumns = 32;  // rows, or columns, longer than this go one by one
+// Columns side by side, the numbers of one a stride apart; out has the same strides, and may be x,
+// but a logsumexp is at its column's number. Those of up to kFewColumns numbers are as many as one
+// likes, of more up to a strip, with a scratch of n times a power of two of cache lines that holds
+// their rows; of more than kLongRowBytes there are none here.
+constexpr std::ptrdiff_t kFewColumns = 32;  // rows longer than this go one by one
+constexpr std::ptrdiff_t kStripBytes = 256;
 template <class Acc>
-struct FewColumns {
+struct ColumnArgs {
   const Acc* x;
   std::ptrdiff_t n, stride, n_columns;
   Acc* out;
+  Acc* scratch;
 };
 
 // Kernels that work on numbers of one type.
@@ -200,9 +204,9 @@ struct ArithmeticKernels {
   void (*softmax_streamed)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* scratch,
                            Acc* out);
   void (*log_softmax_streamed)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
-  void (*softmax_few)(const FewColumns<Acc>&);
-  void (*log_softmax_few)(const FewColumns<Acc>&);
-  void (*logsumexp_few)(const FewColumns<Acc>&);
+  void (*softmax_columns)(const ColumnArgs<Acc>&);
+  void (*log_softmax_columns)(const ColumnArgs<Acc>&);
+  void (*logsumexp_columns)(const ColumnArgs<Acc>&);
   // out (n_rows)
   void (*logsumexp)(const Acc* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, Acc* out);
   // losses[i] = weight_i * -log softmax(logits_i)[labels_i]; dlogits, if not null (it may be

@@ -48,19 +48,22 @@ T row_max(const T* x, std::ptrdiff_t n) {
   return reduce_max(max(max(m[0], m[1]), max(m[2], m[3])));
 }
 
+// Numbers whose exponentials are added one after the other, in 128 vectors: one sum of 65536
+// float32 in one lane is off by 3e-4.
+template <class T>
+constexpr std::ptrdiff_t kSumPart = 128 * Vec<T>::kLanes;
+
 // The sum of exp(x - m); each exponential goes to out, if there is one. What lies a row further on
 // is fetched into the second-level cache meanwhile: nothing else reads memory now.
 template <bool kStore, class T>
 T row_sum_exp(const T* x, std::ptrdiff_t n, T m, T* out) {
   using V = Vec<T>;
-  // In parts of 128 vectors: one sum of 65536 float32 in one lane is off by 3e-4.
-  constexpr std::ptrdiff_t kPart = 128 * V::kLanes;
   const V shift = V::splat(m);
   V sum = V::zero();
   const std::ptrdiff_t n_full = n - n % V::kLanes;
   std::ptrdiff_t j = 0;
   while (j < n_full) {
-    const std::ptrdiff_t end = n_full - j < kPart ? n_full : j + kPart;
+    const std::ptrdiff_t end = n_full - j < kSumPart<T> ? n_full : j + kSumPart<T>;
     V part = V::zero();
     const auto add = [&](auto size) {
       V e[decltype(size)::value];

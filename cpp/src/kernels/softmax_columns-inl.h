@@ -123,7 +123,7 @@ void for_row_groups(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, const F
   }
 }
 template <class T, class F>
-void for_column_groups(const FewColumns<T>& a, const F& visit) {
+void for_column_groups(const ColumnArgs<T>& a, const F& visit) {
   for (std::ptrdiff_t i = 0; i < a.n_columns; i += Vec<T>::kLanes) {
     ColumnGroup<T> group(a.x + i, a.n_columns - i, a.n, a.stride);
     visit(group, i);
@@ -206,15 +206,15 @@ void logsumexp(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
 }
 
 template <class T>
-void softmax_few(const FewColumns<T>& a) {
+void softmax_few(const ColumnArgs<T>& a) {
   for_column_groups(a, [&](auto& group, std::ptrdiff_t i) { softmax_group(group, a.out + i); });
 }
 template <class T>
-void log_softmax_few(const FewColumns<T>& a) {
+void log_softmax_few(const ColumnArgs<T>& a) {
   for_column_groups(a, [&](auto& group, std::ptrdiff_t i) { log_softmax_group(group, a.out + i); });
 }
 template <class T>
-void logsumexp_few(const FewColumns<T>& a) {
+void logsumexp_few(const ColumnArgs<T>& a) {
   for_column_groups(a, [&](auto& group, std::ptrdiff_t i) { logsumexp_group(group, a.out + i); });
 }
 
