@@ -317,6 +317,34 @@ def test_without_a_penalty_what_classes_have_in_common_stays_nothing(solver):
         assert np.abs(gradient).max() < 1e-6
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("C", [1e4, 1e6, 1e10, 1e20, 1e30])
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+def test_what_classes_have_in_common_stays_nothing(solver, C, dtype):
+    """A weak penalty, its only curvature, makes large steps of what rounding leaves in gradients."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3000, 20)).astype(dtype)
+    y = np.argmax(X @ rng.standard_normal((20, 5)) + 3 * rng.gumbel(size=(3000, 5)), axis=1)
+    clf = LogisticRegression(C=C, solver=solver).fit(X, y)
+    assert clf.gap_ <= 1e-4
+    assert clf.n_passes_ < 150 or C > 1e20  # 8 to 121
+    assert np.abs(clf.coef_.mean(axis=0)).max() < 1e-6
+    assert_allclose(logistic_objective(X, y, clf.coef_, clf.intercept_, C), clf.objective_, 1e-6)
+    least = LogisticRegression(C=C, tol=1e-12).fit(X.astype(np.float64), y).objective_
+    assert clf.objective_ <= least * (1 + 1e-4 + 1e-7)
+
+
+def test_a_warm_start_loses_what_classes_have_in_common():
+    X, y = blobs(300, 8, 3)
+    clf = LogisticRegression(C=1e6, tol=1e-8, warm_start=True).fit(X, y)
+    expected = clf.coef_
+    clf.coef_ = expected + np.arange(8)
+    clf.intercept_ = clf.intercept_ + 3
+    clf.fit(X, y)
+    assert_allclose(clf.coef_, expected, atol=1e-2 * np.abs(expected).max())
+    assert_allclose(clf.coef_.mean(axis=0), 0, atol=1e-12 * np.abs(expected).max())
+
+
 def test_balanced_is_a_weight():
     X, y = blobs(300, 6, 3)
     y = np.where(y == 2, y, np.where(np.arange(300) % 4 == 0, y, 0))

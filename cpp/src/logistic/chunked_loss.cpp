@@ -8,6 +8,7 @@
 
 #include "fastsoftmax/threads.h"
 #include "logistic/class_hessian.h"
+#include "logistic/common_part.h"
 #include "logistic/products.h"
 #include "logistic/weights.h"
 
@@ -295,22 +296,19 @@ class ChunkedLoss final : public LogisticLoss {
         also(chunk, piece, n_pieces);
       });
     });
+    // What float32 leaves of a sum of zero is 1e-7 of it, and with a penalty next to nothing it
+    // became steps of 1e7: 20,000 x 60 of 10 classes at C = 1e6 took 102 passes, 18 in float64.
+    for (std::ptrdiff_t m = 0; m < n_points; ++m) {
+      double* const b = points[m].gradient + n_outputs_ * d_;
+      std::copy_n(db_.data() + m * n_outputs_, n_outputs_, b);
+      remove_common_part(points[m].gradient, n_outputs_, d_, n_threads_);
+      remove_common_part(b, n_outputs_, 1, 1);
+      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) b[r] *= points[m].scale * row_weights_.unit();
+    }
     const double unit = problem_.input_scale * row_weights_.unit();
     for_weights(points, n_points, [&](const LossPoint& point, std::ptrdiff_t i) {
       point.gradient[i] *= point.scale * unit;
     });
-    for (std::ptrdiff_t m = 0; m < n_points; ++m) {
-      finish_intercepts(db_.data() + m * n_outputs_, points[m].scale * row_weights_.unit(),
-                        points[m].gradient + n_outputs_ * d_);
-    }
-  }
-
-  // Probabilities sum to one, so these to zero, but for rounding.
-  void finish_intercepts(const double* db, double scale, double* gradient) const {
-    double sum = 0.0;
-    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) sum += db[r];
-    const double excess = n_outputs_ > 1 ? sum / static_cast<double>(n_outputs_) : 0.0;
-    for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) gradient[r] = scale * (db[r] - excess);
   }
 
   ChunkProducts<T> dlogits() { return {dlogits_.data(), stride_, part_stride_}; }

@@ -120,25 +120,7 @@ Lbfgs::Precondition LogisticFit::preconditioner_of(const Model& model) const {
   if (!model.preconditioner) return nullptr;
   return [&](const double* g, double* out) {
     model.preconditioner->apply(g, n_outputs_, out, options_.n_threads);
-    remove_common(model, out);
   };
-}
-
-// What is the same for all classes changes no probability. Where no penalty keeps it at zero either
-// there is no curvature along it, and what rounding has left of it in a gradient would become steps
-// of 1e12, and logits without their digits: at the minimum of 150 x 4 of 3 classes, C = inf.
-void LogisticFit::remove_common(const Model& model, double* v) const {
-  if (n_outputs_ == 1) return;
-  const auto remove = [&](double* rows, std::ptrdiff_t width) {
-    for (std::ptrdiff_t f = 0; f < width; ++f) {
-      double sum = 0.0;
-      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) sum += rows[r * width + f];
-      const double mean = sum / static_cast<double>(n_outputs_);
-      for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) rows[r * width + f] -= mean;
-    }
-  };
-  if (model.penalty == 0.0) remove(v, d_);
-  remove(v + n_outputs_ * d_, 1);
 }
 
 // The models of a wave; false if the progress is to end here.

@@ -95,7 +95,6 @@ class LogisticFit {
   void add_penalty(const Model& model, const double* v, double* product) const;
   Lbfgs::Outcome tell(Model& model, double* loss);
   Lbfgs::Precondition preconditioner_of(const Model& model) const;
-  void remove_common(const Model& model, double* v) const;
   template <class F>
   void for_models(const F& body) {
     const auto n = static_cast<std::ptrdiff_t>(models_.size());

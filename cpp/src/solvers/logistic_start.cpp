@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "logistic/common_part.h"
 #include "solvers/logistic_fit.h"
 
 namespace fastsoftmax {
@@ -153,6 +154,9 @@ void LogisticFit::make_models() {
       if (problem_.fit_intercept) {
         std::copy_n(out_.b + m * n_outputs_, n_outputs_, start.data() + n_outputs_ * d_);
       }
+      // No step will do that.
+      remove_common_part(start.data(), n_outputs_, d_, options_.n_threads);
+      remove_common_part(start.data() + n_outputs_ * d_, n_outputs_, 1, 1);
     }
     model.solver->start(start.data());
     models_.push_back(std::move(model));

@@ -1,0 +1,33 @@
+// What the rows of several classes have in common. Probabilities that sum to one do not change with
+// it, and gradients of their losses, whose rows sum to zero, have none; but rounding brings it in.
+#pragma once
+
+#include <algorithm>
+
+#include "parallel.h"
+
+namespace fastsoftmax {
+
+// Takes the mean of rows (n_rows, width) from each of them. Of one row nothing: it is that of two
+// classes, less the other.
+inline void remove_common_part(double* rows, std::ptrdiff_t n_rows, std::ptrdiff_t width,
+                               int n_threads) {
+  constexpr std::ptrdiff_t kBlock = 64, kWorthThreads = 100000;
+  if (n_rows == 1) return;
+  parallel_region(n_rows * width > kWorthThreads ? n_threads : 1, [&](int thread, int n_running) {
+    const Range mine = share(width, kBlock, thread, n_running);
+    for (std::ptrdiff_t begin = mine.begin; begin < mine.end; begin += kBlock) {
+      const std::ptrdiff_t n = std::min(kBlock, mine.end - begin);
+      double mean[kBlock] = {};
+      for (std::ptrdiff_t r = 0; r < n_rows; ++r) {
+        for (std::ptrdiff_t i = 0; i < n; ++i) mean[i] += rows[r * width + begin + i];
+      }
+      for (double& each : mean) each /= static_cast<double>(n_rows);
+      for (std::ptrdiff_t r = 0; r < n_rows; ++r) {
+        for (std::ptrdiff_t i = 0; i < n; ++i) rows[r * width + begin + i] -= mean[i];
+      }
+    }
+  });
+}
+
+}  // namespace fastsoftmax
