@@ -70,6 +70,11 @@ def work_of_row(n_features: int, n_outputs: int) -> int:
     return n_features * (n_outputs + 20)
 
 
+def work_of_exponentials(n: int) -> int:
+    """A softmax of `n` numbers in products: an exponential takes as long as 20, beginning as one more."""
+    return 20 * (n + 1)
+
+
 def is_short(n_rows: int, work_per_row: int) -> bool:
     """Whether `interruptible_slices` would be one slice, whatever the instruction set."""
     return n_rows * work_per_row <= _SHORT_WORK

@@ -1,6 +1,7 @@
 """The kernels as functions of NumPy arrays: matmul and the softmax family.
 
-Arguments are checked and brought into the layout that the core reads; all arithmetic is the core's.
+Arguments are checked and brought into the layout that the core reads; all arithmetic is the core's
+but for the weights and the sum of cross-entropies, in float64, as float32 may not hold them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ._arrays import (
     new_output,
     refuse_masked,
     threads_or_default,
+    work_of_exponentials,
     work_of_row,
 )
 
@@ -47,7 +49,8 @@ def softmax(
     out : ndarray of the shape of `x` and the dtype of the result, optional
         Where to put the result; may be `x` itself.
     n_threads : int, optional
-        At most so many threads; by default ``OMP_NUM_THREADS`` or all CPUs this process may use.
+        At most so many threads; by default one for each CPU that this process may use, at most
+        ``OMP_NUM_THREADS``.
         The result has the same bits for any number.
 
     Returns
@@ -176,7 +179,7 @@ def cross_entropy(
     weights = _weights(sample_weight, shape[:axis])
     losses: _Array = np.empty(len(rows), dtype=rows.dtype)
     _core.cross_entropy(rows, indices, losses, threads_or_default(n_threads))
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         if weights is not None:
             if reduction == "mean" and weights.any():
                 weights = weights / weights.max()  # whose sum is finite
@@ -270,7 +273,7 @@ def _along_axis(
     n_threads: int | None,
 ) -> _Array:
     threads = threads_or_default(n_threads)
-    if axis == -1 and is_plain(x) and is_short(x.shape[0], 20 * x.shape[1]):
+    if axis == -1 and is_plain(x) and is_short(x.shape[0], work_of_exponentials(x.shape[1])):
         # Nothing to prepare: a row takes 1 microsecond in place of 12.
         plain = x if out is x and x.flags.writeable else _plain_output(out, x.shape, x.dtype, x)
         if plain is not None:
@@ -280,7 +283,8 @@ def _along_axis(
     blocks = _blocks(array, axis)
 
     def compute(result: _Array) -> None:
-        _compute(kernel, kernel_of_columns, blocks, result.reshape(blocks.shape), threads)
+        if result.size:  # or there may be any number of rows without entries
+            _compute(kernel, kernel_of_columns, blocks, result.reshape(blocks.shape), threads)
 
     # The kernels take each row or column from start to end, so they may overwrite the very array
     # that they read.
@@ -304,8 +308,7 @@ def _compute(
 ) -> None:
     """Columns (n_outer, n_inner) of blocks in slices that Ctrl-C can end; rows where n_inner is one."""
     n_outer, n, n_inner = blocks.shape
-    # An exponential takes as long as 20 products.
-    for part in interruptible_slices(n_outer * n_inner, 20 * n):
+    for part in interruptible_slices(n_outer * n_inner, work_of_exponentials(n)):
         if n_inner == 1:
             kernel(blocks[part, :, 0], out[part, ..., 0], threads)
         else:
@@ -353,19 +356,21 @@ def _into(
         result = new_output(shape, dtype)
         compute(result)
         return result
+    refuse_masked(out, "out")
     if not isinstance(out, np.ndarray) or out.dtype != dtype:
         raise TypeError(f"out must be an ndarray of dtype {dtype}, the dtype of the result")
     if out.shape != shape:
         raise ValueError(f"out has shape {out.shape}, but the result has {shape}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
-    fits = out.flags.c_contiguous and out.flags.aligned
-    if fits and not any(np.may_share_memory(out, array) for array in inputs):
-        compute(out)
+    plain = np.asarray(out)  # subclasses have their own ideas of shapes
+    fits = plain.flags.c_contiguous and plain.flags.aligned
+    if fits and not any(np.may_share_memory(plain, array) for array in inputs):
+        compute(plain)
     else:
         result = new_output(shape, dtype)
         compute(result)
-        out[...] = result
+        plain[...] = result
     return out
 
 
@@ -387,10 +392,15 @@ def _class_indices(labels: ArrayLike, shape: tuple[int, ...], n_classes: int) ->
         raise TypeError(f"labels must be integers, not {array.dtype}")
     if array.shape != shape:
         raise ValueError(f"labels have shape {array.shape}, but the logits ask for {shape}")
-    bad = np.flatnonzero((array < 0) | (array >= n_classes))
-    if bad.size:
-        value = array.reshape(-1)[bad[0]]
-        raise ValueError(f"label {value} at position {bad[0]} is not in 0..{n_classes - 1}")
+    is_bad = (array < 0) | (array >= n_classes)
+    if is_bad.any():
+        if n_classes == 0:
+            raise ValueError("the logits are of no class")
+        index = np.unravel_index(int(is_bad.argmax()), shape)
+        position = index[0] if len(shape) == 1 else tuple(map(int, index))
+        raise ValueError(
+            f"label {array[index]} at position {position} is not in 0..{n_classes - 1}"
+        )
     return np.require(array.reshape(-1), dtype=np.int64, requirements=["C", "A"])
 
 

@@ -98,16 +98,21 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     f"warm_start: X has {X.shape[1]} features, but the fitted weights are for "
                     f"{n_features_before}"
                 )
-            n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
-            for name, shape in (("coef_", (n_outputs, X.shape[1])), ("intercept_", (n_outputs,))):
-                weights = np.asarray(getattr(self, name))
-                if weights.shape != shape:
-                    raise ValueError(f"warm_start: {name} has shape {weights.shape}, not {shape}")
-                if not np.isfinite(weights).all():
-                    raise ValueError(f"warm_start: {name} is not finite")
+            self._check_weights("warm_start")
             return X, encode_known(labels, self.classes_), True
         self.classes_, indices = encode(labels)
         return X, indices, False
+
+    def _check_weights(self, wanted_by: str) -> None:
+        """Refuse to go on from weights that were set by hand and do not fit."""
+        n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
+        shapes = {"coef_": (n_outputs, self.n_features_in_), "intercept_": (n_outputs,)}
+        for name, shape in shapes.items():
+            weights = np.asarray(getattr(self, name))
+            if weights.shape != shape:
+                raise ValueError(f"{wanted_by}: {name} has shape {weights.shape}, not {shape}")
+            if not np.isfinite(weights).all():
+                raise ValueError(f"{wanted_by}: {name} is not finite")
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Mean accuracy of the predictions.

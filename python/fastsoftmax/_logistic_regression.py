@@ -60,8 +60,8 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         with ``1 / 255``, 8-bit images are trained as numbers from 0 to 1 without a copy. `coef_`
         belongs to the scaled inputs. Finite, > 0.
     n_threads : int or None, default=None
-        At most so many threads. None: ``OMP_NUM_THREADS``, or all CPUs that this process may use
-        (affinity and control-group quota counted). Small problems take fewer. The result has the
+        At most so many threads. None: as many as this process may use CPUs (affinity and
+        control-group quota counted), at most ``OMP_NUM_THREADS``. Small problems take fewer. The result has the
         same bits for any number.
 
     Attributes

@@ -12,6 +12,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
+from ._arrays import refuse_masked
 from ._held_out import best_of, fit_folds, positions, score_folds
 from ._linear_classifier import LinearClassifier, unchanged_on_error
 from ._logistic_data import TrainingData, prepare_data
@@ -289,6 +290,7 @@ class LogisticRegressionCV(LinearClassifier):
         """
         if get_config()["enable_metadata_routing"]:
             params = dict(process_routing(self, "score", **params).scorer.score)
+        refuse_masked(params.get("sample_weight"), "sample_weight")
         return float(self._scorer()(self, X, plain_labels(y), **params))
 
     def get_metadata_routing(self) -> MetadataRouter:

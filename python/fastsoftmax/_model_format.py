@@ -34,7 +34,7 @@ _VELOCITY = {"velocity_coef", "velocity_intercept"}
 # May be unknown: the gap without a penalty, all three of the mean of models that refit=False makes.
 _UNKNOWN = {"gap_", "objective_", "n_passes_"}
 
-_HUGE = 2**63  # no integer among the parameters is this large
+HUGE = 2**63  # no integer among the parameters is this large
 _MANY = 2**31  # as many features or iterations there cannot be
 
 _Types = dict[str, tuple[type, ...]]
@@ -209,6 +209,6 @@ def _check_parameters(parameters: Any, types: _Types) -> None:
         if isinstance(value, float):
             is_fine = math.isfinite(value) or (name == "C" and value == math.inf)
         else:
-            is_fine = not isinstance(value, int) or abs(value) < _HUGE
+            is_fine = not isinstance(value, int) or abs(value) < HUGE
         if not is_fine:
             raise ValueError(f"parameter {name} is {value}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._model_format import FORMAT, KINDS, VERSION, Arrays, check_model, is_label_type
+from ._model_format import FORMAT, HUGE, KINDS, VERSION, Arrays, check_model, is_label_type
 from ._npz import read_npz, write_npz
 
 if TYPE_CHECKING:
@@ -184,10 +184,19 @@ def _plain_parameters(model: "LinearClassifier") -> dict[str, Any]:
     if not isinstance(parameters["random_state"], numbers.Integral):
         parameters["random_state"] = None
     for name, value in parameters.items():
-        parameters[name] = value = value.item() if isinstance(value, np.generic) else value
+        parameters[name] = value = _plain_number(value, types[name])
         if type(value) not in types[name]:
             raise TypeError(f"parameter {name}={value!r} has a type that cannot be saved")
     return parameters
+
+
+def _plain_number(value: Any, types: tuple[type, ...]) -> Any:
+    """A parameter of another type of number in one that files take; counts beyond them as the most."""
+    if isinstance(value, numbers.Real) and float in types:
+        return value if isinstance(value, int) and abs(value) < HUGE else float(value)
+    if isinstance(value, numbers.Integral) and bool not in types:
+        return min(int(value), HUGE - 1)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _plain_labels(classes: NDArray[Any]) -> NDArray[Any]:

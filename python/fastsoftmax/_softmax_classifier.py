@@ -45,6 +45,14 @@ class _State:
     loss_curve: list[float]
 
 
+def _has_finite_difference(state: _State) -> bool:
+    """Whether what stands for two classes is finite: that of their weights may be twice as large."""
+    if len(state.W) != 2:
+        return True
+    with np.errstate(over="ignore"):
+        return bool(all(np.isfinite(v[1] - v[0]).all() for v in (state.W, state.b)))
+
+
 class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore[misc]
     """Softmax (multinomial logistic) regression, trained by mini-batch gradient descent.
 
@@ -78,8 +86,8 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
     random_state : int, RandomState instance or None, default=None
         Seed of the order of the samples. The order for a seed is the same on every platform.
     n_threads : int or None, default=None
-        At most so many threads. None: ``OMP_NUM_THREADS``, or all CPUs that this process may use
-        (affinity and control-group quota counted). Small problems take fewer. The result has the
+        At most so many threads. None: as many as this process may use CPUs (affinity and
+        control-group quota counted), at most ``OMP_NUM_THREADS``. Small problems take fewer. The result has the
         same bits for any number.
     warm_start : bool, default=False
         `fit` goes on from where the last `fit` or `partial_fit` stopped, with the same classes:
@@ -91,7 +99,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
     ----------
     coef_ : ndarray of shape (n_classes, n_features), or (1, n_features) for two classes
         The weights. For two classes, as in scikit-learn, those of the positive class
-        ``classes_[1]`` less those of the other. float64 if `X` was float64, else float32.
+        ``classes_[1]`` less those of the other. Of the precision of the arithmetic (see Notes).
     intercept_ : ndarray of shape (n_classes,) or (1,)
         The intercepts, likewise.
     classes_ : ndarray of shape (n_classes,)
@@ -244,6 +252,8 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
             raise ValueError("classes must be given in the first call of partial_fit")
         X = check_X(self, X, reset=first)
         labels = check_labels(self, X, y)
+        if not first:
+            self._check_weights("partial_fit")
         if classes is not None:
             self._check_classes(classes, first)
         indices = encode_known(labels, self.classes_)
@@ -255,6 +265,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
     def _check_classes(self, classes: ArrayLike, first: bool) -> None:
         known = as_classes(classes)
         if first:
+            check_two_classes(known, "classes")
             self.classes_ = known
         elif not np.array_equal(known, self.classes_):
             raise ValueError(
@@ -379,7 +390,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         )
         state.n_iter += n_done
         state.loss_curve += losses[:n_done].tolist()
-        if diverged:
+        if diverged or not _has_finite_difference(state):
             raise ValueError(
                 nonfinite_message(X)
                 or f"the training diverged in epoch {state.n_iter}: the loss or a weight is not "

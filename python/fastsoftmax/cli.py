@@ -215,7 +215,7 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 def _label_line(label: Any) -> str:
     text = str(label)
-    return text if len(text.splitlines()) < 2 else repr(text)
+    return text if text.splitlines() in ([], [text]) else repr(text)
 
 
 def _info(arguments: argparse.Namespace) -> None:

@@ -152,7 +152,12 @@ BAD_Y = {
         ValueError,
         "y contains infinity at position 10",
     ),
-    "fractions": (Y + 0.5, ValueError, "Unknown label type: continuous"),
+    "fractions": (
+        Y + 0.5,
+        ValueError,
+        r"Unknown label type: y contains \d\.5 at position 0; classes are discrete",
+    ),
+    "large floats": (np.where(Y == 0, 1e19, Y), ValueError, r"contains 1e\+19 .*below 2\*\*63"),
     "complex": (Y + 0j, ValueError, "Complex data not supported"),
     "datetime": (Y.astype("M8[D]"), ValueError, "Unknown label type.*datetime64"),
     "records": (np.zeros(12, "i4,i4"), ValueError, "Unknown label type"),
@@ -241,12 +246,28 @@ def test_bad_classes(classes, message):
         ([0, 1, 2, np.nan], "classes contains NaN"),
         ([0, 1, "a"], "classes mixes labels"),
         (np.array([0, "a"], object), "classes mixes labels"),
-        ([10**30, 1], "classes contains integers beyond 64 bits"),
+        ([10**30, 1], "classes contains integers that no type of 64 bits holds"),
     ],
 )
 def test_messages_name_the_classes(classes, message):
     with pytest.raises(ValueError, match=message):
         SoftmaxClassifier().partial_fit(X, Y, classes=classes)
+
+
+def test_a_single_class_is_that_of_classes():
+    with pytest.raises(ValueError, match="classes has one class only, 0; a classifier needs"):
+        SoftmaxClassifier().partial_fit(X, Y * 0, classes=[0])
+
+
+@pytest.mark.parametrize("labels", [np.full(12, 2.0**53), np.full(12, 2**53)])
+def test_classes_that_float64_cannot_tell_from_a_label(labels):
+    with pytest.raises(ValueError, match="not among the classes: 9007199254740992"):
+        SoftmaxClassifier().partial_fit(X, labels, classes=[2**53 + 1, 2**53 + 3])
+
+
+def test_weights_that_are_finite_but_not_their_difference():
+    clf = SoftmaxClassifier(learning_rate=1e308, max_iter=1, batch_size=2)
+    refuses(clf, "fit", ValueError, "the training diverged in epoch 1", [[3.0], [-3.0]], [1, 0])
 
 
 def test_masked_classes():
@@ -255,20 +276,18 @@ def test_masked_classes():
         SoftmaxClassifier().partial_fit(X, Y, classes=classes)
 
 
+@pytest.mark.parametrize("way", ["warm_start", "partial_fit"])
 @pytest.mark.parametrize("attribute", ["coef_", "intercept_"])
-def test_warm_start_from_what_is_not_finite(attribute):
+def test_going_on_from_weights_that_do_not_fit(way, attribute):
     clf = SoftmaxClassifier(warm_start=True).fit(X, Y)
-    setattr(clf, attribute, np.full_like(getattr(clf, attribute), np.nan))
-    with pytest.raises(ValueError, match=f"warm_start: {attribute} is not finite"):
-        clf.fit(X, Y)
-
-
-@pytest.mark.parametrize("attribute", ["coef_", "intercept_"])
-def test_warm_start_from_another_shape(attribute):
-    clf = SoftmaxClassifier(warm_start=True).fit(X, Y)
-    setattr(clf, attribute, getattr(clf, attribute)[:2])
-    with pytest.raises(ValueError, match=rf"warm_start: {attribute} has shape \(2,.*, not \(3,"):
-        clf.fit(X, Y)
+    go_on = clf.partial_fit if way == "partial_fit" else clf.fit
+    weights = getattr(clf, attribute)
+    setattr(clf, attribute, np.full_like(weights, np.nan))
+    with pytest.raises(ValueError, match=f"{way}: {attribute} is not finite"):
+        go_on(X, Y)
+    setattr(clf, attribute, weights[:2])
+    with pytest.raises(ValueError, match=rf"{way}: {attribute} has shape \(2,.*, not \(3,"):
+        go_on(X, Y)
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is float64 here")

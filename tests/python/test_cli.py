@@ -238,13 +238,13 @@ def test_predict_output(capsys, tmp_path, digits_model):
 
 
 def test_a_line_for_each_row(capsys, tmp_path):
-    X, labels = np.eye(40), np.array(["one", "two\nlines"] * 20)
+    X, labels = np.eye(40), np.array(["one", "two\nlines", "end\n", "\r"] * 10)
     model, data = tmp_path / "model.npz", tmp_path / "data.npz"
     np.savez(data, X=X, y=labels)
     run(capsys, "train", data, "--output", model)
     out, _ = run(capsys, "predict", model, data)
     assert len(out.splitlines()) == 40
-    assert set(out.splitlines()) == {"one", "'two\\nlines'"}
+    assert set(out.splitlines()) == {"one", "'two\\nlines'", r"'end\n'", r"'\r'"}
 
 
 # info, help, version

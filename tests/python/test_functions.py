@@ -114,6 +114,13 @@ def test_empty(name, shape):
         assert np.all(result == -np.inf) or name != "logsumexp"
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("shape", [(2**40, 0), (0, 2**40), (2**20, 0, 2**20)])
+def test_any_number_of_empty_rows_takes_no_time(name, shape):
+    for axis in range(len(shape)):
+        assert getattr(fs, name)(np.empty(shape), axis=axis).shape == shape
+
+
 NON_FINITE_ROWS = (
     [np.inf],
     [-np.inf],
@@ -293,6 +300,8 @@ class TestOut:
             ([[0.0] * 3] * 2, TypeError, "ndarray"),
             (np.empty((3, 2), np.float32), ValueError, r"\(3, 2\).*\(2, 3\)"),
             (np.broadcast_to(np.float32(0), (2, 3)), ValueError, "read-only"),
+            (np.ma.zeros((2, 3), np.float32), TypeError, "out is a masked array"),
+            (np.ma.zeros((2, 3), np.float32, order="F"), TypeError, "out is a masked array"),
         ],
     )
     def test_refused(self, function, out, error, message):
@@ -300,6 +309,18 @@ class TestOut:
             function(random((2, 3)), out=out)
         with pytest.raises(error, match=message):
             fs.matmul(random((2, 4)), random((4, 3)), out=out)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_out_may_be_a_matrix(name, axis):
+    x, out = random((2, 3)), np.zeros((2, 3), np.float32).view(np.matrix)
+    expected = getattr(fs, name)(x, axis=axis)
+    assert getattr(fs, name)(x, axis=axis, out=out) is out
+    assert_array_equal(np.asarray(out), expected)
+    in_place = x.copy().view(np.matrix)
+    assert getattr(fs, name)(in_place, axis=axis, out=in_place) is in_place
+    assert_array_equal(np.asarray(in_place), expected)
 
 
 def assert_product(actual, a, b):
@@ -484,6 +505,22 @@ class TestCrossEntropy:
         assert fs.cross_entropy(*nothing, reduction="sum") == 0
         assert fs.cross_entropy(*nothing, reduction="none").shape == (0,)
         assert np.isnan(fs.cross_entropy(np.ones((1, 3)), [0], sample_weight=[0.0]))
+
+    def test_weights_may_vanish(self):
+        with np.errstate(all="raise"):
+            assert fs.cross_entropy(np.eye(2), [0, 1], [1e-300, 1e300]) == pytest.approx(0.31326169)
+            losses = fs.cross_entropy(np.eye(2, dtype="f4"), [0, 1], [1e-40, 1.0], "none")
+        assert losses[1] == pytest.approx(0.31326169)
+
+    def test_a_bad_label_is_named_by_its_place(self):
+        with pytest.raises(ValueError, match=r"label 9 at position 2 is not in 0\.\.2"):
+            fs.cross_entropy(np.ones((3, 3)), [0, 1, 9])
+        with pytest.raises(ValueError, match=r"label -1 at position \(1, 0\) is not in 0\.\.2"):
+            fs.cross_entropy(np.ones((2, 2, 3)), [[0, 1], [-1, 9]])
+        with pytest.raises(ValueError, match=r"label 3 at position \(\) is not in 0\.\.2"):
+            fs.cross_entropy(np.ones(3), 3)
+        with pytest.raises(ValueError, match="the logits are of no class"):
+            fs.cross_entropy(np.ones((2, 0)), [0, 0])
 
     @pytest.mark.parametrize("factor", [1e-300, 1e-46, 1e46, 1e300])
     def test_the_mean_has_no_unit_of_weights(self, factor):

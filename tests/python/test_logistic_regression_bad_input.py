@@ -485,3 +485,14 @@ def test_interrupted_by_its_own_report(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         clf.fit(X + 1, Y)
     assert_unchanged(clf, before)
+
+
+def test_spare_room_of_csr_is_left_alone():
+    given = scipy.sparse.csr_array(np.eye(6))
+    given.data = np.append(given.data, np.full(10, 7.0))
+    given.indices = np.append(given.indices, np.zeros(10, given.indices.dtype))
+    arrays = given.data, given.indices, given.indptr
+    LogisticRegression().fit(given, [0, 1] * 3).predict(given)
+    assert given.data is arrays[0]
+    assert given.indices is arrays[1]
+    assert given.indptr is arrays[2]

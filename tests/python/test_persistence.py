@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -173,6 +174,22 @@ def test_parameters_at_the_edge(tmp_path, name, value):
     model = LogisticRegression(**{name: value}, max_iter=1, tol=1).fit(X, y)
     save_model(model, tmp_path / "model")
     assert load_model(tmp_path / "model").get_params()[name] == value
+
+
+def test_numbers_of_other_types_are_stored_as_those_of_files(tmp_path):
+    given = {
+        "batch_size": 10**30,
+        "n_threads": 10**30,
+        "random_state": True,
+        "max_iter": np.int8(2),
+    }
+    model, _, _ = fit(**given, learning_rate=Fraction(1, 2))
+    model.alpha = 10**25
+    save_model(model, tmp_path / "model")
+    stored = load_model(tmp_path / "model").get_params()
+    assert (stored["learning_rate"], stored["alpha"], stored["max_iter"]) == (0.5, 1e25, 2)
+    assert stored["random_state"] == 1
+    assert stored["batch_size"] >= 2**62 <= stored["n_threads"]
 
 
 def test_random_state_that_is_no_int_is_stored_as_none(tmp_path):

@@ -1,5 +1,6 @@
 """What SoftmaxClassifier computes and how it behaves; its steps are in test_trajectory.py."""
 
+import enum
 import warnings
 
 import numpy as np
@@ -139,6 +140,34 @@ def test_lists(labels):
         clf = make().fit(X, y)
         assert clf.predict(X).tolist() == labels
         assert clf.coef_.dtype == np.float64
+
+
+class Direction(str, enum.Enum):  # noqa: UP042, another str than its text
+    UP, US, DOWN = "up", "us", "down"
+
+
+def test_members_of_an_enumeration():
+    X, y = blobs(60, 5, 3)
+    labels = [list(Direction)[i] for i in y]
+    for given in (labels, np.array(labels, object)):
+        clf = make(max_iter=30).fit(X, given)
+        assert list(clf.classes_) == sorted(Direction)
+        assert set(clf.predict(X)) <= set(Direction)
+        assert clf.score(X, given) == make(max_iter=30).fit(X, y).score(X, y)
+        assert_same_fit(
+            make(max_iter=1).partial_fit(X, given, list(Direction)), make(max_iter=1).fit(X, given)
+        )
+
+
+def test_integers_of_64_bits_in_objects_and_lists():
+    large = [2**63 + 1, 2**64 - 1, 5] * 20
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    for given in (large, np.array(large, object)):
+        assert make().fit(X, given).classes_.tolist() == [5, 2**63 + 1, 2**64 - 1]
+    for given in ([-1, 2**63, 2**63 + 1] * 20, [1, 2**64] * 30):
+        for labels in (given, np.array(given, object)):
+            with pytest.raises(ValueError, match="integers that no type of 64 bits holds all of"):
+                make().fit(X, labels)
 
 
 def test_column_vector_of_labels_warns():
