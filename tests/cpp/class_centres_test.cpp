@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "for_each_isa.h"
+#include "logistic/common_part.h"
 #include "logistic_problem.h"
 #include "solvers/preconditioner.h"
 
@@ -88,8 +89,8 @@ Vector reference_centres(const Case<In>& at) {
   return result;
 }
 
-// What the preconditioner is to be, class by class: between classes that sum to zero the inverse of
-// a matrix for each, in what they have in common that of the penalty.
+// What the preconditioner is to be, class by class: the inverse of a matrix for each, less what the
+// steps have in common.
 template <class In>
 Vector reference_step(const Case<In>& at, const std::vector<float>& curvature,
                       const fastsoftmax::ClassCentres& centres, const std::vector<double>& g) {
@@ -113,11 +114,8 @@ Vector reference_step(const Case<In>& at, const std::vector<float>& curvature,
     for (std::size_t e = 0; e < d; ++e) A[f][e] -= mean[f] * mean[e] / total;
     A[f][f] += kPenalty;
   }
-  Vector common(u), excess(u), result(K * (d + 1));
+  Vector excess(u), result(K * (d + 1));
   const auto place = [&](std::size_t k, std::size_t f) { return f < d ? k * d + f : K * d + k; };
-  for (std::size_t k = 0; k < K; ++k) {
-    for (std::size_t f = 0; f < u; ++f) common[f] += g[place(k, f)] / static_cast<long double>(K);
-  }
   for (std::size_t k = 0; k < K; ++k) {
     std::vector<Vector> B(u, Vector(u));
     Vector right(u);
@@ -125,7 +123,7 @@ Vector reference_step(const Case<In>& at, const std::vector<float>& curvature,
       return f < d ? static_cast<long double>(centres.centre[k * d + f]) : 1.0L;
     };
     for (std::size_t f = 0; f < u; ++f) {
-      right[f] = g[place(k, f)] - common[f];
+      right[f] = g[place(k, f)];
       for (std::size_t e = 0; e < u; ++e) {
         B[f][e] = (f < d && e < d ? A[f][e] : 0.0L) + centres.total[k] * centre(f) * centre(e);
       }
@@ -137,9 +135,7 @@ Vector reference_step(const Case<In>& at, const std::vector<float>& curvature,
     }
   }
   for (std::size_t k = 0; k < K; ++k) {
-    for (std::size_t f = 0; f < u; ++f) {
-      result[place(k, f)] += (f < d ? common[f] / kPenalty : 0.0L) - excess[f];
-    }
+    for (std::size_t f = 0; f < u; ++f) result[place(k, f)] -= excess[f];
   }
   return result;
 }
@@ -178,7 +174,9 @@ void check(const Case<In>& at, const fastsoftmax::LogisticProblem& problem, std:
     CHECK(test::same_bits(again.centre, centres.centre));
   }
 
-  const auto g = test::uniform<double>(c.K * (c.d + 1), 12, -1, 1);
+  auto g = test::uniform<double>(c.K * (c.d + 1), 12, -1, 1);
+  fastsoftmax::remove_common_part(g.data(), c.K, c.d, 1);
+  fastsoftmax::remove_common_part(g.data() + c.K * c.d, c.K, 1, 1);
   std::vector<float> curvature(c.at(c.n));
   const auto step_by = [&](int n_threads) {
     fastsoftmax::StopPoll stop(kNever);
