@@ -11,12 +11,16 @@
 namespace fastsoftmax {
 namespace {
 
-// Pairs of L-BFGS: on MNIST at C = 1 a memory of 10 took 136 passes to a gap of 1e-6, of 50 took
-// 123, both before the directions of class_curvature.h; with these, and C = 100, to 1e-4, 50 takes
-// 541, 100 422, 200 345, but longer. More where they take no more than 64 MB, fewer where those of
-// all models would take more than 1 GB.
-constexpr std::ptrdiff_t kMemory = 50, kLeastMemory = 10, kMostMemory = 100;
-constexpr double kHistoryBytes = 1 << 30, kSmallHistoryBytes = 64 << 20;
+// Pairs of L-BFGS, one for so many entries of X in each feature: a pair costs what some rows do in
+// a pass, more with a certificate, and saves few passes beside the preconditioner. Seconds with 5,
+// 10, 20, 50 (Zen 4): 1000 x 20,000 sparse (2 entries a feature) 1.2, 2.1, 2.3, 4.6; 400 x 1024 of
+// 50 classes 0.67, 0.73, 0.95, 3.1; 3,000 images of MNIST 0.15, 0.13, 0.16, 0.19; 60,000 at C =
+// 100 7.4, 7.0, 6.4, 5.7. Without a penalty there is no end to some weights of 400 x 200 sparse
+// rows: 30 pairs were not there after 1000 iterations, 100 after 266. Fewer where those of all
+// models would take more than 1 GB.
+constexpr double kEntriesOfPair = 100.0;
+constexpr double kLeastMemory = 5, kMostMemory = 50, kMemoryWithoutPenalty = 100;
+constexpr double kHistoryBytes = 1 << 30;
 
 // Iterations on one row of so many, before all rows. Samples of fewer rows are not worth it, nor
 // those with fewer entries for each weight: 20,000 x 768 embeddings of 1000 classes are at a gap of
@@ -40,7 +44,20 @@ constexpr double kLeastReducedTol = 5e-5;
 // Means of features, in parts of their spread, up to which rounding is 1e-4 of that. Passes of
 // 6,000 x 128 embeddings of 100 classes to 1e-4, of reduced precision, of float32 and of float64:
 // where means are 10 times the spread 28, 28, 28; 100 times 435, 86, 35; 1e4 times -, 469, 35.
-constexpr double kReducedShift = 8.0, kSingleShift = 1000.0;
+// Milliseconds of float32 and float64, means 30, 60, 100 and 300 times the spread (Zen 4): 2,000 x
+// 20 of 80 classes 36 and 24, 46 and 28, 47 and 29, 54 and 29; 20,000 x 64 of 10 29 and 40, 26 and
+// 36, 78 and 37, 83 and 39.
+constexpr double kReducedShift = 8.0, kSingleShift = 64.0;
+
+// Of X, those that are stored.
+std::ptrdiff_t n_entries(const LogisticProblem& problem) {
+  const std::ptrdiff_t n = problem.n_rows();
+  if (!problem.csr) return n * problem.n_cols();
+  const auto* indptr = problem.csr->indptr;
+  return problem.csr->wide_indptr
+             ? static_cast<std::ptrdiff_t>(static_cast<const std::int64_t*>(indptr)[n])
+             : static_cast<std::ptrdiff_t>(static_cast<const std::int32_t*>(indptr)[n]);
+}
 
 // Whether the squares of the inputs fit float32, by some rows.
 template <class In>
@@ -116,12 +133,7 @@ bool LogisticFit::needs_double() const {
   if (options_.tol < kLeastFloat32Tol || d_ <= kFewFeatures) return true;
   if (problem_.csr) {
     if (problem_.csr->storage != Storage::kFloat32) return false;
-    const auto* indptr = problem_.csr->indptr;
-    const std::ptrdiff_t n_entries =
-        problem_.csr->wide_indptr
-            ? static_cast<std::ptrdiff_t>(static_cast<const std::int64_t*>(indptr)[n_])
-            : static_cast<std::ptrdiff_t>(static_cast<const std::int32_t*>(indptr)[n_]);
-    return !fits_float32(static_cast<const float*>(problem_.csr->data), n_entries,
+    return !fits_float32(static_cast<const float*>(problem_.csr->data), n_entries(problem_),
                          std::abs(problem_.input_scale));
   }
   if (problem_.dense->storage != Storage::kFloat32) return false;
@@ -139,15 +151,19 @@ bool LogisticFit::needs_double() const {
 
 void LogisticFit::make_models() {
   const double bytes = 16.0 * static_cast<double>(size_) * static_cast<double>(out_.n_models);
-  const auto memory = static_cast<std::ptrdiff_t>(
-      std::max(std::clamp(kHistoryBytes / bytes, double{kLeastMemory}, double{kMemory}),
-               std::min(kSmallHistoryBytes / bytes, double{kMostMemory})));
+  const double of_feature = static_cast<double>(n_entries(problem_)) / static_cast<double>(d_);
+  const auto memory = [&](double pairs) {
+    return static_cast<std::ptrdiff_t>(
+        std::max(kLeastMemory, std::min(pairs, kHistoryBytes / bytes)));
+  };
+  memory_ = memory(std::min(of_feature / kEntriesOfPair, kMostMemory));
   AlignedBuffer<double> start(size_);
   for (std::ptrdiff_t m = 0; m < out_.n_models; ++m) {
     Model model;
     model.penalty = out_.penalty[m];
     model.held_out = out_.held_out ? out_.held_out[m] : -1;
-    model.solver = std::make_unique<Lbfgs>(size_, memory, options_.n_threads);
+    model.solver = std::make_unique<Lbfgs>(
+        size_, model.penalty > 0.0 ? memory_ : memory(kMemoryWithoutPenalty), options_.n_threads);
     std::fill_n(start.data(), size_, 0.0);
     if (options_.warm) {
       std::copy_n(out_.W + m * n_outputs_ * d_, n_outputs_ * d_, start.data());
@@ -161,7 +177,6 @@ void LogisticFit::make_models() {
     model.solver->start(start.data());
     models_.push_back(std::move(model));
   }
-  memory_ = memory;
 }
 
 bool LogisticFit::is_worth_a_stage(std::ptrdiff_t n_rows) const {
