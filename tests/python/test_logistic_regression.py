@@ -527,3 +527,11 @@ def test_random_state():
     fits = [LogisticRegression(random_state=seed).fit(X, y) for seed in (None, None, 3, 3)]
     assert_array_equal(fits[0].coef_, fits[1].coef_)
     assert_array_equal(fits[2].coef_, fits[3].coef_)
+
+
+def test_a_gap_that_nobody_would_take_is_said_with_tol_zero_too():
+    """Who asks for the end of rounding wants to hear where that is far away."""
+    X = np.array([[1e160, 1.0], [-1e160, 2.0], [1e150, 3.0], [3.0, -1e155]] * 5)
+    with pytest.warns(ConvergenceWarning, match="nothing could be proven"):
+        clf = LogisticRegression(tol=0).fit(X, np.arange(20) % 3)
+    assert clf.gap_ == np.inf

@@ -178,7 +178,7 @@ class LogisticFit {
   bool has_started_ = false;                     // from zero, that is
   bool is_dense_ = true;                         // the preconditioner
   double next_curvature_ = 0.0;                  // when it is taken anew, in passes of the wave
-  std::ptrdiff_t memory_ = 0;
+  std::ptrdiff_t max_points_ = 0;                // of a certificate
   int wave_ = 0, n_waves_ = 1;
   std::int64_t last_reported_ = 0, last_of_waves_ = 0;
   std::unique_ptr<LogisticLoss> loss_;

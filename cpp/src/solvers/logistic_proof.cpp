@@ -26,7 +26,7 @@ void LogisticFit::sum_classes() {
 void LogisticFit::begin_proof(Model& model) {
   if (!(model.penalty > 0.0)) return;
   model.certificate = std::make_unique<Certificate>(
-      n_outputs_, d_, model.penalty, memory_ + 1,
+      n_outputs_, d_, model.penalty, max_points_,
       problem_.fit_intercept ? &class_sums_.at(model.held_out) : nullptr, options_.n_threads);
   if (model.preconditioner) model.certificate->set_curvature(model.preconditioner->total());
   model.next_proof = std::max(model.next_proof, model.n_iter + 1);  // of the next point at least

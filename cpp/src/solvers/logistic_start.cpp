@@ -12,15 +12,19 @@ namespace fastsoftmax {
 namespace {
 
 // Pairs of L-BFGS, one for so many entries of X in each feature: a pair costs what some rows do in
-// a pass, more with a certificate, and saves few passes beside the preconditioner. Seconds with 5,
-// 10, 20, 50 (Zen 4): 1000 x 20,000 sparse (2 entries a feature) 1.2, 2.1, 2.3, 4.6; 400 x 1024 of
-// 50 classes 0.67, 0.73, 0.95, 3.1; 3,000 images of MNIST 0.15, 0.13, 0.16, 0.19; 60,000 at C =
-// 100 7.4, 7.0, 6.4, 5.7. Without a penalty there is no end to some weights of 400 x 200 sparse
-// rows: 30 pairs were not there after 1000 iterations, 100 after 266. Fewer where those of all
-// models would take more than 1 GB.
-constexpr double kEntriesOfPair = 100.0;
-constexpr double kLeastMemory = 5, kMostMemory = 50, kMemoryWithoutPenalty = 100;
-constexpr double kHistoryBytes = 1 << 30;
+// a pass, and saves few passes beside the preconditioner. Seconds with 5, 10, 20, 50 (Zen 4): 1000
+// x 20,000 sparse (2 entries a feature) 1.2, 2.1, 2.3, 4.6; 400 x 1024 of 50 classes 0.67, 0.73,
+// 0.95, 3.1; 3,000 images of MNIST 0.15, 0.13, 0.16, 0.19; 60,000 at C = 100 7.4, 7.0, 6.4, 5.7.
+constexpr double kEntriesOfPair = 100.0, kLeastMemory = 5.0, kManyPairs = 50.0;
+// As many as fit into the cache cost nothing, and help where scales and weights are wide apart: of
+// 2500 such fits of up to 800 x 30 rounding or max_iter ended 49, not 74. Without a penalty there
+// is no end to some weights of 400 x 200 sparse rows: 30 pairs were not there after 1000
+// iterations, 100 after 266. Fewer where those of all models would take more than 1 GB.
+constexpr double kCachedBytes = 256 << 10, kMostMemory = 100.0, kHistoryBytes = 1 << 30;
+
+// Points of a certificate, whose program grows with their square: with 100 an iteration of 200 x 50
+// of three classes took 4 ms, with 10 0.06, and as many of them.
+constexpr std::ptrdiff_t kMostPoints = 11;
 
 // Iterations on one row of so many, before all rows. Samples of fewer rows are not worth it, nor
 // those with fewer entries for each weight: 20,000 x 768 embeddings of 1000 classes are at a gap of
@@ -152,18 +156,20 @@ bool LogisticFit::needs_double() const {
 void LogisticFit::make_models() {
   const double bytes = 16.0 * static_cast<double>(size_) * static_cast<double>(out_.n_models);
   const double of_feature = static_cast<double>(n_entries(problem_)) / static_cast<double>(d_);
+  const double worth = std::max(std::min(of_feature / kEntriesOfPair, kManyPairs),
+                                kCachedBytes / (16.0 * static_cast<double>(size_)));
   const auto memory = [&](double pairs) {
-    return static_cast<std::ptrdiff_t>(
-        std::max(kLeastMemory, std::min(pairs, kHistoryBytes / bytes)));
+    const double most = std::min(kMostMemory, kHistoryBytes / bytes);
+    return static_cast<std::ptrdiff_t>(std::max(kLeastMemory, std::min(pairs, most)));
   };
-  memory_ = memory(std::min(of_feature / kEntriesOfPair, kMostMemory));
+  max_points_ = std::min(memory(worth) + 1, kMostPoints);
   AlignedBuffer<double> start(size_);
   for (std::ptrdiff_t m = 0; m < out_.n_models; ++m) {
     Model model;
     model.penalty = out_.penalty[m];
     model.held_out = out_.held_out ? out_.held_out[m] : -1;
-    model.solver = std::make_unique<Lbfgs>(
-        size_, model.penalty > 0.0 ? memory_ : memory(kMemoryWithoutPenalty), options_.n_threads);
+    model.solver = std::make_unique<Lbfgs>(size_, memory(model.penalty > 0.0 ? worth : kMostMemory),
+                                           options_.n_threads);
     std::fill_n(start.data(), size_, 0.0);
     if (options_.warm) {
       std::copy_n(out_.W + m * n_outputs_ * d_, n_outputs_ * d_, start.data());
