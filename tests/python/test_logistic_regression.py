@@ -535,3 +535,15 @@ def test_a_gap_that_nobody_would_take_is_said_with_tol_zero_too():
     with pytest.warns(ConvergenceWarning, match="nothing could be proven"):
         clf = LogisticRegression(tol=0).fit(X, np.arange(20) % 3)
     assert clf.gap_ == np.inf
+
+
+@pytest.mark.parametrize("seed", [7, 24, 63, 156, 204])
+def test_a_first_step_that_leads_nowhere_is_not_the_end(seed):
+    """Of few rows with large means the curvature may be rounding: without it there is a way."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(4, 5)) + 10.0 ** rng.uniform(2, 4, 5)
+    weights = 1e12 * rng.random(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        clf = LogisticRegression(C=1e4).fit(X, [0, 1, 0, 0], weights)
+    assert clf.objective_ < 1e-3 * weights.sum()

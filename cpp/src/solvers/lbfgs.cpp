@@ -52,13 +52,13 @@ void Lbfgs::start(const double* x) {
   std::copy_n(x, size_, x_.data());
   std::copy_n(x, size_, trial_.data());
   n_pairs_ = n_stored_ = 0;
-  has_start_ = false;
+  has_start_ = has_stepped_ = retried_ = false;
 }
 
 void Lbfgs::restart() {
   std::copy_n(x_.data(), size_, trial_.data());
   n_pairs_ = n_stored_ = 0;
-  has_start_ = false;
+  has_start_ = has_stepped_ = retried_ = false;
 }
 
 Lbfgs::Outcome Lbfgs::tell(double f) {
@@ -97,8 +97,10 @@ Lbfgs::Outcome Lbfgs::tell(double f) {
   return Outcome::kSearching;
 }
 
+// Once more without the pairs; a first step that the preconditioner alone has made, from a
+// curvature that rounding has made of features of large means, without that.
 Lbfgs::Outcome Lbfgs::give_up() {
-  if (retried_ || n_pairs_ == 0) return Outcome::kStuck;
+  if (retried_ || (n_pairs_ == 0 && has_stepped_)) return Outcome::kStuck;
   retried_ = true;
   n_pairs_ = n_stored_ = 0;
   return Outcome::kRestarted;
@@ -118,6 +120,7 @@ void Lbfgs::take_trial() {
                       }
                     });
   retried_ = false;
+  has_stepped_ = true;
   const double sy = dot(s, y, size_, n_threads_);
   if (!(sy > 0.0) || !std::isfinite(1.0 / sy)) {
     n_pairs_ = n_stored_ = 0;  // rounding: what was learnt is worth no more than this
@@ -199,7 +202,8 @@ void Lbfgs::step_for(const double* v, const Precondition& precondition, double* 
       beta.data());
 }
 
-void Lbfgs::advance(const Precondition& precondition) {
+void Lbfgs::advance(const Precondition& preconditioner) {
+  const Precondition precondition = retried_ && !has_stepped_ ? nullptr : preconditioner;
   step_for(g_.data(), precondition, p_.data());
   slope_ = dot(g_.data(), p_.data(), size_, n_threads_);
   for (int attempt = 0; attempt < 2 && !(slope_ < 0.0); ++attempt) {

@@ -72,7 +72,7 @@ class Lbfgs {
   AlignedBuffer<double> x_, g_, trial_, trial_gradient_, p_, scratch_, S_, Y_, rho_;
   std::ptrdiff_t n_pairs_ = 0, n_stored_ = 0;
   double f_ = 0.0, slope_ = 0.0, noise_ = 1e-15;
-  bool has_start_ = false, retried_ = false;
+  bool has_start_ = false, has_stepped_ = false, retried_ = false;
 
   // The line search: a step that is too short and one that is too long, with what was seen there.
   struct End {
