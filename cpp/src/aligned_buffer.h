@@ -6,6 +6,8 @@
 #include <new>
 #include <type_traits>
 
+#include "ceil_div.h"
+
 namespace fastsoftmax {
 
 template <class T>
@@ -39,7 +41,7 @@ class AlignedBuffer {
 template <class T>
 constexpr std::ptrdiff_t padded(std::ptrdiff_t n) {
   constexpr std::ptrdiff_t kLanes = 64 / sizeof(T);
-  return (n + kLanes - 1) / kLanes * kLanes;
+  return round_up(n, kLanes);
 }
 
 }  // namespace fastsoftmax

@@ -39,35 +39,55 @@ class Strips {
   const std::ptrdiff_t first_outer_, width_, shift_, per_outer_, count_;
 };
 
+template <class T>
+constexpr auto kLine = 64 / static_cast<std::ptrdiff_t>(sizeof(T));
+
+// Whether there are so many lines, of columns side by side, for each thread.
+template <class T>
+bool has_lines(const Columns& columns, std::ptrdiff_t n_lines, int n_threads) {
+  return (columns.end - columns.begin) / (n_lines * kLine<T>) >= n_threads;
+}
+
+// Whether vectors run across columns, and not along them as rows.
+template <class T>
+bool goes_across(const Columns& columns, int n_threads) {
+  constexpr std::ptrdiff_t kLongest = kLongRowBytes / static_cast<std::ptrdiff_t>(sizeof(T));
+  return columns.n <= kFewColumns || (columns.n <= kLongest && 2 * columns.n_inner >= kLine<T> &&
+                                      has_lines<T>(columns, 1, n_threads));
+}
+
+// Of strips that stay in the cache, and are enough for all threads.
+template <class T>
+std::ptrdiff_t strip_width(const Columns& columns, bool across, int n_threads) {
+  constexpr std::ptrdiff_t kScratchBytes = 256 << 10, kStripLines = kStripBytes / 64;
+  std::ptrdiff_t n_lines = across && columns.n > kFewColumns ? kStripLines : 16;
+  if (across && columns.n_inner <= kStripLines * kLine<T> &&
+      Strips::n_outer_of(columns) >= n_threads) {
+    // In one piece: 5 x 10000 x 10, whose rows share lines, takes 1.8 times as long where two
+    // threads write to them.
+    while (n_lines > 1 && n_lines / 2 * kLine<T> >= columns.n_inner) n_lines /= 2;
+    return n_lines * kLine<T>;
+  }
+  const auto fits = [&] {
+    return n_lines * 64 * columns.n <= kScratchBytes && has_lines<T>(columns, n_lines, n_threads);
+  };
+  while (n_lines > 1 && !fits()) n_lines /= 2;
+  return across || has_lines<T>(columns, 1, n_threads) ? n_lines * kLine<T> : 1;
+}
+
 // across: of columns; along: of rows, where they lie, or to sums if kReduces.
 template <bool kReduces, class T, class Across, class Along>
 void in_strips(const T* x, const Columns& columns, T* out, int n_threads, const Across& across,
                const Along& along) {
-  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
-  constexpr std::ptrdiff_t kLine = 64 / kSize;
-  constexpr std::ptrdiff_t kScratchBytes = 256 << 10, kTaskNumbers = 64 << 10;
+  constexpr std::ptrdiff_t kTaskNumbers = 64 << 10;
   if (columns.begin >= columns.end) return;
   const auto& kernels = arithmetic_kernels<T>();
   const auto before =
-      static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(x) / sizeof(T)) % kLine;
+      static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(x) / sizeof(T)) % kLine<T>;
   const std::ptrdiff_t n = columns.n, n_inner = columns.n_inner;
-  const bool is_few = n <= kFewColumns;
-  const auto lines_for_all = [&](std::ptrdiff_t n_lines) {
-    return (columns.end - columns.begin) / (n_lines * kLine) >= n_threads;
-  };
-  const bool is_across =
-      is_few || (n * kSize <= kLongRowBytes && 2 * n_inner >= kLine && lines_for_all(1));
-  std::ptrdiff_t n_lines = is_across && !is_few ? kStripBytes / 64 : 16;
-  if (is_across && n_inner * kSize <= kStripBytes && Strips::n_outer_of(columns) >= n_threads) {
-    // In one piece: 5 x 10000 x 10, whose rows share lines, takes 1.8 times as long where two
-    // threads write to them.
-    while (n_lines > 1 && n_lines / 2 * kLine >= n_inner) n_lines /= 2;
-  } else {
-    const auto fits = [&] { return n_lines * 64 * n <= kScratchBytes && lines_for_all(n_lines); };
-    while (n_lines > 1 && !fits()) n_lines /= 2;
-  }
-  const Strips strips(columns, is_across || lines_for_all(1) ? n_lines * kLine : 1, before);
-  const std::ptrdiff_t scratch_size = is_few ? 0 : round_up(strips.width(), kLine) * n;
+  const bool is_across = goes_across<T>(columns, n_threads);
+  const Strips strips(columns, strip_width<T>(columns, is_across, n_threads), before);
+  const std::ptrdiff_t scratch_size = n > kFewColumns ? round_up(strips.width(), kLine<T>) * n : 0;
   AlignedBuffer<T> scratch(scratch_size * n_threads);
   const auto work_on = [&](Range strip, T* rows) {
     const std::ptrdiff_t count = strip.end - strip.begin;

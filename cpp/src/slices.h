@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "aligned_buffer.h"
+#include "ceil_div.h"
 #include "kernels/kernel_table.h"
 #include "parallel.h"
 
@@ -26,11 +27,11 @@ class Slices {
     // Equal shares for two threads and for four: MNIST with 16 to 100 classes had three slices, and
     // takes 0.75 of the time on two threads with four.
     if (n_slices_ > 2) n_slices_ = (n_slices_ + 3) / 4 * 4;
-    n_slices_ = std::clamp<std::ptrdiff_t>(
-        n_slices_, 1, std::min(kMaxSlices, (n_features + kGrain - 1) / kGrain));
+    n_slices_ = std::clamp<std::ptrdiff_t>(n_slices_, 1,
+                                           std::min(kMaxSlices, ceil_div(n_features, kGrain)));
     for (std::ptrdiff_t s = 0; s < n_slices_; ++s) {
       const Range slice = features(s);
-      stride_ = std::max(stride_, (slice.end - slice.begin + kGrain - 1) / kGrain * kGrain);
+      stride_ = std::max(stride_, round_up(slice.end - slice.begin, kGrain));
     }
   }
 
@@ -57,7 +58,7 @@ class Slices {
     return first_word(n_slices_, block_features);
   }
   std::ptrdiff_t first_word(std::ptrdiff_t slice, std::ptrdiff_t block_features) const {
-    return slice * ((stride_ / block_features + 63) / 64);
+    return slice * ceil_div(stride_ / block_features, 64);
   }
   // What a kernel is told of a slice of some rows.
   template <class In>
@@ -79,7 +80,7 @@ class Slices {
   // features, which begin and end where grains do.
   template <class F>
   void for_each_grain(Range some, const F& f) const {
-    const std::ptrdiff_t n_groups = (n_classes_ + kGroupClasses - 1) / kGroupClasses;
+    const std::ptrdiff_t n_groups = ceil_div(n_classes_, kGroupClasses);
     for (std::ptrdiff_t s = 0; s < n_slices_; ++s) {
       const Range slice = features(s);
       const Range mine{std::max(slice.begin, some.begin), std::min(slice.end, some.end)};

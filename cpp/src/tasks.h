@@ -6,16 +6,10 @@
 #include <atomic>
 #include <cstddef>
 
+#include "ceil_div.h"
 #include "parallel.h"
 
 namespace fastsoftmax {
-
-inline std::ptrdiff_t ceil_div(std::ptrdiff_t n, std::ptrdiff_t unit) {
-  return (n + unit - 1) / unit;
-}
-inline std::ptrdiff_t round_up(std::ptrdiff_t n, std::ptrdiff_t unit) {
-  return ceil_div(n, unit) * unit;
-}
 
 // Cuts of 0..n-1 into n_parts of whole units, which differ by one unit at the most.
 struct Cuts {

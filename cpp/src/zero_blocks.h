@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "aligned_buffer.h"
+#include "ceil_div.h"
 #include "dispatch.h"
 #include "fastsoftmax/matrix.h"
 
@@ -20,7 +21,7 @@ constexpr std::ptrdiff_t kMaxMaskWords = 4 << 20;
 template <class In, class T>
 bool has_zero_blocks(const StorageKernels<In, T>& kernels, const In* data, const InputView& X) {
   const std::ptrdiff_t n_blocks = X.n_cols / kernels.block_features;
-  const std::ptrdiff_t mask_words = (n_blocks + 63) / 64;
+  const std::ptrdiff_t mask_words = ceil_div(n_blocks, 64);
   const std::ptrdiff_t n_sampled = std::min(X.n_rows, kSampleRows);
   AlignedBuffer<std::uint64_t> mask(mask_words);
   std::ptrdiff_t n_nonzero = 0;

@@ -88,7 +88,8 @@ def log_softmax(
     Returns
     -------
     ndarray of the shape of `x`
-        `out`, if given. Infinities and NaN give what `scipy.special.log_softmax` gives.
+        `out`, if given. Infinities and NaN give what `scipy.special.log_softmax` gives. Near zero the
+        precision is absolute, as there; the relative one of `cross_entropy` is better.
 
     Raises
     ------
@@ -117,7 +118,8 @@ def logsumexp(
     -------
     ndarray, or a NumPy scalar for one-dimensional `x`
         The shape of `x` without the axis. -inf where the axis has length zero; infinities and NaN
-        give what `scipy.special.logsumexp` gives.
+        give what `scipy.special.logsumexp` gives. The precision is that of the largest of `x`: a
+        result near zero has it in absolute terms.
 
     Raises
     ------

@@ -436,15 +436,6 @@ class ChunkedLoss final : public LogisticLoss {
 
 }  // namespace
 
-void StopPoll::poll() {
-  constexpr auto kBetween = std::chrono::milliseconds(30);
-  if (!ask_ || stopped()) return;
-  const auto now = std::chrono::steady_clock::now();
-  if (now - last_ < kBetween) return;
-  last_ = now;
-  if (ask_()) stopped_.store(true, std::memory_order_relaxed);
-}
-
 std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, Arithmetic arithmetic,
                                         std::ptrdiff_t max_points, bool has_hessian_products,
                                         int n_threads, StopPoll& stop) {

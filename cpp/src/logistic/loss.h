@@ -2,12 +2,11 @@
 // whatever X is: the solvers know no more of the data than this. The penalty is theirs.
 #pragma once
 
-#include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <memory>
 
 #include "fastsoftmax/logistic.h"
+#include "logistic/stop_poll.h"
 #include "parallel.h"
 
 namespace fastsoftmax {
@@ -47,19 +46,6 @@ struct HessianPoint {
   double* product;
   std::int32_t held_out;
   double scale;
-};
-
-// Asks at most every 30 ms whether to stop; only the calling thread may.
-class StopPoll {
- public:
-  explicit StopPoll(const StopRequested& ask) : ask_(ask) {}
-  void poll();
-  bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
-
- private:
-  const StopRequested& ask_;
-  std::atomic<bool> stopped_{false};
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
 // Of products: in float32, of reduced precision or not, or in float64.

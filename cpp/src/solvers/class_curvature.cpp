@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ceil_div.h"
 #include "fastsoftmax/functions.h"
 #include "fastsoftmax/threads.h"
 #include "solvers/spd_inverse.h"
@@ -111,7 +112,7 @@ bool ClassCurvature::build(LogisticLoss& loss, const Rows& rows, const LossPoint
   n_outputs_ = n_outputs;
   const std::ptrdiff_t q = n_directions_, d = n_features_, k = n_outputs, u = q + 1, n = k * u;
   // As parameters of models of as many outputs.
-  const std::ptrdiff_t n_models = (q + k - 1) / k, size = k * (d + 1);
+  const std::ptrdiff_t n_models = ceil_div(q, k), size = k * (d + 1);
   std::vector<double> models(static_cast<std::size_t>(n_models * size));
   std::vector<const double*> directions;
   for (std::ptrdiff_t m = 0; m < n_models; ++m) {

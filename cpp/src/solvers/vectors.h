@@ -5,15 +5,14 @@
 #include <algorithm>
 #include <vector>
 
+#include "ceil_div.h"
 #include "parallel.h"
 
 namespace fastsoftmax {
 
 constexpr std::ptrdiff_t kVectorBlock = 4096;
 
-inline std::ptrdiff_t vector_blocks(std::ptrdiff_t n) {
-  return (n + kVectorBlock - 1) / kVectorBlock;
-}
+inline std::ptrdiff_t vector_blocks(std::ptrdiff_t n) { return ceil_div(n, kVectorBlock); }
 
 // How many threads so many vectors of n numbers are worth: one costs as much as 100,000 products.
 inline int vector_threads(std::ptrdiff_t n, std::ptrdiff_t n_vectors, int n_threads) {
