@@ -547,3 +547,14 @@ def test_a_first_step_that_leads_nowhere_is_not_the_end(seed):
         warnings.simplefilter("ignore", ConvergenceWarning)
         clf = LogisticRegression(C=1e4).fit(X, [0, 1, 0, 0], weights)
     assert clf.objective_ < 1e-3 * weights.sum()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize("C", [1e-12, 1e-6])
+def test_no_gap_is_below_the_rounding_of_float32(C, dtype):
+    X, y = blobs(800, 20, 4)
+    X = np.clip(128 + 20 * X, 0, 255).astype(dtype)
+    clf = LogisticRegression(C=C, tol=1e-6, input_scale=1 / 255).fit(X, y)
+    least = LogisticRegression(C=C, tol=1e-12, input_scale=1 / 255).fit(X.astype(float), y)
+    assert 3e-8 <= clf.gap_ <= 1e-6
+    assert clf.objective_ <= least.objective_ * (1 + clf.gap_)

@@ -68,7 +68,9 @@ bool LogisticFit::is_polished(const Model& model) const {
 bool LogisticFit::update_gap(Model& model, bool thorough) {
   const double f = model.solver->f();
   const double gap = model.certificate->gap(*model.solver, options_.tol * f, thorough);
-  model.gap = gap <= 0.0 ? 0.0 : gap < f ? gap / (f - gap) : HUGE_VAL;
+  // The bound does not know what the products' rounding has left of f: 1e-9 of it in float32.
+  const double least = of_arithmetic(1e-6, 3e-8, 0.0);
+  model.gap = gap <= 0.0 ? least : gap < f ? std::max(least, gap / (f - gap)) : HUGE_VAL;
   if (model.gap <= options_.tol && is_polished(model)) finish(model, LogisticStatus::kCertified);
   return !model.active;
 }
