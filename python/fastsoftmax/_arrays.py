@@ -17,6 +17,9 @@ STORAGE_DTYPES = (_FLOAT32, _FLOAT64, np.dtype(np.uint8))
 
 _SHORT_WORK, _SLICE_WORK = 10**9, 4 * 10**9
 
+# Products that take as long as to read a number from memory, and as an exponential.
+_READ, _EXPONENTIAL = 20, 20
+
 # Bytes from which on a result is worth the core's memory: what NumPy frees below it, the C library
 # keeps.
 _LARGE = 1 << 25
@@ -59,6 +62,12 @@ def is_plain(x: object) -> TypeGuard[NDArray[Any]]:
     return (x.dtype is _FLOAT32 or x.dtype is _FLOAT64) and flags.c_contiguous and flags.aligned
 
 
+def has_whole_strides(array: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    """Whether `array` is of this native dtype, aligned, its strides whole elements: of any order."""
+    fits = array.dtype == dtype and array.flags.aligned
+    return fits and not any(stride % array.itemsize for stride in array.strides)
+
+
 def new_output(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """An array to write a result to; a large one on memory that earlier results have left."""
     array = np.empty(shape, dtype)  # which touches no page, and knows its size: 0.1 microseconds
@@ -66,13 +75,13 @@ def new_output(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def work_of_row(n_features: int, n_outputs: int) -> int:
-    """The products of a row with weights; to read a number of it from memory takes as long as 20."""
-    return n_features * (n_outputs + 20)
+    """The work of a row's products with weights, in products."""
+    return n_features * (n_outputs + _READ)
 
 
 def work_of_exponentials(n: int) -> int:
-    """A softmax of `n` numbers in products: an exponential takes as long as 20, beginning as one more."""
-    return 20 * (n + 1)
+    """The same of a softmax of `n` numbers, which begins in the time of one more."""
+    return _EXPONENTIAL * (n + 1)
 
 
 def is_short(n_rows: int, work_per_row: int) -> bool:

@@ -19,6 +19,7 @@ from . import _core
 from ._arrays import (
     as_numbers,
     floating_dtype,
+    has_whole_strides,
     interruptible_slices,
     is_plain,
     is_short,
@@ -377,14 +378,11 @@ def _into(
 
 
 def _strided(array: _Array, dtype: np.dtype[Any]) -> _Array:
-    """`array` with this native dtype, aligned, its strides whole elements; copied only if need be.
+    """`array` as the core reads matrices, copied only if need be.
 
     Copies have rows side by side, as single rows have: another order may give other bits.
     """
-    fits = array.dtype == dtype and array.flags.aligned
-    if fits and not any(stride % array.itemsize for stride in array.strides):
-        return array
-    return np.array(array, dtype, order="C")
+    return array if has_whole_strides(array, dtype) else np.array(array, dtype, order="C")
 
 
 def _class_indices(labels: ArrayLike, shape: tuple[int, ...], n_classes: int) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from ._arrays import (
     STORAGE_DTYPES,
     as_numbers,
     floating_dtype,
+    has_whole_strides,
     refuse_masked,
     storage_dtype,
 )
@@ -50,13 +51,10 @@ def check_X(estimator: Any, X: Any, *, reset: bool, sparse: bool = False) -> _Ar
         return cast(_Array, _readable_csr(array))  # SciPy has no types
     array = as_numbers(array, "X")
     dtype = storage_dtype(array.dtype)
-    readable = (
-        array.dtype == dtype
-        and array.flags.aligned
-        and (array.shape[1] == 1 or array.strides[1] == array.itemsize)
-        and array.strides[0] % array.itemsize == 0
-    )
-    return array if readable else np.require(array, dtype=dtype, requirements=["C", "A", "O"])
+    has_contiguous_rows = array.shape[1] == 1 or array.strides[1] == array.itemsize
+    if has_contiguous_rows and has_whole_strides(array, dtype):
+        return array
+    return np.require(array, dtype=dtype, requirements=["C", "A", "O"])
 
 
 def _accepted_as_it_is(estimator: Any, X: Any, reset: bool) -> bool:
