@@ -26,7 +26,7 @@ class Slices {
     n_slices_ = (bytes + slice_bytes / 2) / slice_bytes;
     // Equal shares for two threads and for four: MNIST with 16 to 100 classes had three slices, and
     // takes 0.75 of the time on two threads with four.
-    if (n_slices_ > 2) n_slices_ = (n_slices_ + 3) / 4 * 4;
+    if (n_slices_ > 2) n_slices_ = round_up(n_slices_, 4);
     n_slices_ = std::clamp<std::ptrdiff_t>(n_slices_, 1,
                                            std::min(kMaxSlices, ceil_div(n_features, kGrain)));
     for (std::ptrdiff_t s = 0; s < n_slices_; ++s) {

@@ -51,8 +51,7 @@ def softmax(
         Where to put the result; may be `x` itself.
     n_threads : int, optional
         At most so many threads; by default one for each CPU that this process may use, at most
-        ``OMP_NUM_THREADS``.
-        The result has the same bits for any number.
+        ``OMP_NUM_THREADS``. The result has the same bits for any number.
 
     Returns
     -------

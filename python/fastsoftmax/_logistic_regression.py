@@ -61,8 +61,8 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         belongs to the scaled inputs. Finite, > 0.
     n_threads : int or None, default=None
         At most so many threads. None: as many as this process may use CPUs (affinity and
-        control-group quota counted), at most ``OMP_NUM_THREADS``. Small problems take fewer. The result has the
-        same bits for any number.
+        control-group quota counted), at most ``OMP_NUM_THREADS``. Small problems take fewer. The
+        result has the same bits for any number.
 
     Attributes
     ----------

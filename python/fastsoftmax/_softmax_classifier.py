@@ -87,8 +87,8 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         Seed of the order of the samples. The order for a seed is the same on every platform.
     n_threads : int or None, default=None
         At most so many threads. None: as many as this process may use CPUs (affinity and
-        control-group quota counted), at most ``OMP_NUM_THREADS``. Small problems take fewer. The result has the
-        same bits for any number.
+        control-group quota counted), at most ``OMP_NUM_THREADS``. Small problems take fewer. The
+        result has the same bits for any number.
     warm_start : bool, default=False
         `fit` goes on from where the last `fit` or `partial_fit` stopped, with the same classes:
         weights, momentum, order of the samples and epoch count. Else it starts from zero.

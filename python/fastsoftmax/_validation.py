@@ -210,18 +210,16 @@ def plain_labels(y: Any) -> Any:
 def _exact(given: Any, labels: _Array, name: str = "y") -> _Array:
     """The labels of a list as objects, where NumPy has made others of them.
 
-    That is text of the members of an enumeration, and floats of large integers. A list of text and
-    numbers, of which it makes text throughout, is refused.
+    That is text of the members of an enumeration, or of numbers beside text, and floats of large
+    integers.
     """
     if hasattr(given, "dtype"):
         return labels
     is_text = labels.dtype.kind == "U"
     if not is_text and not (labels.dtype.kind == "f" and (np.abs(labels) >= 2**53).any()):
         return labels
-    objects = np.empty(len(labels), object)
-    objects[:] = np.asarray(given, dtype=object).reshape(len(labels))
-    uniform = _uniform_objects(objects, name)
-    return labels if is_text and all(type(label) is str for label in objects) else uniform
+    objects = np.asarray(given, dtype=object).reshape(len(labels))
+    return labels if is_text and all(type(label) is str for label in objects) else objects
 
 
 def _narrow_labels(labels: _Array, name: str) -> _Array:

@@ -176,7 +176,6 @@ void check(const Case<In>& at, const fastsoftmax::LogisticProblem& problem, std:
 
   auto g = test::uniform<double>(c.K * (c.d + 1), 12, -1, 1);
   fastsoftmax::remove_common_part(g.data(), c.K, c.d, 1);
-  fastsoftmax::remove_common_part(g.data() + c.K * c.d, c.K, 1, 1);
   std::vector<float> curvature(c.at(c.n));
   const auto step_by = [&](int n_threads) {
     fastsoftmax::StopPoll stop(kNever);

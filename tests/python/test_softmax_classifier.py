@@ -163,7 +163,9 @@ def test_integers_of_64_bits_in_objects_and_lists():
     large = [2**63 + 1, 2**64 - 1, 5] * 20
     X = np.random.default_rng(0).normal(size=(60, 3))
     for given in (large, np.array(large, object)):
-        assert make().fit(X, given).classes_.tolist() == [5, 2**63 + 1, 2**64 - 1]
+        clf = make().fit(X, given)
+        assert clf.classes_.tolist() == [5, 2**63 + 1, 2**64 - 1]
+        assert clf.score(X, given) == np.mean(clf.predict(X) == np.array(large))
     for given in ([-1, 2**63, 2**63 + 1] * 20, [1, 2**64] * 30):
         for labels in (given, np.array(given, object)):
             with pytest.raises(ValueError, match="integers that no type of 64 bits holds all of"):

@@ -73,6 +73,14 @@ class Strip {
     }
   }
 
+  // Copies; the maxima, or 0 where they are not finite, and the log of the sum of exp(x - shift).
+  void log_sum_exp(V (&shift)[kVecs], V (&log_sum)[kVecs]) const {
+    copy(shift);
+    for (V& each : shift) each = finite_or_zero(each);
+    sum_exp<false>(shift, log_sum);
+    for (V& each : log_sum) each = log_of_sums(each);
+  }
+
   // out = f(what scratch has, v), v the number of the vector in a row.
   template <class F>
   void store(const F& f) const {
@@ -149,10 +157,7 @@ void log_softmax_columns(const ColumnArgs<T>& a) {
   if (a.n <= kFewColumns) return log_softmax_few(a);
   in_strip(a, [](const auto& strip, auto size) {
     Vec<T> shift[decltype(size)::value], log_sum[decltype(size)::value];
-    strip.copy(shift);
-    for (Vec<T>& each : shift) each = finite_or_zero(each);
-    strip.template sum_exp<false>(shift, log_sum);
-    for (Vec<T>& each : log_sum) each = log_of_sums(each);
+    strip.log_sum_exp(shift, log_sum);
     strip.store([&](Vec<T> x, int v) { return (x - shift[v]) - log_sum[v]; });
   });
 }
@@ -161,12 +166,10 @@ void logsumexp_columns(const ColumnArgs<T>& a) {
   if (a.n <= kFewColumns) return logsumexp_few(a);
   in_strip(a, [](const auto& strip, auto size) {
     constexpr int kVecs = decltype(size)::value;
-    Vec<T> shift[kVecs], sums[kVecs];
-    strip.copy(shift);
-    for (Vec<T>& each : shift) each = finite_or_zero(each);
-    strip.template sum_exp<false>(shift, sums);
-    for (int v = 0; v < kVecs; ++v) sums[v] = shift[v] + log_of_sums(sums[v]);
-    strip.store_sums(sums);
+    Vec<T> shift[kVecs], log_sum[kVecs];
+    strip.log_sum_exp(shift, log_sum);
+    for (int v = 0; v < kVecs; ++v) log_sum[v] = shift[v] + log_sum[v];
+    strip.store_sums(log_sum);
   });
 }
 

@@ -302,7 +302,6 @@ class ChunkedLoss final : public LogisticLoss {
       double* const b = points[m].gradient + n_outputs_ * d_;
       std::copy_n(db_.data() + m * n_outputs_, n_outputs_, b);
       remove_common_part(points[m].gradient, n_outputs_, d_, n_threads_);
-      remove_common_part(b, n_outputs_, 1, 1);
       for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) b[r] *= points[m].scale * row_weights_.unit();
     }
     const double unit = problem_.input_scale * row_weights_.unit();

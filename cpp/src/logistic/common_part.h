@@ -8,12 +8,10 @@
 
 namespace fastsoftmax {
 
-// Takes the mean of rows (n_rows, width) from each of them. Of one row nothing: it is that of two
-// classes, less the other.
-inline void remove_common_part(double* rows, std::ptrdiff_t n_rows, std::ptrdiff_t width,
-                               int n_threads) {
+// Takes the mean of rows (n_rows, width) from each of them.
+inline void take_mean_off(double* rows, std::ptrdiff_t n_rows, std::ptrdiff_t width,
+                          int n_threads) {
   constexpr std::ptrdiff_t kBlock = 64, kWorthThreads = 100000;
-  if (n_rows == 1) return;
   parallel_region(n_rows * width > kWorthThreads ? n_threads : 1, [&](int thread, int n_running) {
     const Range mine = share(width, kBlock, thread, n_running);
     for (std::ptrdiff_t begin = mine.begin; begin < mine.end; begin += kBlock) {
@@ -28,6 +26,15 @@ inline void remove_common_part(double* rows, std::ptrdiff_t n_rows, std::ptrdiff
       }
     }
   });
+}
+
+// Of parameters, W (n_outputs, d) and then b (n_outputs), or of what lies as they do. One output
+// has nothing in common: it is that of two classes, less the other.
+inline void remove_common_part(double* parameters, std::ptrdiff_t n_outputs, std::ptrdiff_t d,
+                               int n_threads) {
+  if (n_outputs == 1) return;
+  take_mean_off(parameters, n_outputs, d, n_threads);
+  take_mean_off(parameters + n_outputs * d, n_outputs, 1, 1);
 }
 
 }  // namespace fastsoftmax

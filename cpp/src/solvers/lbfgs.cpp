@@ -50,9 +50,7 @@ Lbfgs::Lbfgs(std::ptrdiff_t size, std::ptrdiff_t memory, int n_threads)
 
 void Lbfgs::start(const double* x) {
   std::copy_n(x, size_, x_.data());
-  std::copy_n(x, size_, trial_.data());
-  n_pairs_ = n_stored_ = 0;
-  has_start_ = has_stepped_ = retried_ = false;
+  restart();
 }
 
 void Lbfgs::restart() {

@@ -37,7 +37,8 @@ class Lbfgs {
   enum class Outcome { kSearching, kStepped, kRestarted, kStuck };
   // What they are there. kStepped: an iteration has ended there; call advance next. kRestarted: no
   // lower point was found, so it is where it was and has forgotten its pairs; call advance too.
-  // kStuck: none was found along the preconditioned gradient either.
+  // kStuck: none was found along the preconditioned gradient either, nor, of a first step, along
+  // the gradient.
   Outcome tell(double f);
   // The next direction, and the first trial along it.
   void advance(const Precondition& precondition);

@@ -154,12 +154,13 @@ bool LogisticFit::needs_double() const {
 }
 
 void LogisticFit::make_models() {
-  const double bytes = 16.0 * static_cast<double>(size_) * static_cast<double>(out_.n_models);
+  const double pair_bytes = 16.0 * static_cast<double>(size_);
   const double of_feature = static_cast<double>(n_entries(problem_)) / static_cast<double>(d_);
-  const double worth = std::max(std::min(of_feature / kEntriesOfPair, kManyPairs),
-                                kCachedBytes / (16.0 * static_cast<double>(size_)));
+  const double worth =
+      std::max(std::min(of_feature / kEntriesOfPair, kManyPairs), kCachedBytes / pair_bytes);
   const auto memory = [&](double pairs) {
-    const double most = std::min(kMostMemory, kHistoryBytes / bytes);
+    const double most =
+        std::min(kMostMemory, kHistoryBytes / (pair_bytes * static_cast<double>(out_.n_models)));
     return static_cast<std::ptrdiff_t>(std::max(kLeastMemory, std::min(pairs, most)));
   };
   max_points_ = std::min(memory(worth) + 1, kMostPoints);
@@ -176,9 +177,7 @@ void LogisticFit::make_models() {
       if (problem_.fit_intercept) {
         std::copy_n(out_.b + m * n_outputs_, n_outputs_, start.data() + n_outputs_ * d_);
       }
-      // No step will do that.
-      remove_common_part(start.data(), n_outputs_, d_, options_.n_threads);
-      remove_common_part(start.data() + n_outputs_ * d_, n_outputs_, 1, 1);
+      remove_common_part(start.data(), n_outputs_, d_, options_.n_threads);  // no step does that
     }
     model.solver->start(start.data());
     models_.push_back(std::move(model));

@@ -11,6 +11,7 @@
 #include "tasks.h"
 
 namespace fastsoftmax {
+
 Preconditioner::Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, bool fit_intercept,
                                int n_threads)
     : n_features_(n_features),
@@ -201,10 +202,12 @@ void Preconditioner::solve(double* g, std::ptrdiff_t n_outputs, double* out, int
 
 void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* out,
                            int n_threads) const {
-  has_centres() ? apply_to_classes(g, n_outputs, out, n_threads)
-                : apply_to_all(g, n_outputs, out, n_threads);
+  if (has_centres()) {
+    apply_to_classes(g, n_outputs, out, n_threads);
+  } else {
+    apply_to_all(g, n_outputs, out, n_threads);
+  }
   remove_common_part(out, n_outputs, n_features_, n_threads);
-  remove_common_part(out + n_outputs * n_features_, n_outputs, 1, 1);
 }
 
 void Preconditioner::apply_to_all(const double* g, std::ptrdiff_t n_outputs, double* out,
