@@ -63,8 +63,8 @@ const T* optional_data(const py::object& a, py::ssize_t n, const char* name) {
 }
 
 LogisticSolver solver_of(const std::string& name) {
-  // L-BFGS has been faster on every shape that was tried (logistic_newton.cpp).
-  if (name == "auto" || name == "lbfgs") return LogisticSolver::kLbfgs;
+  if (name == "auto") return LogisticSolver::kAuto;
+  if (name == "lbfgs") return LogisticSolver::kLbfgs;
   if (name == "newton-cg") return LogisticSolver::kNewtonCg;
   throw py::value_error("solver must be 'auto', 'lbfgs' or 'newton-cg', not '" + name + "'");
 }

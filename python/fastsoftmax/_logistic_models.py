@@ -72,6 +72,16 @@ class Models:
         costs_too_much = self.float32_cost > 0.1 * max(tol, _ROUNDING) * self.objective
         return np.dtype(np.float64) if costs_too_much.any() else dtype
 
+    def with_columns(self, used: NDArray[np.bool_]) -> Models:
+        """These columns of the coefficients alone."""
+        return replace(self, coef=self.coef[:, :, used])
+
+    def among_columns(self, used: NDArray[np.bool_]) -> Models:
+        """The same models of more columns, with weights of zero in those that are not these."""
+        coef = np.zeros((*self.coef.shape[:2], len(used)))
+        coef[:, :, used] = self.coef
+        return replace(self, coef=coef)
+
     def put(self, where: Any, other: Models) -> None:
         """Write other models of the same shape over some of these."""
         for name, values in vars(other).items():
@@ -119,6 +129,12 @@ def fit_models(
     -------
     Models
     """
+    used = data.used_columns()
+    if used is not None:
+        data, start = data.with_columns(used), start and start.with_columns(used)
+        told_of = _told_of(options["callback"], lambda models: models.among_columns(used))
+        options = options | {"callback": told_of}
+        return fit_models(data, penalties, held_out, options, start).among_columns(used)
     folds = np.full(len(penalties), -1, np.int32) if held_out is None else held_out
     present_of = {fold: data.present(fold) for fold in np.unique(folds)}
     # The intercept of a class without a row has its optimum at minus infinity.

@@ -43,10 +43,12 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
     random_state : int, RandomState instance or None, default=None
         Chooses the rows that the first iterations look at. None: always the same ones.
     solver : {'auto', 'lbfgs', 'newton-cg'}, default='auto'
-        The way to the optimum, which is the same for both; 'auto' is 'lbfgs', as 'newton-cg' took
-        up to twice as long on most problems. It is worth a try where 'lbfgs' ends at `max_iter`,
-        as with heavy-tailed features or separable classes without a penalty, and for a few hundred
-        rows of many classes. Both are preconditioned with the curvature of `X`.
+        The way to the optimum, which is the same for all. 'newton-cg' took up to twice as long as
+        'lbfgs' on most problems; 'auto' begins as 'lbfgs' and goes on as 'newton-cg' where nothing
+        is known of the gap after 200 iterations. 'newton-cg' from the start is worth a try where
+        'auto' ends at `max_iter`, as with heavy-tailed features or separable classes without a
+        penalty, and for a few hundred rows of many classes. All are preconditioned with the
+        curvature of `X`.
     max_iter : int, default=1000
         At most so many iterations over all rows, at least 1.
     verbose : int, default=0

@@ -117,63 +117,6 @@ def test_what_is_claimed_of_float32_holds_whatever_the_arithmetic(mean, tol):
     assert_allclose(clf.objective_, objective, rtol=max(1e-5, 0.1 * tol))
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 12])
-@pytest.mark.parametrize("index", [np.int32, np.int64])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_csr_equals_dense(dtype, index, n_classes):
-    X, y = blobs(300, 40, n_classes, dtype)
-    X = (X * (np.random.default_rng(2).random(X.shape) < 0.2)).astype(dtype)
-    X[7] = 0
-    csr = scipy.sparse.csr_array(X)
-    csr.indices, csr.indptr = csr.indices.astype(index), csr.indptr.astype(index)
-    before = csr.copy()
-    clf = LogisticRegression(tol=1e-8, input_scale=0.5).fit(csr, y)
-    dense = LogisticRegression(tol=1e-8, input_scale=0.5).fit(X, y)
-    assert clf.coef_.dtype == dtype
-    assert_allclose(clf.objective_, dense.objective_, rtol=2e-7)
-    assert_allclose(clf.coef_, dense.coef_, atol=2e-3 if dtype == np.float32 else 1e-3)
-    for method in ("decision_function", "predict_proba", "predict_log_proba"):
-        expected = getattr(clf, method)(X)
-        atol = 1e-5 if dtype == np.float32 else 1e-12
-        assert_allclose(getattr(clf, method)(csr), expected, rtol=0, atol=atol)
-        assert getattr(clf, method)(csr).dtype == dtype
-    assert_array_equal(clf.predict(csr), clf.predict(X))
-    for part in ("data", "indices", "indptr"):
-        assert_array_equal(getattr(csr, part), getattr(before, part), strict=True)
-
-
-@pytest.mark.parametrize(
-    "form", ["csc", "coo", "lil", "matrix", "integers", "descending", "repeated"]
-)
-def test_other_sparse_forms(form):
-    X, y = blobs(80, 10, 3, np.uint8)
-    X = (X > 120).astype(np.float64) * (np.arange(10) % 3)
-    expected = LogisticRegression(tol=1e-10).fit(scipy.sparse.csr_array(X), y)
-    csr = scipy.sparse.csr_array(X)
-    given = {
-        "csc": csr.tocsc(),
-        "coo": csr.tocoo(),
-        "lil": csr.tolil(),
-        "matrix": scipy.sparse.csr_matrix(X),
-        "integers": csr.astype(np.int64),
-        "descending": scipy.sparse.csr_array(
-            (csr.data[::-1], csr.indices[::-1], csr.nnz - csr.indptr[::-1]), shape=X.shape
-        )[::-1],
-        "repeated": scipy.sparse.csr_array(
-            (np.repeat(csr.data, 2) / 2, np.repeat(csr.indices, 2), 2 * csr.indptr), shape=X.shape
-        ),
-    }[form]
-    clf = LogisticRegression(tol=1e-10).fit(given, y)
-    assert_allclose(clf.coef_, expected.coef_, atol=1e-6)
-    assert_array_equal(clf.predict(given), clf.predict(X))
-
-
-def test_uint8_csr_is_float32():
-    X, y = blobs(50, 6, 3, np.uint8)
-    csr = scipy.sparse.csr_array(X * (X > 100))
-    assert LogisticRegression(input_scale=1 / 255).fit(csr, y).coef_.dtype == np.float32
-
-
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_a_weight_is_a_repetition(n_classes):
     X, y = blobs(120, 6, n_classes)

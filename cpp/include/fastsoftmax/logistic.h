@@ -50,13 +50,14 @@ struct LogisticProblem {
 // iteration may follow. true stops the fit.
 using FitProgress = std::function<bool(std::int64_t iteration, bool goes_on)>;
 
-// L-BFGS, or Newton's method with conjugate gradients; both preconditioned alike.
-enum class LogisticSolver { kLbfgs, kNewtonCg };
+// L-BFGS, or Newton's method with conjugate gradients, both preconditioned alike; or the first, and
+// the second where the first gets nowhere.
+enum class LogisticSolver { kAuto, kLbfgs, kNewtonCg };
 
 struct LogisticOptions {
   double tol = 1e-6;  // on the relative gap (F - minimum) / minimum
   std::int64_t max_iter = 1000;
-  LogisticSolver solver = LogisticSolver::kLbfgs;
+  LogisticSolver solver = LogisticSolver::kAuto;
   bool warm = false;  // W and b are a start to go on from, else zero
   std::uint64_t seed = 0;
   int n_threads = 1;

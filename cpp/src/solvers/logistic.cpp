@@ -38,7 +38,7 @@ bool LogisticFit::run() {
   // 100 x 2048 of 5 classes 390, 8, 8; 1,600 x 768 of 50 at C = 10 194, 142, 169, at C = 1000 1580,
   // 1360, 300; 3,000 images of MNIST at C = 10 1220, 390, 320, 6,000 at C = 0.1 173, 407, 267.
   constexpr double kCheap = 5.0;
-  is_dense_ = passes_of_dense(curvature_rows(0.0)) <= kCheap;
+  is_dense_ = passes_of_dense(sample_for_dense(0.0)) <= kCheap;
   const Rows all{n_, 1, 0};
   bool go_on = true;
   for (wave_ = 0; wave_ < n_waves_ && go_on && !stop_.stopped(); ++wave_) {
@@ -193,15 +193,13 @@ void LogisticFit::step(Model& model) {
 
 // The directions of the models that wait for one; how many products with Hessians that took.
 int LogisticFit::take_directions(const Rows& all) {
-  int n_products = 0;
-  if (options_.solver == LogisticSolver::kNewtonCg) {
-    n_products = take_newton_directions(all);
-    if (stop_.stopped()) return n_products;
-  } else {
-    for_models([&](Model& model, std::ptrdiff_t) {
-      if (model.awaits_direction) model.solver->advance(preconditioner_of(model));
-    });
-  }
+  const int n_products = take_newton_directions(all);
+  if (stop_.stopped()) return n_products;
+  for_models([&](Model& model, std::ptrdiff_t) {
+    if (model.awaits_direction && !model.by_newton) {
+      model.solver->advance(preconditioner_of(model));
+    }
+  });
   for (Model& model : models_) {
     if (!model.awaits_direction) continue;
     model.awaits_direction = false;
@@ -232,7 +230,9 @@ void LogisticFit::look_ahead(Model& model) {
   }
   model.best_objective = std::min(f, model.best_objective);
   model.best_gap = std::min(model.gap, model.best_gap);
-  model.stuck = model.n_iter - model.last_progress > kPatience;
+  // Newton's directions need more than two digits.
+  model.stuck = model.n_iter - model.last_progress > kPatience ||
+                (arithmetic_ == Arithmetic::kReduced && is_slow(model));
 }
 
 // The objective at zero.

@@ -37,11 +37,19 @@ double LogisticFit::passes_of_dense(const Rows& rows) const {
                    (0.5 * static_cast<double>(rows.size()) * block + 2.0 * block * block));
 }
 
-// Rows for the curvature, 10 for each feature: MNIST at C = 1 takes 47 passes to a gap of 1e-4, of
-// 24 it takes 44, but twice the time for the curvature. More than twice as many, and again, while
-// they take no more than some passes, leave room for the directions, and fit some memory: who has
-// made many passes may have hundreds to go.
+// Rows for the curvature: all for a diagonal, which costs less than a pass. A column that a part of
+// them misses would have no curvature but its penalty's, and a step too long by all that C is: two
+// columns of 2457 categories, one-hot, at C = 1e4 took 741 passes from half of 16,384 rows, and
+// take 83.
 Rows LogisticFit::curvature_rows(double passes) const {
+  return block() == 1 ? Rows{n_, 1, options_.seed + 1} : sample_for_dense(passes);
+}
+
+// Ten for each feature: MNIST at C = 1 takes 47 passes to a gap of 1e-4, of 24 it takes 44, but
+// twice the time for the curvature. More than twice as many, and again, while they take no more
+// than some passes, leave room for the directions, and fit some memory: who has made many passes
+// may have hundreds to go.
+Rows LogisticFit::sample_for_dense(double passes) const {
   constexpr std::ptrdiff_t kLeast = 8192, kMost = 1 << 20;
   const std::ptrdiff_t wanted = std::min(std::max(n_ / 4, kLeast), std::max(10 * d_, kLeast));
   Rows rows{n_, std::max<std::ptrdiff_t>(1, n_ / wanted), options_.seed + 1};
@@ -104,7 +112,7 @@ bool LogisticFit::has_settled(const Model& model) const {
 void LogisticFit::take_curvature(double passes) {
   constexpr double kPart = 0.125, kWorth = 2.0;
   const Rows sample = curvature_rows(0.0);
-  const double dense = passes_of_dense(sample);
+  const double dense = passes_of_dense(sample_for_dense(0.0));
   // A diagonal that has taken as many passes as more would have cost should have been more.
   if (!is_dense_ && passes >= dense) {
     is_dense_ = true;

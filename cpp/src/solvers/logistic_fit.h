@@ -32,7 +32,8 @@ class LogisticFit {
         n_(problem.n_rows()),
         d_(problem.n_cols()),
         n_outputs_(problem.n_outputs()),
-        size_(n_outputs_ * (d_ + 1)) {}
+        size_(n_outputs_ * (d_ + 1)),
+        has_newton_(options.solver == LogisticSolver::kNewtonCg) {}
 
   // False if stop_requested stopped it.
   bool run();
@@ -55,7 +56,7 @@ class LogisticFit {
     int wave = 0;
     std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0, next_smooth = 0;
     bool active = true, stuck = false, has_stepped = false, awaits_direction = false;
-    bool began_anew = false;
+    bool began_anew = false, by_newton = false;
     bool awaits_check = false;  // of what is left, which seems to be nothing
     LogisticStatus status = LogisticStatus::kMaxIter;
     // Where the solver is, if its classes' centres are wanted: of each row, and in the intercepts.
@@ -112,6 +113,7 @@ class LogisticFit {
   std::ptrdiff_t largest_block() const;
   std::ptrdiff_t block() const;
   Rows curvature_rows(double passes) const;
+  Rows sample_for_dense(double passes) const;
   double in_passes(double products) const;
   double passes_of_dense(const Rows& rows) const;
   double passes_of_curvature(const Rows& rows) const;
@@ -150,6 +152,7 @@ class LogisticFit {
 
   // Newton's directions: logistic_newton.cpp.
   int solve_newton(std::vector<Model*> open, bool with_pairs, double tolerance, const Rows& all);
+  bool is_slow(const Model& model) const;
   int take_newton_directions(const Rows& all);
   int check_ends(const Rows& all);
 
@@ -175,6 +178,7 @@ class LogisticFit {
   const RowWeights weights_;
   const std::ptrdiff_t n_, d_, n_outputs_, size_;
   Arithmetic arithmetic_ = Arithmetic::kDouble;  // of loss_
+  bool has_newton_;                              // loss_ has products with Hessians
   bool has_started_ = false;                     // from zero, that is
   bool is_dense_ = true;                         // the preconditioner
   double next_curvature_ = 0.0;                  // when it is taken anew, in passes of the wave

@@ -60,11 +60,34 @@ int LogisticFit::solve_newton(std::vector<Model*> open, bool with_pairs, double 
   return n_products;
 }
 
-// The direction of each model that waits for one, and the first trial along it.
+// Whether L-BFGS gets nowhere: after so many iterations it has no bound on the minimum at all.
+// Passes of one thread to 1e-4 of L-BFGS, and with Newton's directions from 100, 200 and 300
+// iterations: 16,380 texts of 10 of 6000 words at C = 1e4 -, 1784, 1764, 1908; three columns of
+// 3000 categories at C = 1e4 361, 412, 361, 361; 3000 x 1000 of three classes at C = 1e4 -, 4046,
+// 3321, 3036; lognormal features of 5 classes at C = 100 238, 462, 238, 238. ("-": not in 1000
+// iterations, where the first is 15 % above the minimum.)
+bool LogisticFit::is_slow(const Model& model) const {
+  constexpr std::int64_t kMany = 200;
+  return options_.solver == LogisticSolver::kAuto && model.certificate && model.n_iter >= kMany &&
+         !std::isfinite(model.gap);
+}
+
+// The direction of each model that waits for one of these, and the first trial along it.
 int LogisticFit::take_newton_directions(const Rows& all) {
+  // Of a fit that was slow: what max_iter allows is not to take ever so long.
+  constexpr double kMostPasses = 5.0;
+  const double most_passes = kMostPasses * static_cast<double>(options_.max_iter);
   std::vector<Model*> waiting;
   for (Model& model : models_) {
-    if (model.awaits_direction) waiting.push_back(&model);
+    if (!model.awaits_direction) continue;
+    model.by_newton |= arithmetic_ != Arithmetic::kReduced && is_slow(model);
+    if (options_.solver == LogisticSolver::kAuto) model.by_newton &= model.n_passes < most_passes;
+    if (model.by_newton) waiting.push_back(&model);
+  }
+  if (waiting.empty()) return 0;
+  if (!has_newton_) {
+    has_newton_ = true;
+    calculate_in(arithmetic_);
   }
   const int n_products = solve_newton(waiting, true, kTolerance, all);
   if (stop_.stopped()) return n_products;

@@ -101,9 +101,9 @@ double largest_mean_in_spreads(const float* data, std::ptrdiff_t n, std::ptrdiff
 }  // namespace
 
 std::unique_ptr<LogisticLoss> LogisticFit::make(Arithmetic arithmetic) {
-  const bool needs_hessian = options_.solver == LogisticSolver::kNewtonCg ||
-                             std::any_of(out_.penalty, out_.penalty + out_.n_models,
-                                         [](double penalty) { return !(penalty > 0.0); });
+  const bool needs_hessian =
+      has_newton_ || std::any_of(out_.penalty, out_.penalty + out_.n_models,
+                                 [](double penalty) { return !(penalty > 0.0); });
   return make_loss(problem_, arithmetic, out_.n_models, needs_hessian, options_.n_threads, stop_);
 }
 
@@ -127,7 +127,7 @@ Arithmetic LogisticFit::first_arithmetic() const {
   const bool is_proven = std::all_of(out_.penalty, out_.penalty + out_.n_models,
                                      [](double penalty) { return penalty > 0.0; });
   return can_reduce_precision() && options_.tol >= kLeastReducedTol && shift <= kReducedShift &&
-                 is_proven && options_.solver != LogisticSolver::kNewtonCg
+                 is_proven && !has_newton_
              ? Arithmetic::kReduced
              : Arithmetic::kSingle;
 }
@@ -180,6 +180,7 @@ void LogisticFit::make_models() {
       remove_common_part(start.data(), n_outputs_, d_, options_.n_threads);  // no step does that
     }
     model.solver->start(start.data());
+    model.by_newton = options_.solver == LogisticSolver::kNewtonCg;
     models_.push_back(std::move(model));
   }
 }
