@@ -87,7 +87,9 @@ void in_strips(const T* x, const Columns& columns, T* out, int n_threads, const 
   const std::ptrdiff_t n = columns.n, n_inner = columns.n_inner;
   const bool is_across = goes_across<T>(columns, n_threads);
   const Strips strips(columns, strip_width<T>(columns, is_across, n_threads), before);
-  const std::ptrdiff_t scratch_size = n > kFewColumns ? round_up(strips.width(), kLine<T>) * n : 0;
+  const std::ptrdiff_t scratch_width =
+      is_across ? round_up(strips.width(), kLine<T>) : strips.width();
+  const std::ptrdiff_t scratch_size = n > kFewColumns ? padded<T>(scratch_width * n) : 0;
   AlignedBuffer<T> scratch(scratch_size * n_threads);
   const auto work_on = [&](Range strip, T* rows) {
     const std::ptrdiff_t count = strip.end - strip.begin;

@@ -15,17 +15,17 @@ namespace {
 // solvers multiply too, and with AVX2 and features 300 times off their spread one took 160 passes
 // for 107, by rounding alone.
 template <class In, class T>
-void multiply_rows(const In* A, const StridedInputView& shape, const StridedView<const T>& B, T* C,
-                   int n_threads) {
+void multiply_rows(const KernelTable& table, const In* A, const StridedInputView& shape,
+                   const StridedView<const T>& B, T* C, int n_threads) {
   const std::ptrdiff_t k = B.n_rows, n = B.n_cols;
   // B', class-major as W is; it may be so already.
   const bool is_class_major = B.row_stride == 1 && B.col_stride == k;
   const auto transpose = [&](T* to) {
-    arithmetic_kernels<T>().transpose(B.data, B.row_stride, B.col_stride, k, n, to, k);
+    arithmetic_kernels<T>(table).transpose(B.data, B.row_stride, B.col_stride, k, n, to, k);
   };
   ThreadWeights columns(is_class_major && is_well_placed(B.data, shape.n_rows) ? B.data : nullptr,
                         n * k, n_threads, transpose);
-  const auto& kernels = storage_kernels(A, T());
+  const auto& kernels = storage_kernels<In, T>(table);
   for_row_blocks(A, shape.row_stride, shape.n_rows, n_threads, [&](const auto& block, int thread) {
     kernels.logits({block.rows, block.next, block.n_rows, block.n_next, k, n, columns.of(thread),
                     C + block.first * n});
@@ -37,21 +37,21 @@ void multiply_rows(const In* A, const StridedInputView& shape, const StridedView
 // columns are summed as in panels, and so are few rows, but where panels are met in tiles these
 // round otherwise.
 template <class In, class T>
-bool multiply_skinny(const In* A, const StridedInputView& a, const StridedView<const T>& B, T* C,
-                     int n_threads) {
+bool multiply_skinny(const KernelTable& table, const In* A, const StridedInputView& a,
+                     const StridedView<const T>& B, T* C, int n_threads) {
   const std::ptrdiff_t m = a.n_rows, k = B.n_rows, n = B.n_cols;
   if (n <= kMaxSkinny && a.col_stride == 1) {
-    multiply_rows(A, a, B, C, n_threads);
+    multiply_rows(table, A, a, B, C, n_threads);
     return true;
   }
-  const bool in_tiles = arithmetic_kernels<T>().gemm_depth(1) > 1;
+  const bool in_tiles = arithmetic_kernels<T>(table).gemm_depth(1) > 1;
   if (in_tiles) return false;
   if (n <= kMaxSkinny && a.row_stride == 1) {
-    ColumnSums<In, T, T>({A, k, m, a.col_stride}, B, n_threads).run(C, n, 1);
+    ColumnSums<In, T, T>(table, {A, k, m, a.col_stride}, B, n_threads).run(C, n, 1);
     return true;
   }
   if (n > kMaxSkinny && m <= kMaxSkinny && B.col_stride == 1) {  // C' = B' A'
-    ColumnSums<T, T, In>({B.data, k, n, B.row_stride}, {A, k, m, a.col_stride, a.row_stride},
+    ColumnSums<T, T, In>(table, {B.data, k, n, B.row_stride}, {A, k, m, a.col_stride, a.row_stride},
                          n_threads)
         .run(C, 1, n);
     return true;
@@ -60,10 +60,10 @@ bool multiply_skinny(const In* A, const StridedInputView& a, const StridedView<c
 }
 
 template <class In, class T>
-void multiply_packed(const In* A, const StridedInputView& shape, const StridedView<const T>& B,
-                     T* C, int n_threads) {
+void multiply_packed(const KernelTable& table, const In* A, const StridedInputView& shape,
+                     const StridedView<const T>& B, T* C, int n_threads) {
   const std::ptrdiff_t n = B.n_cols;
-  PackedProduct<In, T>(A, shape, B, n_threads, false)
+  PackedProduct<In, T>(table, A, shape, B, n_threads, false)
       .run(
           n_threads, n, false,
           [&](Range rows, Range columns, int) { return C + rows.begin * n + columns.begin; },
@@ -79,8 +79,10 @@ void matmul(const StridedInputView& A, const StridedView<const T>& B, T* C, int 
     return;
   }
   if (A.n_rows == 0 || B.n_cols == 0) return;
+  const KernelTable& table = kernels();
   with_storage<T>(A, [&](const auto* data) {
-    if (!multiply_skinny(data, A, B, C, n_threads)) multiply_packed(data, A, B, C, n_threads);
+    if (multiply_skinny(table, data, A, B, C, n_threads)) return;
+    multiply_packed(table, data, A, B, C, n_threads);
   });
 }
 

@@ -27,9 +27,10 @@ bool all_finite(const T* x, std::ptrdiff_t n) {
 // The logits of blocks of rows, for few classes: written to place(thread, first_row), then handed
 // to finish(logits, first_row, n_rows).
 template <class In, class T, class Place, class Finish>
-void for_few_logits(const In* data, const InputView& X, const Model<T>& model, int n_threads,
-                    const Place& place, const Finish& finish) {
-  const auto& kernels = storage_kernels(data, T());
+void for_few_logits(const KernelTable& table, const In* data, const InputView& X,
+                    const Model<T>& model, int n_threads, const Place& place,
+                    const Finish& finish) {
+  const auto& kernels = storage_kernels<In, T>(table);
   const std::ptrdiff_t n_classes = model.n_classes;
   const std::ptrdiff_t size = n_classes * X.n_cols;
   ThreadWeights W(is_well_placed(model.W, X.n_rows) ? model.W : nullptr, size, n_threads,
@@ -38,17 +39,18 @@ void for_few_logits(const In* data, const InputView& X, const Model<T>& model, i
     T* logits = place(thread, block.first);
     kernels.logits({block.rows, block.next, block.n_rows, block.n_next, X.n_cols, n_classes,
                     W.of(thread), logits});
-    arithmetic_kernels<T>().scale_and_shift(logits, n_classes, block.n_rows, n_classes,
-                                            model.input_scale, model.b);
+    arithmetic_kernels<T>(table).scale_and_shift(logits, n_classes, block.n_rows, n_classes,
+                                                 model.input_scale, model.b);
     finish(logits, block.first, block.n_rows);
   });
 }
 
 // The same product, X W', for many.
 template <class In, class T>
-PackedProduct<In, T> many_logits(const In* data, const InputView& X, const Model<T>& model,
-                                 int n_threads) {
-  return {data,
+PackedProduct<In, T> many_logits(const KernelTable& table, const In* data, const InputView& X,
+                                 const Model<T>& model, int n_threads) {
+  return {table,
+          data,
           {X.storage, X.data, X.n_rows, X.n_cols, X.row_stride, 1},
           {model.W, X.n_cols, model.n_classes, 1, X.n_cols},
           n_threads,
@@ -72,7 +74,8 @@ bool find_nonfinite_in(const T* data, const InputView& X, std::ptrdiff_t* row,
 
 template <class T>
 bool predict(const InputView& X, const Model<T>& model, Prediction what, T* out, int n_threads) {
-  const auto& kernels = arithmetic_kernels<T>();
+  const KernelTable& table = fastsoftmax::kernels();
+  const auto& kernels = arithmetic_kernels<T>(table);
   const std::ptrdiff_t n_classes = model.n_classes;
   std::atomic<bool> finite{true};
   const auto finish = [&](T* logits, std::ptrdiff_t n_rows) {
@@ -84,11 +87,12 @@ bool predict(const InputView& X, const Model<T>& model, Prediction what, T* out,
   with_storage<T>(X, [&](const auto* data) {
     if (n_classes <= kFewClasses || X.n_cols == 0) {
       for_few_logits(
-          data, X, model, n_threads, [&](int, std::ptrdiff_t i) { return out + i * n_classes; },
+          table, data, X, model, n_threads,
+          [&](int, std::ptrdiff_t i) { return out + i * n_classes; },
           [&](T* logits, std::ptrdiff_t, std::ptrdiff_t n_rows) { finish(logits, n_rows); });
       return;
     }
-    auto product = many_logits(data, X, model, n_threads);
+    auto product = many_logits(table, data, X, model, n_threads);
     product.run(
         n_threads, n_classes, true,
         [&](Range rows, Range columns, int) {
@@ -107,7 +111,8 @@ bool predict(const InputView& X, const Model<T>& model, Prediction what, T* out,
 
 template <class T>
 bool predict_class(const InputView& X, const Model<T>& model, std::int64_t* out, int n_threads) {
-  const auto& kernels = arithmetic_kernels<T>();
+  const KernelTable& table = fastsoftmax::kernels();
+  const auto& kernels = arithmetic_kernels<T>(table);
   const std::ptrdiff_t n_classes = model.n_classes;
   std::atomic<bool> finite{true};
   if (X.n_rows == 0) return true;
@@ -116,7 +121,7 @@ bool predict_class(const InputView& X, const Model<T>& model, std::int64_t* out,
       const std::ptrdiff_t block = kBlockRows * n_classes;
       AlignedBuffer<T> blocks(block * n_threads);
       for_few_logits(
-          data, X, model, n_threads,
+          table, data, X, model, n_threads,
           [&](int thread, std::ptrdiff_t) { return blocks.data() + thread * block; },
           [&](const T* logits, std::ptrdiff_t first, std::ptrdiff_t n_rows) {
             T best[kBlockRows];
@@ -126,7 +131,7 @@ bool predict_class(const InputView& X, const Model<T>& model, std::int64_t* out,
           });
       return;
     }
-    auto product = many_logits(data, X, model, n_threads);
+    auto product = many_logits(table, data, X, model, n_threads);
     const std::ptrdiff_t width = product.width(), part_size = product.height() * width;
     AlignedBuffer<T> parts(part_size * n_threads), best(X.n_rows);
     product.run(

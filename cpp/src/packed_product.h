@@ -24,9 +24,10 @@ class PackedProduct {
  public:
   // whole_depth: a part is complete after one task. Else a block of B with many rows is cut, so
   // that it can have more columns.
-  PackedProduct(const In* A, const StridedInputView& shape, const StridedView<const T>& B,
-                int n_threads, bool whole_depth)
-      : A_(A),
+  PackedProduct(const KernelTable& table, const In* A, const StridedInputView& shape,
+                const StridedView<const T>& B, int n_threads, bool whole_depth)
+      : table_(table),
+        A_(A),
         a_(shape),
         B_(B),
         slices_(depth_slices<T>(B.n_rows)),
@@ -187,7 +188,7 @@ class PackedProduct {
     kernels_.gemm(packed_A, packed_B, n_rows, depth, n_columns, part, row_stride, slice > 0);
   }
 
-  const KernelTable& table_ = fastsoftmax::kernels();
+  const KernelTable& table_;
   const ArithmeticKernels<T>& kernels_ = arithmetic_kernels<T>(table_);
   const StorageKernels<In, T>& kernels_of_A_ = storage_kernels<In, T>(table_);
   const StorageKernels<T, T>& kernels_of_B_ = storage_kernels<T, T>(table_);

@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <thread>
 
-#include "ceil_div.h"
 #include "cpu_quota.h"
 #include "crew.h"
 #include "fastsoftmax/threads.h"
@@ -106,12 +105,6 @@ void parallel_region(int n_threads, const Body& body) {
   }
 #endif
   with_crew(n_threads, [&] { run_on_crew(n_threads, body); });
-}
-
-Range share(std::ptrdiff_t n, std::ptrdiff_t grain, int thread, int n_threads) {
-  const std::ptrdiff_t n_grains = ceil_div(n, grain);
-  const auto cut = [&](int t) { return std::min(n, n_grains * t / n_threads * grain); };
-  return {cut(thread), cut(thread + 1)};
 }
 
 Team::Team(int max_threads)

@@ -8,6 +8,8 @@
 #include <functional>
 #include <memory>
 
+#include "range.h"
+
 namespace fastsoftmax {
 
 // Runs body(thread, n_threads) on at most n_threads threads at once, the calling one being thread
@@ -20,12 +22,6 @@ void parallel_region(int n_threads, const std::function<void(int, int)>& body);
 // another thread runs body(thread, n_threads) in his place, maybe after its own, so threads may
 // wait for each other by Team and Tasks alone. The body may throw.
 void with_crew(int n_threads, const std::function<void()>& body);
-
-// The thread's share of n items, in whole grains, so that no two threads write to one cache line.
-struct Range {
-  std::ptrdiff_t begin, end;
-};
-Range share(std::ptrdiff_t n, std::ptrdiff_t grain, int thread, int n_threads);
 
 // Threads that go through phases of a few microseconds together: phase after phase, each takes its
 // own piece, and the phase ends when all pieces are done. A thread that has no CPU at the moment

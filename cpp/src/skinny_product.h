@@ -28,8 +28,10 @@ struct RowsView {
 template <class In, class T, class Other>
 class ColumnSums {
  public:
-  ColumnSums(const RowsView<In>& X, const StridedView<const Other>& R, int n_threads)
-      : X_(X),
+  ColumnSums(const KernelTable& table, const RowsView<In>& X, const StridedView<const Other>& R,
+             int n_threads)
+      : table_(table),
+        X_(X),
         R_(R),
         n_threads_(n_threads),
         slices_(depth_slices<T>(X.n_rows)),
@@ -102,8 +104,7 @@ class ColumnSums {
     const std::ptrdiff_t n = rows.end - rows.begin;
     const Other* from = R_.data + rows.begin * R_.row_stride;
     if constexpr (std::is_same_v<Other, T>) {
-      arithmetic_kernels<T>().transpose(from, R_.col_stride, R_.row_stride, R_.n_cols, n, copy,
-                                        R_.n_cols);
+      arithmetic_.transpose(from, R_.col_stride, R_.row_stride, R_.n_cols, n, copy, R_.n_cols);
     } else {
       for (std::ptrdiff_t c = 0; c < R_.n_cols; ++c) {
         for (std::ptrdiff_t i = 0; i < n; ++i) {
@@ -117,7 +118,6 @@ class ColumnSums {
   // The sums over the rows of a slice for some features, a panel.
   void sum_slice(Range rows, Range features, int thread, T* panel) {
     const In* pointers[2][kChunkRows];
-    const auto& kernels = storage_kernels(X_.data, T());
     PanelUpdate<In, T> a{};
     a.first_feature = features.begin;
     a.n_features = a.end = features.end - features.begin;
@@ -133,7 +133,7 @@ class ColumnSums {
       a.rows = pointers[0];
       a.later = {pointers[1], n_later};
       a.dlogits = few({i, i + a.n_rows}, &few_[thread * kChunkRows * R_.n_cols]);
-      kernels.panel_update(a);
+      kernels_.panel_update(a);
     }
   }
 
@@ -147,12 +147,14 @@ class ColumnSums {
           std::copy_n(grain + c * kGrain, n, out + f + c * col_stride);
         }
       } else {
-        arithmetic_kernels<T>().transpose(grain, kGrain, 1, n_few, n, out + f * row_stride,
-                                          row_stride);
+        arithmetic_.transpose(grain, kGrain, 1, n_few, n, out + f * row_stride, row_stride);
       }
     }
   }
 
+  const KernelTable& table_;
+  const ArithmeticKernels<T>& arithmetic_ = arithmetic_kernels<T>(table_);
+  const StorageKernels<In, T>& kernels_ = storage_kernels<In, T>(table_);
   const RowsView<In> X_;
   const StridedView<const Other> R_;
   const int n_threads_;

@@ -47,7 +47,7 @@ class Slices {
   std::ptrdiff_t stride() const { return stride_; }
   std::ptrdiff_t size() const { return n_slices_ * slice_size(); }
   Range features(std::ptrdiff_t slice) const {
-    return share(n_features_, kGrain, static_cast<int>(slice), static_cast<int>(n_slices_));
+    return share(n_features_, kGrain, slice, n_slices_);
   }
   T* at(AlignedBuffer<T>& buffer, std::ptrdiff_t slice) const {
     return buffer.data() + slice * slice_size();

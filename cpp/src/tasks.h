@@ -11,16 +11,6 @@
 
 namespace fastsoftmax {
 
-// Cuts of 0..n-1 into n_parts of whole units, which differ by one unit at the most.
-struct Cuts {
-  std::ptrdiff_t n, n_parts, unit = 1;
-  Range operator[](std::ptrdiff_t part) const {
-    const std::ptrdiff_t n_units = ceil_div(n, unit);
-    const auto cut = [&](std::ptrdiff_t i) { return std::min(n, i * n_units / n_parts * unit); };
-    return {cut(part), cut(part + 1)};
-  }
-};
-
 // Parts of n, at most largest each, and as many as wanted, while they are no smaller than smallest.
 inline std::ptrdiff_t count_parts(std::ptrdiff_t n, std::ptrdiff_t largest, std::ptrdiff_t smallest,
                                   std::ptrdiff_t wanted) {

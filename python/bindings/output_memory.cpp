@@ -62,6 +62,10 @@ OutputMemory::Block OutputMemory::take(std::size_t bytes) {
 }
 
 void OutputMemory::give_back(Block block) {
+  if (block.bytes > kMostKept) {
+    munmap(block.data, block.bytes);
+    return;
+  }
 #if defined(MADV_FREE)
   madvise(block.data, block.bytes, MADV_FREE);
 #endif

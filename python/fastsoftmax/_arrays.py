@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import operator
+import numbers
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
@@ -107,14 +107,8 @@ def threads_or_default(n_threads: int | None) -> int:
         return 0
     if type(n_threads) is int and 1 <= n_threads <= 4096:
         return n_threads
-    if isinstance(n_threads, bool | np.bool_):
-        raise TypeError("n_threads must be an integer or None, not a bool")
-    try:
-        count = operator.index(n_threads)
-    except TypeError:
-        raise TypeError(
-            f"n_threads must be an integer or None, not {type(n_threads).__name__}"
-        ) from None
-    if count < 1:
-        raise ValueError(f"n_threads must be at least 1, not {count}")
-    return min(count, 4096)
+    if isinstance(n_threads, bool | np.bool_) or not isinstance(n_threads, numbers.Integral):
+        raise TypeError(f"n_threads must be an integer or None, not {type(n_threads).__name__}")
+    if n_threads < 1:
+        raise ValueError(f"n_threads must be at least 1, not {n_threads}")
+    return min(int(n_threads), 4096)

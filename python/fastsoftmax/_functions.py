@@ -180,7 +180,9 @@ def cross_entropy(
     indices = _class_indices(labels, shape[:axis], shape[axis])
     weights = _weights(sample_weight, shape[:axis])
     losses: _Array = np.empty(len(rows), dtype=rows.dtype)
-    _core.cross_entropy(rows, indices, losses, threads_or_default(n_threads))
+    threads = threads_or_default(n_threads)
+    for part in interruptible_slices(len(rows), work_of_exponentials(shape[axis])):
+        _core.cross_entropy(rows[part], indices[part], losses[part], threads)
     with np.errstate(over="ignore", under="ignore"):
         if weights is not None:
             if reduction == "mean" and weights.any():
@@ -400,7 +402,8 @@ def _class_indices(labels: ArrayLike, shape: tuple[int, ...], n_classes: int) ->
         raise ValueError(
             f"label {array[index]} at position {position} is not in 0..{n_classes - 1}"
         )
-    return np.require(array.reshape(-1), dtype=np.int64, requirements=["C", "A"])
+    # A copy, which nobody else changes while the core works by it.
+    return np.array(array, np.int64, order="C").reshape(-1)
 
 
 def _weights(sample_weight: ArrayLike | None, shape: tuple[int, ...]) -> _Array | None:

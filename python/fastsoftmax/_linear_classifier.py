@@ -62,7 +62,7 @@ def unchanged_on_error(method: Callable[_Given, _Result]) -> Callable[_Given, _R
     return all_or_nothing
 
 
-def _check_is_fitted(estimator: BaseEstimator) -> None:
+def require_fitted(estimator: BaseEstimator) -> None:
     if "classes_" not in vars(estimator):  # which is a tenth of the work
         check_is_fitted(estimator)
 
@@ -90,6 +90,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self, "coef_"
         )
         n_features_before = getattr(self, "n_features_in_", None)
+        names_before: Any = getattr(self, "feature_names_in_", None)
         X = check_X(self, X, reset=True, sparse=self.accepts_sparse)
         labels = check_labels(self, X, y)
         if goes_on:
@@ -97,6 +98,12 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(
                     f"warm_start: X has {X.shape[1]} features, but the fitted weights are for "
                     f"{n_features_before}"
+                )
+            names: Any = getattr(self, "feature_names_in_", names_before)
+            if names_before is not None and not np.array_equal(names, names_before):
+                raise ValueError(
+                    "warm_start: the features of X do not have the names, or not in the order, of "
+                    "those that the fitted weights are for"
                 )
             self._check_weights("warm_start")
             return X, encode_known(labels, self.classes_), True
@@ -224,7 +231,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._predict_with(_core.predict_log_probs, log_softmax, X)
 
     def _is_binary(self) -> bool:
-        _check_is_fitted(self)
+        require_fitted(self)
         return len(self.classes_) == 2
 
     def _two_logits(self, X: ArrayLike) -> _Array:
@@ -242,7 +249,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Of CSR the logits are made by SciPy, and `finish` does what the kernel would with them.
         """
-        _check_is_fitted(self)
+        require_fitted(self)
         X = check_X(self, X, reset=False, sparse=self.accepts_sparse)
         scale = check_number(self.input_scale, "input_scale", exclusive=True)
         threads = threads_or_default(self.n_threads)

@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 
 from ._arrays import refuse_masked
 from ._held_out import best_of, fit_folds, positions, score_folds
-from ._linear_classifier import LinearClassifier, unchanged_on_error
+from ._linear_classifier import LinearClassifier, require_fitted, unchanged_on_error
 from ._logistic_data import TrainingData, prepare_data
 from ._logistic_models import Models, fit_models, warn_of_limits
 from ._logistic_options import check_C, check_Cs, check_l1_ratio, check_options, check_penalty
@@ -288,6 +288,7 @@ class LogisticRegressionCV(LinearClassifier):
         float
             The mean accuracy, if there is no `scoring`.
         """
+        require_fitted(self)
         if get_config()["enable_metadata_routing"]:
             params = dict(process_routing(self, "score", **params).scorer.score)
         refuse_masked(params.get("sample_weight"), "sample_weight")

@@ -194,7 +194,8 @@ def _plain_number(value: Any, types: tuple[type, ...]) -> Any:
     """A parameter of another type of number in one that files take; counts beyond them as the most."""
     if isinstance(value, numbers.Real) and float in types:
         return value if isinstance(value, int) and abs(value) < HUGE else float(value)
-    if isinstance(value, numbers.Integral) and bool not in types:
+    is_flag = isinstance(value, bool | np.bool_) and bool in types
+    if isinstance(value, numbers.Integral) and not is_flag:
         return min(int(value), HUGE - 1)
     return value.item() if isinstance(value, np.generic) else value
 

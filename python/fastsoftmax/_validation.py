@@ -204,7 +204,9 @@ def plain_labels(y: Any) -> Any:
     labels = np.asarray(y)
     if labels.ndim == 1:
         labels = _exact(y, labels)
-    return uniform_labels(labels) if labels.dtype.kind in "OT" and labels.ndim == 1 else y
+    if labels.dtype.kind in "OT" and labels.ndim == 1:
+        return uniform_labels(labels)
+    return y if hasattr(y, "dtype") or isinstance(y, list | tuple) else labels
 
 
 def _exact(given: Any, labels: _Array, name: str = "y") -> _Array:
@@ -244,7 +246,8 @@ def uniform_labels(labels: _Array, name: str = "y") -> _Array:
         if labels.dtype.itemsize > 8:
             labels = _narrow_labels(labels, name)
         # scikit-learn's scores take no larger ones, either.
-        bad = np.flatnonzero((labels != np.trunc(labels)) | (np.abs(labels) >= 2.0**63))
+        wide = labels.astype(np.float64)  # float16 does not hold the limit
+        bad = np.flatnonzero((wide != np.trunc(wide)) | (np.abs(wide) >= 2.0**63))
         if bad.size:
             raise ValueError(
                 f"Unknown label type: {name} contains {labels[bad[0]]} at position {bad[0]}; "

@@ -204,6 +204,8 @@ def _predict(arguments: argparse.Namespace) -> None:
         else map(_label_line, labels)
     )
     if arguments.output is None:
+        if not arguments.proba:
+            _check_encoding(model.classes_)
         for line in lines:
             _say(line)
     else:
@@ -216,6 +218,19 @@ def _predict(arguments: argparse.Namespace) -> None:
 def _label_line(label: Any) -> str:
     text = str(label)
     return text if text.splitlines() in ([], [text]) else repr(text)
+
+
+def _check_encoding(classes: Any) -> None:
+    """Refuse labels that standard output cannot take, before the first is written."""
+    encoding = sys.stdout.encoding or "utf-8"
+    for label in classes:
+        try:
+            _label_line(label).encode(encoding, sys.stdout.errors or "strict")
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"standard output, in {encoding}, does not take the label {str(label)!a}; "
+                f"--output writes UTF-8"
+            ) from None
 
 
 def _info(arguments: argparse.Namespace) -> None:

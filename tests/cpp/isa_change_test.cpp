@@ -7,6 +7,7 @@
 #include "data.h"
 #include "fastsoftmax/functions.h"
 #include "fastsoftmax/isa.h"
+#include "fastsoftmax/objective.h"
 #include "for_each_isa.h"
 #include "sgd_problem.h"
 
@@ -60,16 +61,37 @@ void check_fit(std::ptrdiff_t n_rows, std::ptrdiff_t n_features, std::ptrdiff_t 
       n_times);
 }
 
-// Few rows, so that choosing kernels is much of the work.
-void check_product(std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n, int n_times) {
+// Few rows, so that choosing kernels is much of the work; transposed: A lies so.
+void check_product(std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n, bool transposed,
+                   int n_times) {
   const auto A = test::uniform<float>(m * k, 1), B = test::uniform<float>(k * n, 2);
-  const fastsoftmax::StridedInputView a{fastsoftmax::Storage::kFloat32, A.data(), m, k, k, 1};
+  const fastsoftmax::StridedInputView a{
+      fastsoftmax::Storage::kFloat32, A.data(), m, k, transposed ? 1 : k, transposed ? m : 1};
   check(
-      "product",
+      transposed ? "product, transposed" : "product",
       [&] {
         std::vector<float> C(static_cast<std::size_t>(m * n));
         fastsoftmax::matmul<float>(a, {B.data(), k, n, n, 1}, C.data(), 1);
         return C;
+      },
+      n_times);
+}
+
+void check_prediction(std::ptrdiff_t n_classes, int n_times) {
+  constexpr std::ptrdiff_t kRows = 200, kFeatures = 50;
+  const auto X = test::uniform<float>(kRows * kFeatures, 1);
+  const auto W = test::uniform<float>(n_classes * kFeatures, 2);
+  const auto b = test::uniform<float>(n_classes, 3);
+  const fastsoftmax::InputView view{fastsoftmax::Storage::kFloat32, X.data(), kRows, kFeatures,
+                                    kFeatures};
+  const fastsoftmax::Model<float> model{W.data(), b.data(), n_classes, 0.5f};
+  check(
+      "probabilities of " + std::to_string(n_classes) + " classes",
+      [&] {
+        std::vector<float> out(static_cast<std::size_t>(kRows * n_classes));
+        CHECK(fastsoftmax::predict<float>(view, model, fastsoftmax::Prediction::kProbs, out.data(),
+                                          1));
+        return out;
       },
       n_times);
 }
@@ -80,6 +102,9 @@ int main() {
   check_fit<float>(256, 1500, 33, 200);
   check_fit<float>(20, 100, 5, 2000);
   check_fit<std::uint8_t>(2000, 64, 10, 500);
-  check_product(20, 9, 40, 50000);
+  check_product(20, 9, 40, false, 50000);
+  check_product(20, 1500, 3, true, 20000);
+  check_prediction(10, 5000);
+  check_prediction(50, 5000);
   return test::report();
 }

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from reference import assert_unchanged, blobs, snapshot
 from sklearn.exceptions import NotFittedError
 
-from fastsoftmax import SoftmaxClassifier
+from fastsoftmax import LogisticRegression, SoftmaxClassifier
 
 X, Y = blobs(12, 3, 3)
 STATES = ("unfitted", "fitted", "warm start")
@@ -125,6 +125,15 @@ def test_other_number_of_features(method, n_columns):
 def test_other_number_of_features_in_warm_start():
     message = "warm_start: X has 4 features, but the fitted weights are for 3"
     refuses(make("warm start"), "fit", ValueError, message, np.ones((12, 4)), Y)
+
+
+@pytest.mark.parametrize("names", [["c", "b", "a"], ["a", "b", "d"]])
+@pytest.mark.parametrize("estimator", [SoftmaxClassifier, LogisticRegression])
+def test_other_feature_names_in_warm_start(estimator, names):
+    clf = estimator(warm_start=True).fit(pd.DataFrame(X, columns=["a", "b", "c"]), Y)
+    message = "warm_start: the features of X do not have the names"
+    refuses(clf, "fit", ValueError, message, pd.DataFrame(X, columns=names), Y)
+    clf.fit(X, Y)  # without names there is nothing to compare
 
 
 @pytest.mark.parametrize("method", [*METHODS, "partial_fit"])
@@ -414,7 +423,11 @@ BAD_PARAMETERS = (
     *((name, value, ValueError) for name, values in FLOATS.items() for value in values),
     *((name, value, TypeError) for name in FLOATS for value in NOT_NUMBERS),
     *((name, value, ValueError) for name, values in INTEGERS.items() for value in values),
-    *((name, value, TypeError) for name in INTEGERS for value in (1.0, np.nan, "2", [1])),
+    *(
+        (name, value, TypeError)
+        for name in INTEGERS
+        for value in (1.0, np.nan, "2", [1], np.array(1))
+    ),
     *((name, True, TypeError) for name in INTEGERS if name != "verbose"),  # as in scikit-learn
     *((name, None, TypeError) for name in INTEGERS if name != "n_threads"),
     *(

@@ -79,6 +79,21 @@ def test_bad_input_in_a_process(argv):
     assert_one_complaint(err)
 
 
+def test_labels_that_standard_output_does_not_take(tmp_path):
+    data, model = tmp_path / "data.npz", tmp_path / "model"
+    np.savez(data, X=np.eye(4), y=["a", "\u1234", "a", "\u1234"])
+    assert process("-m", "fastsoftmax", "train", data, "--output", model)[0] == 0
+    ascii_only = {"env": os.environ | {"PYTHONIOENCODING": "ascii"}}
+    code, out, err = process("-m", "fastsoftmax", "predict", model, data, **ascii_only)
+    assert (code, out) == (2, "")
+    assert_one_complaint(err)
+    assert r"standard output, in ascii, does not take the label '\u1234'" in err
+    output = tmp_path / "labels"
+    argv = ["-m", "fastsoftmax", "predict", model, data, "--output", output]
+    assert process(*argv, **ascii_only)[0] == 0
+    assert "\u1234" in output.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("command", ["train", "info"])
 def test_unknown_instruction_set(command):
     environment = os.environ | {"FASTSOFTMAX_ISA": "nonsense"}

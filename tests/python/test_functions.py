@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 from reference import LAYOUTS, layouts
 
 import fastsoftmax as fs
+from fastsoftmax import _core
 
 FAMILY = ("softmax", "log_softmax", "logsumexp")
 # Finite in a long double, where that is wider than float64.
@@ -481,6 +482,17 @@ class TestCrossEntropy:
     def test_label_dtypes(self, dtype):
         logits, labels = random((4, 3)), np.array([0, 1, 2, 1])
         assert fs.cross_entropy(logits, labels.astype(dtype)) == fs.cross_entropy(logits, labels)
+
+    def test_labels_are_copies(self, monkeypatch):
+        """So nobody can make them point elsewhere once they are checked."""
+        labels, seen = np.array([0, 2, 1]), []
+        original = _core.cross_entropy
+        monkeypatch.setattr(
+            _core, "cross_entropy", lambda *args: (seen.append(args[1]), original(*args))
+        )
+        fs.cross_entropy(np.eye(3), labels)
+        assert_array_equal(seen, [labels])
+        assert not np.may_share_memory(seen[0], labels)
 
     def test_non_finite(self):
         logits = np.array([[0, -np.inf], [-np.inf, 0], [np.nan, 0]], np.float32)

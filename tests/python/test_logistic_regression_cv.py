@@ -9,7 +9,7 @@ import scipy.sparse
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import blobs, logistic_objective
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegressionCV as Reference
 from sklearn.metrics import accuracy_score, make_scorer, recall_score
 from sklearn.model_selection import (
@@ -247,6 +247,13 @@ def test_the_positive_class_of_text(scoring):
     parameters = {"cv": 3, "scoring": scoring}
     clf = LogisticRegressionCV(Cs=CS, tol=1e-12, **parameters).fit(X, labels)
     assert_allclose(clf.scores_[:, 0], scores_of(reference_cv(X, labels, **parameters)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+def test_score_before_fit(data, scoring):
+    X, y = data[:2]
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        LogisticRegressionCV(scoring=scoring).score(X, y)
 
 
 def test_score_of_masked_labels():

@@ -117,7 +117,7 @@ def test_no_more_is_kept_than_256_mb():
     kept, largest, after = map(int, run_python(MAPPED).split())
     assert 100 < kept <= 258  # some of the interpreter's own
     assert largest == 600
-    assert after <= 258
+    assert abs(after - kept) <= 2, "what is too large to be kept drives nothing else out"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

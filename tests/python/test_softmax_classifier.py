@@ -107,6 +107,7 @@ LABELS = {
     "text objects": np.array(["cat", "ant", "bee"], object),
     "text of variable width": np.array(["cat", "ant", "bee"], np.dtypes.StringDType()),
     "whole floats": np.array([3.0, -1.0, 7.0]),
+    "whole float16": np.array([3.0, -1.0, 7.0], np.float16),
     "two integers": np.array([5, -5]),
     "two bools": np.array([True, False]),
     "two texts": np.array(["spam", "ham"]),

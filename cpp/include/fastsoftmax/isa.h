@@ -6,8 +6,8 @@
 
 namespace fastsoftmax {
 
-// Names of the instruction sets that this build has and this machine can run, best first:
-// "avx512", "avx2", "neon", "scalar".
+// Names of the instruction sets that this build has and this machine can run, best first: of
+// "amx", "avx512", "avx512vl", "avx2", "neon", "scalar".
 std::vector<std::string> supported_isas();
 
 // The one in use: the best supported, or the one that the environment variable FASTSOFTMAX_ISA

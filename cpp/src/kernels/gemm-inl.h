@@ -1,5 +1,5 @@
 // C = A B on packed matrices: a register tile of kGemmRows x kGemmVecs vectors walks along k. Cache
-// blocks and threads are the caller's (matmul.cpp).
+// blocks and threads are the caller's (packed_product.h and others).
 #pragma once
 
 #include "kernels/transpose-inl.h"

@@ -108,7 +108,7 @@ class ChunkedLoss final : public LogisticLoss {
     }
   }
 
-  double curvature(const Rows& rows, const LossPoint& point, float* curvature) override {
+  void curvature(const Rows& rows, const LossPoint& point, float* curvature) override {
     set_points(&point, 1, 0);
     for_chunks(rows, 1, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
       member.run([&](int piece) {
@@ -121,9 +121,6 @@ class ChunkedLoss final : public LogisticLoss {
         }
       });
     });
-    double sum = 0.0;
-    for (std::ptrdiff_t i = 0; i < rows.size(); ++i) sum += static_cast<double>(curvature[i]);
-    return sum;
   }
 
   void class_sums(std::int32_t held_out, const float* part, double* sums) override {
@@ -135,7 +132,7 @@ class ChunkedLoss final : public LogisticLoss {
           const double weight = row_weights_(i, held_out);
           return part ? weight * static_cast<double>(part[i]) : weight;
         },
-        sums, n_threads_);
+        sums, n_threads_, stop_);
     const double scale = problem_.input_scale * row_weights_.unit();
     for (std::ptrdiff_t i = 0; i < size; ++i) sums[i] *= scale;
   }
@@ -416,7 +413,7 @@ class ChunkedLoss final : public LogisticLoss {
     return std::max(0.0, 1.0 - squares) / static_cast<double>(n_outputs_ - 1);
   }
 
-  const ArithmeticKernels<T> arithmetic_;
+  const ArithmeticKernels<T>& arithmetic_;
   const Precision precision_;
   const LogisticProblem problem_;
   const std::ptrdiff_t d_;

@@ -99,10 +99,11 @@ class CsrProducts final : public Products<T> {
   }
 
   void add_by_class(const std::int64_t* labels, const RowWeight& weight, double* sums,
-                    int n_threads) override {
+                    int n_threads, StopPoll& stop) override {
     parallel_region(n_threads, [&](int thread, int n_running) {
       const Range mine = features_of(thread, n_running);
-      for (std::ptrdiff_t i = 0; i < X_.n_rows; ++i) {
+      for (std::ptrdiff_t i = 0; i < X_.n_rows && !stop.stopped(); ++i) {
+        if (thread == 0 && i % kRowsBetweenPolls == 0) stop.poll();
         double* sum = sums + labels[i] * n_features_;
         const double w = weight(i);
         for_entries(i, mine, [&](std::ptrdiff_t f, double x) { sum[f] += w * x; });
@@ -121,7 +122,7 @@ class CsrProducts final : public Products<T> {
       if (mine.begin >= mine.end) return;
       for (std::ptrdiff_t i = 0; i < rows.size() && !stop.stopped(); ++i) {
         const double weight = static_cast<double>(c[i]);
-        if (thread == 0 && i % 1024 == 0) stop.poll();
+        if (thread == 0 && i % kRowsBetweenPolls == 0) stop.poll();
         for_entries(rows[i], mine, [&](std::ptrdiff_t f, double value) {
           const std::ptrdiff_t at = f - features.begin;
           sums[at] += weight * value;
@@ -204,7 +205,7 @@ class CsrProducts final : public Products<T> {
     }
   }
 
-  const StorageKernels<In, T> kernels_;
+  const StorageKernels<In, T>& kernels_;
   const CsrView X_;
   const In* const data_;
   const Index* const indices_;

@@ -22,10 +22,11 @@ class DenseProducts : public Products<T> {
       : Products<T>(X.n_cols, chunk_rows), data_(data), X_(X) {}
 
   void add_by_class(const std::int64_t* labels, const RowWeight& weight, double* sums,
-                    int n_threads) override {
+                    int n_threads, StopPoll& stop) override {
     parallel_region(n_threads, [&](int thread, int n_running) {
       const Range mine = share(X_.n_cols, 64, thread, n_running);
-      for (std::ptrdiff_t i = 0; i < X_.n_rows; ++i) {
+      for (std::ptrdiff_t i = 0; i < X_.n_rows && !stop.stopped(); ++i) {
+        if (thread == 0 && i % kRowsBetweenPolls == 0) stop.poll();
         const In* x = data_ + i * X_.row_stride;
         double* sum = sums + labels[i] * X_.n_cols;
         const double w = weight(i);
@@ -186,7 +187,7 @@ class FewOutputs final : public DenseProducts<In, T> {
                           row_masks_.data() + mine.begin, mine.end - mine.begin);
   }
 
-  const StorageKernels<In, T> kernels_;
+  const StorageKernels<In, T>& kernels_;
   const int n_threads_;
   const std::ptrdiff_t flush_chunks_;
   Slices<T> slices_, gradient_slices_;  // the same features

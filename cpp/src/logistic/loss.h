@@ -70,8 +70,8 @@ class LogisticLoss {
 
   // curvature (rows.size()): s_i / unit (1 - sum_k p_ik^2) / (K - 1) at the parameters, the mean of
   // the eigenvalues but for the zero of the Hessian of a row's loss in its logits; for two classes
-  // it is that Hessian, of one number. The mean over the rows is returned.
-  virtual double curvature(const Rows& rows, const LossPoint& point, float* curvature) = 0;
+  // it is that Hessian, of one number.
+  virtual void curvature(const Rows& rows, const LossPoint& point, float* curvature) = 0;
 
   // hessian, (n_outputs, n_directions + 1) squared: sum_i s_i / unit (diag(p_i) - p_i p_i') (x)
   // u_i u_i', of the loss along n_directions of the features and in the intercepts, whose u is 1.

@@ -56,7 +56,7 @@ class Products {
 
   // As LogisticLoss's, without the scale of the inputs.
   virtual void add_by_class(const std::int64_t* labels, const RowWeight& weight, double* sums,
-                            int n_threads) = 0;
+                            int n_threads, StopPoll& stop) = 0;
   virtual void gram(const Rows& rows, const float* c, Range features, bool diagonal_only,
                     double* gram, double* sums, int n_threads, StopPoll& stop) = 0;
 

@@ -8,6 +8,9 @@
 
 namespace fastsoftmax {
 
+// Of passes row by row: to look at the clock costs as much as some features of a row.
+constexpr std::ptrdiff_t kRowsBetweenPolls = 1024;
+
 // Asks at most every 30 ms whether to stop; only the calling thread may.
 class StopPoll {
  public:

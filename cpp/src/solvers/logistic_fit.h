@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <exception>
 #include <map>
 #include <memory>
 #include <utility>
@@ -101,9 +103,18 @@ class LogisticFit {
     const auto n = static_cast<std::ptrdiff_t>(models_.size());
     if (n < 2) return body(models_[0], 0);
     Tasks tasks;
+    std::exception_ptr error;  // the first one: a region's body may not throw
+    std::atomic_flag has_error = ATOMIC_FLAG_INIT;
     parallel_region(options_.n_threads, [&](int, int) {
-      tasks.run(n, [&](std::ptrdiff_t m) { body(models_[static_cast<std::size_t>(m)], m); });
+      tasks.run(n, [&](std::ptrdiff_t m) {
+        try {
+          body(models_[static_cast<std::size_t>(m)], m);
+        } catch (...) {
+          if (!has_error.test_and_set()) error = std::current_exception();
+        }
+      });
     });
+    if (error) std::rethrow_exception(error);
   }
   bool any_active() const {
     return std::any_of(models_.begin(), models_.end(), [](const Model& m) { return m.active; });

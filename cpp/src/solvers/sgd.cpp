@@ -1,6 +1,6 @@
 // Mini-batch gradient descent: one threaded region for all epochs. What a step does, and how
-// threads share it, is the step's (panel_step.h, packed_step.h). A batch that is larger than the
-// cache comes in chunks of rows; only then is there a gradient buffer.
+// threads share it, is the step's (panel_step.h, packed_step.h, byte_step.h). A batch that is
+// larger than the cache comes in chunks of rows; only then is there a gradient buffer.
 #include <atomic>
 #include <chrono>
 #include <cmath>

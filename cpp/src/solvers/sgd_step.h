@@ -106,7 +106,7 @@ class Intercepts {
   bool are_finite() const { return all_finite(state_.b, state_.n_classes); }
 
  private:
-  const ArithmeticKernels<T> arithmetic_;
+  const ArithmeticKernels<T>& arithmetic_;
   const SgdOptions options_;
   const SgdState<T> state_;
   const std::ptrdiff_t stride_;
