@@ -29,6 +29,11 @@ class Optimum:
     )
     kind: ClassVar[str] = "optimum"
 
+    @property
+    def tolerances(self) -> tuple[float, ...]:
+        """Those of our fits: a loose one, for the chart, and then each gap."""
+        return (1e-1, *self.gaps)
+
     def cap_of(self, library: str, mode: str) -> float:
         is_default = library == "sklearn" and mode.startswith("lbfgs")
         return max(self.cap, self.long_cap if is_default else 0.0)

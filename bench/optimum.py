@@ -196,18 +196,26 @@ def gaps_of(race: dict[str, Any], row: dict[str, Any]) -> list[list[list[float]]
 def seconds_to(race: dict[str, Any], row: dict[str, Any], gap: float) -> float | None:
     """Median seconds until a gap is reached; None if it never is.
 
-    Between two points of a peer the logarithm of the gap is taken to be linear, ours are whole fits.
+    Of ours those of the fit that was asked for this gap, whatever looser ones have reached. Between two
+    points of a peer the logarithm of the gap is taken to be linear.
     """
-    times = [_first(trace, gap, row["library"] == OWN) for trace in gaps_of(race, row)]
+    if row["library"] == OWN:
+        place = 1 + race["gaps"].index(gap)  # in Optimum.tolerances
+        fits = [
+            trace[place] if place < len(trace) else (0.0, math.inf) for trace in gaps_of(race, row)
+        ]
+        times = [seconds if there <= gap else None for seconds, there in fits]
+    else:
+        times = [_first(trace, gap) for trace in gaps_of(race, row)]
     reached = [time for time in times if time is not None]
     return statistics.median(reached) if len(reached) * 2 > len(times) else None
 
 
-def _first(trace: list[list[float]], gap: float, whole: bool) -> float | None:
+def _first(trace: list[list[float]], gap: float) -> float | None:
     before: list[float] | None = None
     for seconds, value in trace:
         if value <= gap:
-            if whole or before is None:
+            if before is None:
                 return seconds
             logs = np.log([max(v, 1e-300) for v in (before[1], gap, value)])
             share = (logs[0] - logs[1]) / (logs[0] - logs[2])

@@ -121,7 +121,7 @@ def _optimum(problem: Any, uint8: bool = False) -> Any:
     X, y = problem.images() if uint8 else problem.arrays()
 
     def run(trace: Any) -> None:
-        for tol in (1e-1, *problem.gaps):
+        for tol in problem.tolerances:
             classifier = fs.LogisticRegression(
                 C=problem.C,
                 tol=tol,
