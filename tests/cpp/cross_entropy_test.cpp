@@ -70,7 +70,8 @@ void check_logistic(const Case<T>& c) {
     fastsoftmax::arithmetic_kernels<T>().logistic_of_parts(
         {parts.data() + first * stride + 1, 2, size, stride, stride, n_rows, 1, T(0.5),
          b.data() + 1, c.labels.data() + first,
-         c.weights.empty() ? nullptr : c.weights.data() + first, c.gradient_scale, d + 1, to});
+         c.weights.empty() ? nullptr : c.weights.data() + first, c.gradient_scale, d + 1, to,
+         false});
   };
   run(0, c.n_rows, dlogits.data(), losses.data());
   std::vector<T> gradient;
@@ -101,7 +102,7 @@ void test_infinite_logit(const char* name) {
   std::vector<T> d(6), losses(6);
   fastsoftmax::arithmetic_kernels<T>().logistic_of_parts({z.data(), 1, 0, 1, 1, 6, 1, T(1),
                                                           b.data(), labels.data(), nullptr, T(1),
-                                                          d.data(), losses.data()});
+                                                          d.data(), losses.data(), false});
   const std::vector<double> expected{infinity, 0, 0, infinity, nan, nan},
       slope{1, 0, 0, -1, nan, nan};
   for (std::size_t i = 0; i < 6; ++i) {
@@ -114,7 +115,7 @@ void test_infinite_logit(const char* name) {
 // the same numbers come out where the parts add up without rounding, and the same bits for each row
 // by itself.
 template <class T>
-void check_parts(const Case<T>& c) {
+void check_parts(const Case<T>& c, bool few_rows) {
   const std::ptrdiff_t stride = (c.n + 15) / 16 * 16, size = c.n_rows * stride;
   const std::ptrdiff_t part = c.n_rows * c.n + 64;  // whole vectors are read
   std::vector<T> parts(static_cast<std::size_t>(2 * part)), b(static_cast<std::size_t>(stride));
@@ -130,7 +131,7 @@ void check_parts(const Case<T>& c) {
     fastsoftmax::arithmetic_kernels<T>().cross_entropy_of_parts(
         {parts.data() + first * c.n, 2, part, c.n, stride, n_rows, c.n, T(1), b.data(),
          c.labels.data() + first, c.weights.empty() ? nullptr : c.weights.data() + first,
-         c.gradient_scale, dlogits, losses});
+         c.gradient_scale, dlogits, losses, few_rows});
   };
   std::vector<T> dlogits(static_cast<std::size_t>(size)),
       losses(static_cast<std::size_t>(c.n_rows));
@@ -201,7 +202,7 @@ void check_certain(const Case<T>& c, const std::vector<double>& expected, double
   check(losses, {}, c.n, c.n);
   kernels.cross_entropy_of_parts({padded.data(), 1, 0, stride, stride, c.n_rows, c.n, T(1),
                                   b.data(), c.labels.data(), weights, c.gradient_scale,
-                                  of_parts.data(), losses.data()});
+                                  of_parts.data(), losses.data(), false});
   check(losses, of_parts, stride, c.n);
   if (c.n != 2) return;
   std::vector<T> differences;
@@ -212,13 +213,14 @@ void check_certain(const Case<T>& c, const std::vector<double>& expected, double
   std::vector<T> slopes(differences);
   kernels.logistic_of_parts({differences.data(), 1, 0, 1, 1, c.n_rows, 1, T(1), b.data(),
                              c.labels.data(), weights, c.gradient_scale, slopes.data(),
-                             losses.data()});
+                             losses.data(), false});
   check(losses, slopes, 1, 1);
 }
 
 template <class T>
 void check(const Case<T>& c) {
-  check_parts(c);
+  check_parts(c, false);
+  check_parts(c, true);
   const auto& kernel = fastsoftmax::arithmetic_kernels<T>().cross_entropy;
   for (const Side side : {Side::kEnd, Side::kBegin}) {
     Guarded<T> logits(c.logits, side), weights(c.weights, side);

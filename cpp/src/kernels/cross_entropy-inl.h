@@ -115,6 +115,15 @@ void finish_losses(const T* sums, const T* others, const T* own, const T* z, con
   }
 }
 
+// A vector of the logits of a row, from class c on.
+template <class T>
+Vec<T> logits_of_parts(const CrossEntropyArgs<T>& a, std::ptrdiff_t row, std::ptrdiff_t c) {
+  const T* part = a.parts + row * a.row_stride + c;
+  Vec<T> sum = Vec<T>::load(part);
+  for (std::ptrdiff_t p = 1; p < a.n_parts; ++p) sum = sum + Vec<T>::load(part += a.part_stride);
+  return fma(Vec<T>::splat(a.scale), sum, Vec<T>::load(a.b + c));
+}
+
 // Rows whose classes fill kVecs registers, the last of them with n_last.
 template <int kVecs, class T>
 void cross_entropy_in_registers(const CrossEntropyArgs<T>& a) {
@@ -185,7 +194,7 @@ void cross_entropy_in_registers(const CrossEntropyArgs<T>& a) {
 }
 
 template <class T>
-void cross_entropy_of_parts(const CrossEntropyArgs<T>& a) {
+void cross_entropy_by_rows(const CrossEntropyArgs<T>& a) {
   using V = Vec<T>;
   constexpr std::ptrdiff_t kMaxVecs = 4;
   if (a.n_classes <= kMaxVecs * V::kLanes) {
@@ -194,14 +203,10 @@ void cross_entropy_of_parts(const CrossEntropyArgs<T>& a) {
     });
     return;
   }
-  const V scale = V::splat(a.scale);
   for (std::ptrdiff_t i = 0; i < a.n_rows; ++i) {
     T* z = a.dlogits + i * a.dlogits_stride;
     for (std::ptrdiff_t j = 0; j < a.n_classes; j += V::kLanes) {
-      const T* part = a.parts + i * a.row_stride + j;
-      V sum = V::load(part);
-      for (std::ptrdiff_t p = 1; p < a.n_parts; ++p) sum = sum + V::load(part += a.part_stride);
-      fma(scale, sum, V::load(a.b + j)).store(z + j);
+      logits_of_parts(a, i, j).store(z + j);
     }
     cross_entropy(z, 1, a.n_classes, a.labels + i, a.weights ? a.weights + i : nullptr,
                   a.gradient_scale, z, a.losses + i);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/argmax-inl.h"
-#include "kernels/cross_entropy_rows-inl.h"
+#include "kernels/cross_entropy_lanes-inl.h"
 #include "kernels/gemm-inl.h"
 #include "kernels/kernel_table.h"
 #include "kernels/logits-inl.h"

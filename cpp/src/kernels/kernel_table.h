@@ -148,10 +148,11 @@ struct ByteUpdate : ByteSlice, WeightStep<float> {
 };
 
 // The cross-entropy of rows whose logits are scale * (the sum over n_parts of parts) + b, with its
-// gradient in them (kernels/cross_entropy-inl.h). Rows of parts are row_stride apart, those of
-// dlogits dlogits_stride; of a row and of b whole vectors are read and written, whatever is in the
-// last one. So models whose classes lie side by side are worked on from left to right, and not in
-// place.
+// gradient in them (kernels/cross_entropy_lanes-inl.h). Rows of parts are row_stride apart, those
+// of dlogits dlogits_stride; of a row and of b whole vectors are read and written, whatever is in
+// the last one. So models whose classes lie side by side are worked on from left to right, and not
+// in place.
+constexpr std::ptrdiff_t kLaneRows = 8;
 template <class Acc>
 struct CrossEntropyArgs {
   const Acc* parts;  // (n_parts, n_rows, n_classes)
@@ -164,6 +165,9 @@ struct CrossEntropyArgs {
   Acc gradient_scale;
   Acc* dlogits;  // (n_rows, n_classes)
   Acc* losses;   // (n_rows)
+  // What is rounded may differ by this, so it must be alike for all who share a chunk of rows: they
+  // are fewer than kLaneRows, and go one by one, whatever the number of classes.
+  bool few_rows;
 };
 
 // Some entries of a row of a sparse X, with their features in one of the two arrays.

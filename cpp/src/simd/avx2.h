@@ -295,6 +295,7 @@ constexpr int kGemmRows = 6, kGemmVecs = 2;
 constexpr int kGemmSteps = 2, kGemmAhead = 64;
 // Vectors whose exponentials are made together.
 constexpr int kExpGroup = 4;
+constexpr bool kHasRowsInLanes = false;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

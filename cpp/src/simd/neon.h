@@ -190,6 +190,7 @@ constexpr int kSparseClasses = 16;
 constexpr int kGemmRows = 8, kGemmVecs = 2;
 constexpr int kGemmSteps = 1, kGemmAhead = 0;
 constexpr int kExpGroup = 1;
+constexpr bool kHasRowsInLanes = false;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

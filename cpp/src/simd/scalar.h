@@ -174,6 +174,7 @@ constexpr int kSparseClasses = 8;
 constexpr int kGemmRows = 4, kGemmVecs = 2;
 constexpr int kGemmSteps = 1, kGemmAhead = 0;
 constexpr int kExpGroup = 1;
+constexpr bool kHasRowsInLanes = false;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

@@ -152,6 +152,7 @@ CrossEntropyArgs<T> cross_entropy_args(const SgdProblem<In, T>& problem, RowList
   a.labels = list.labels.data() + mine.begin;
   a.weights = problem.sample_weight ? list.weights.data() + mine.begin : nullptr;
   a.gradient_scale = T(1) / static_cast<T>(chunk.batch_rows);
+  a.few_rows = chunk.n_rows < kLaneRows;
   return a;
 }
 
