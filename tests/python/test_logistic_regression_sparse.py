@@ -142,6 +142,20 @@ def test_columns_of_a_few_rows_have_the_curvature_of_all():
     assert clf.n_passes_ < 150  # 79; from half of the rows 592
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_columns_that_a_sample_of_the_rows_misses(fit_intercept):
+    """Dense, as the curvature of these is of some rows alone."""
+    rng = np.random.default_rng(1)
+    n, d = 20_000, 100
+    frequency = 10 ** rng.uniform(-4.3, -1, d)
+    X = (rng.random((n, d)) < frequency).astype(np.float32)
+    X[0, frequency < 1e-4] = 1  # who would be seen in no row at all
+    y = (X @ rng.normal(scale=2, size=(d, 2)) + rng.gumbel(size=(n, 2))).argmax(1)
+    clf = LogisticRegression(C=1e5, fit_intercept=fit_intercept).fit(X, y)
+    assert clf.gap_ <= 1e-4
+    assert clf.n_passes_ < 90
+
+
 def test_where_lbfgs_gets_nowhere_newton_takes_over():
     X, y = texts(1000, 350, 10, 350, 2, noise=2.0)
     with pytest.warns(ConvergenceWarning, match="max_iter=1000 ended the fit at"):

@@ -138,6 +138,7 @@ class LogisticFit {
   bool has_settled(const Model& model) const;
   void take_curvature(double passes);
   ClassCentres centres_of(Model& model);
+  double mean_square(const Model& model, std::ptrdiff_t feature);
   std::shared_ptr<const Preconditioner> build(const Rows& rows, float* c, Model& model,
                                               std::ptrdiff_t n_directions);
 
@@ -199,6 +200,7 @@ class LogisticFit {
   std::unique_ptr<LogisticLoss> loss_;
   std::vector<Model> models_;
   std::map<Fold, ClassSums> class_sums_;
+  std::vector<double> mean_squares_;  // of the features, over all rows; empty: not asked for yet
   std::map<std::pair<std::ptrdiff_t, Fold>, double> scales_;
 };
 

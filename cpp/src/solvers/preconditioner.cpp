@@ -25,7 +25,7 @@ Preconditioner::Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, 
 void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint& point,
                            const float* c, double scale, double least_total, double penalty,
                            std::ptrdiff_t n_outputs, std::ptrdiff_t n_directions,
-                           ClassCentres centres) {
+                           ClassCentres centres, const Unseen& unseen) {
   penalty_ = penalty;
   centres_ = std::move(centres);
   for (double& of_class : centres_.total) {
@@ -53,6 +53,12 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
       for (std::ptrdiff_t j = diagonal ? i : 0; j <= i; ++j) {
         double& entry = gram[diagonal ? i : i * n + j];
         entry = scale * (entry - total * means_[begin + i] * means_[begin + j]);
+      }
+    }
+    if (unseen) {
+      for (std::ptrdiff_t i = 0; i < n; ++i) {
+        double& entry = gram[diagonal ? i : i * n + i];
+        if (entry == 0.0) entry = total_ * unseen(begin + i);
       }
     }
     if (diagonal) {

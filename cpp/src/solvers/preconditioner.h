@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -33,12 +34,16 @@ class Preconditioner {
   Preconditioner(std::ptrdiff_t n_features, std::ptrdiff_t block, bool fit_intercept,
                  int n_threads);
 
+  // The mean over all rows of the square of a feature that is zero in all rows that a curvature is
+  // taken from.
+  using Unseen = std::function<double(std::ptrdiff_t feature)>;
+
   // c (rows.size()), that of the point, to be multiplied by scale; its sum counts as least_total at
   // least, as do the totals of the centres together. n_directions: of the features, in which the
   // curvature between the classes is known too, or centres, which may be empty.
   void build(LogisticLoss& loss, const Rows& rows, const LossPoint& point, const float* c,
              double scale, double least_total, double penalty, std::ptrdiff_t n_outputs,
-             std::ptrdiff_t n_directions, ClassCentres centres);
+             std::ptrdiff_t n_directions, ClassCentres centres, const Unseen& unseen = nullptr);
 
   // out = F^-1 g, corrected in the directions that are known better (class_curvature.h), less what
   // is common to three classes and more; W (n_outputs, n_features) and then b (n_outputs).
