@@ -39,7 +39,7 @@ Vec<T> weights_or_ones(const T* weights, std::ptrdiff_t n_lanes) {
   return n_lanes < V::kLanes ? V::load_n(weights, n_lanes) : V::load(weights);
 }
 
-// The label's exponential is among the group's.
+// The logits may not be written to, so the label's exponential is among the group's.
 template <class T>
 void cross_entropy_rows(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
                         const std::int64_t* labels, const T* weights, T gradient_scale, T* dlogits,
