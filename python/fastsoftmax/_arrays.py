@@ -107,7 +107,7 @@ def threads_or_default(n_threads: int | None) -> int:
         return 0
     if type(n_threads) is int and 1 <= n_threads <= 4096:
         return n_threads
-    if isinstance(n_threads, bool | np.bool_) or not isinstance(n_threads, numbers.Integral):
+    if isinstance(n_threads, bool) or not isinstance(n_threads, numbers.Integral):
         raise TypeError(f"n_threads must be an integer or None, not {type(n_threads).__name__}")
     if n_threads < 1:
         raise ValueError(f"n_threads must be at least 1, not {n_threads}")

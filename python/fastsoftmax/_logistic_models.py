@@ -129,13 +129,24 @@ def fit_models(
     -------
     Models
     """
-    used = data.used_columns()
-    if used is not None:
-        data, start = data.with_columns(used), start and start.with_columns(used)
-        told_of = _told_of(options["callback"], lambda models: models.among_columns(used))
-        options = options | {"callback": told_of}
-        return fit_models(data, penalties, held_out, options, start).among_columns(used)
     folds = np.full(len(penalties), -1, np.int32) if held_out is None else held_out
+    used = data.used_columns()
+    if used is None:
+        return _fit_folds(data, penalties, folds, options, start)
+    data, start = data.with_columns(used), start and start.with_columns(used)
+    told_of = _told_of(options["callback"], lambda models: models.among_columns(used))
+    options = options | {"callback": told_of}
+    return _fit_folds(data, penalties, folds, options, start).among_columns(used)
+
+
+def _fit_folds(
+    data: TrainingData,
+    penalties: _Floats,
+    folds: NDArray[np.int32],
+    options: dict[str, Any],
+    start: Models | None,
+) -> Models:
+    """Fit the models whose folds lack no class, and apart from them those whose folds do."""
     present_of = {fold: data.present(fold) for fold in np.unique(folds)}
     # The intercept of a class without a row has its optimum at minus infinity.
     lacking = [fold for fold, present in present_of.items() if not present.all()]

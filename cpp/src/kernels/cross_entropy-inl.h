@@ -98,6 +98,14 @@ void cross_entropy(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
   }
 }
 
+// The weights of n_lanes rows; ones, if there are none.
+template <class T>
+Vec<T> weights_or_ones(const T* weights, std::ptrdiff_t n_lanes) {
+  using V = Vec<T>;
+  if (!weights) return V::splat(1);
+  return n_lanes < V::kLanes ? V::load_n(weights, n_lanes) : V::load(weights);
+}
+
 // A vector of losses, of sums, those without the label's exponential, that, and its logit z.
 template <class T>
 void finish_losses(const T* sums, const T* others, const T* own, const T* z, const T* weights,
@@ -105,9 +113,7 @@ void finish_losses(const T* sums, const T* others, const T* own, const T* z, con
   using V = Vec<T>;
   for (std::ptrdiff_t i = 0; i < n; i += V::kLanes) {
     const std::ptrdiff_t lanes = n - i < V::kLanes ? n - i : V::kLanes;
-    const V weight = !weights            ? V::splat(1)
-                     : lanes < V::kLanes ? V::load_n(weights + i, lanes)
-                                         : V::load(weights + i);
+    const V weight = weights_or_ones(weights ? weights + i : nullptr, lanes);
     const V sum = V::load(sums + i);
     const V lost = lost_by_rounding(sum, V::load(others + i), V::load(own + i));
     const V loss = weight * (log(sum) - V::load(z + i) + lost);
@@ -124,7 +130,8 @@ Vec<T> logits_of_parts(const CrossEntropyArgs<T>& a, std::ptrdiff_t row, std::pt
   return fma(Vec<T>::splat(a.scale), sum, Vec<T>::load(a.b + c));
 }
 
-// Rows whose classes fill kVecs registers, the last of them with n_last.
+// Rows whose classes fill kVecs registers, the last of them with n_last. (With their logits by
+// logits_of_parts, vector by vector: 1.03 to 1.1 times the time with AVX-512, up to 1.3 with AVX2.)
 template <int kVecs, class T>
 void cross_entropy_in_registers(const CrossEntropyArgs<T>& a) {
   using V = Vec<T>;

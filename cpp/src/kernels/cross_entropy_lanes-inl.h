@@ -32,13 +32,6 @@ struct SumsOfRows {
   }
 };
 
-template <class T>
-Vec<T> weights_or_ones(const T* weights, std::ptrdiff_t n_lanes) {
-  using V = Vec<T>;
-  if (!weights) return V::splat(1);
-  return n_lanes < V::kLanes ? V::load_n(weights, n_lanes) : V::load(weights);
-}
-
 // The logits may not be written to, so the label's exponential is among the group's.
 template <class T>
 void cross_entropy_rows(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,

@@ -55,12 +55,6 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
         entry = scale * (entry - total * means_[begin + i] * means_[begin + j]);
       }
     }
-    if (unseen) {
-      for (std::ptrdiff_t i = 0; i < n; ++i) {
-        double& entry = gram[diagonal ? i : i * n + i];
-        if (entry == 0.0) entry = total_ * unseen(begin + i);
-      }
-    }
     if (diagonal) {
       double largest = 0.0;
       for (std::ptrdiff_t i = 0; i < n; ++i) {
@@ -73,6 +67,10 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
         gram[i] = 1.0 / std::max(gram[i], largest > 0.0 ? 1e-16 * largest : 1.0);
       }
       break;
+    }
+    for (std::ptrdiff_t i = 0; unseen && i < n; ++i) {
+      double& entry = gram[i * n + i];
+      if (entry == 0.0) entry = total_ * unseen(begin + i);
     }
     if (n_directions > 0) {
       for (std::ptrdiff_t i = 0; i < n; ++i) {

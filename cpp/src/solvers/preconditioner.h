@@ -35,7 +35,7 @@ class Preconditioner {
                  int n_threads);
 
   // The mean over all rows of the square of a feature that is zero in all rows that a curvature is
-  // taken from.
+  // taken from; not for a diagonal.
   using Unseen = std::function<double(std::ptrdiff_t feature)>;
 
   // c (rows.size()), that of the point, to be multiplied by scale; its sum counts as least_total at
