@@ -28,6 +28,15 @@ struct CsrView {
   const void* indptr;
   bool wide_indices, wide_indptr;  // int64, not int32
   std::ptrdiff_t n_rows, n_cols;
+
+  // Where the entries of a row begin.
+  std::ptrdiff_t begin_of_row(std::ptrdiff_t row) const {
+    if (wide_indptr) {
+      return static_cast<std::ptrdiff_t>(static_cast<const std::int64_t*>(indptr)[row]);
+    }
+    return static_cast<std::ptrdiff_t>(static_cast<const std::int32_t*>(indptr)[row]);
+  }
+  std::ptrdiff_t n_entries() const { return begin_of_row(n_rows) - begin_of_row(0); }
 };
 
 struct LogisticProblem {
@@ -47,7 +56,7 @@ struct LogisticProblem {
 };
 
 // Called after each iteration, when the models are written as they are by then; goes_on: another
-// iteration may follow. true stops the fit.
+// iteration may follow. true stops the fit. It may not throw.
 using FitProgress = std::function<bool(std::int64_t iteration, bool goes_on)>;
 
 // L-BFGS, or Newton's method with conjugate gradients, both preconditioned alike; or the first, and
@@ -81,10 +90,14 @@ struct LogisticModels {
   std::int64_t n_curvature_rows = 0;  // read for the preconditioners, all together
 };
 
+// What a pass over X for so many models takes one thread, an estimate in nanoseconds for
+// plan_threads.
+double pass_ns(const LogisticProblem& problem, std::ptrdiff_t n_models);
+
 // Minimizes the objective of each model. All models that still need it share each pass over X. The
-// same bits for any n_threads. False if stop_requested stopped it: then W and b are somewhere on
-// the way. Models that progress stopped are kStopped. Throws std::invalid_argument for a label out
-// of range, std::bad_alloc.
+// same bits for any n_threads >= 1. False if stop_requested stopped it: then W and b are somewhere
+// on the way. Models that progress stopped are kStopped. Throws std::invalid_argument for a label
+// out of range, std::bad_alloc.
 bool fit_logistic(const LogisticProblem& problem, const LogisticOptions& options,
                   LogisticModels& models, const FitProgress& progress,
                   const StopRequested& stop_requested);

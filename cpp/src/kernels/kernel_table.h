@@ -182,6 +182,9 @@ struct SparseRow {
   std::ptrdiff_t n_entries;
 };
 
+// Outputs that meet a sparse row number by number, and not in vectors.
+constexpr std::ptrdiff_t kFewSparseOutputs = 4;
+
 // Rows of softmax up to this size are read once, longer ones twice: a quarter of a second-level
 // cache of 1 MB, for a row, its exponentials and the next row are in there.
 constexpr std::ptrdiff_t kLongRowBytes = 256 << 10;
@@ -273,9 +276,10 @@ struct StorageKernels {
   // logits (n_outputs) = row . W, W (n_features, n_outputs).
   void (*sparse_logits)(const SparseRow<In>& row, const Acc* W, std::ptrdiff_t n_outputs,
                         Acc* logits);
-  // gradient (n_features, n_outputs) += row' dlogits.
+  // gradient (n_features, n_outputs), rows stride apart, += row' dlogits. More than a few outputs
+  // are read and written in whole vectors, whatever is in the last one.
   void (*add_sparse_row)(const SparseRow<In>& row, const double* dlogits, std::ptrdiff_t n_outputs,
-                         double* gradient);
+                         std::ptrdiff_t stride, double* gradient);
   // A (m, k), any strides, into panels of gemm_rows rows, gemm_depth(k) x gemm_rows numbers each; B
   // (k, n) into panels of gemm_columns columns, gemm_depth(k) x gemm_columns. What they look like
   // only gemm knows.

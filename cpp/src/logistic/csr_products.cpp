@@ -22,6 +22,15 @@ std::ptrdiff_t csr_chunk(std::ptrdiff_t n_rows, std::ptrdiff_t outputs) {
                                   std::min(n_rows, std::clamp(fitting / 16 * 16, kLeast, kMost)));
 }
 
+// std::lower_bound without a branch on what it finds, which nobody can predict: rows of 15 entries
+// took two threads as long as one for it.
+template <class Index>
+const Index* lower_bound_of(const Index* begin, const Index* end, Index value) {
+  std::ptrdiff_t n = end - begin;
+  for (; n > 1; n -= n / 2) begin += begin[n / 2 - 1] < value ? n / 2 : 0;
+  return begin + (n == 1 && *begin < value ? 1 : 0);
+}
+
 template <class In, class Index, class T>
 class CsrProducts final : public Products<T> {
   using Base = Products<T>;
@@ -37,8 +46,9 @@ class CsrProducts final : public Products<T> {
         n_threads_(n_threads),
         entries_before_(X.n_cols + 1),
         weights_(X.n_cols * max_outputs),
-        gradient_(X.n_cols * max_outputs),
-        dlogits_(chunk_rows_ * max_outputs) {
+        gradient_(X.n_cols * stride_of(max_outputs)),
+        dlogits_(chunk_rows_ * stride_of(max_outputs)) {
+    std::fill_n(dlogits_.data(), dlogits_.size(), 0.0);
     look_at_entries();
   }
 
@@ -49,6 +59,7 @@ class CsrProducts final : public Products<T> {
   void set_weights(const T* W, std::ptrdiff_t n_outputs, std::ptrdiff_t n_gradients) override {
     n_outputs_ = n_outputs;
     n_gradients_ = n_gradients;
+    stride_ = stride_of(n_gradients);
     parallel_region(n_features_ * n_outputs > 100000 ? n_threads_ : 1, [&](int thread, int n) {
       const Range mine = share(n_features_, 16, thread, n);
       for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
@@ -73,12 +84,12 @@ class CsrProducts final : public Products<T> {
     const Range mine = share(chunk.n_rows, 16, piece, n_pieces);
     for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
       const T* row = dlogits.data + i * dlogits.row_stride;
-      std::copy_n(row, n_gradients_, dlogits_.data() + i * n_gradients_);
+      std::copy_n(row, n_gradients_, dlogits_.data() + i * stride_);
     }
     const Range features = features_of(piece, n_pieces);
     if (chunk.begin == 0) {
-      std::fill(gradient_.data() + features.begin * n_gradients_,
-                gradient_.data() + features.end * n_gradients_, 0.0);
+      std::fill(gradient_.data() + features.begin * stride_,
+                gradient_.data() + features.end * stride_, 0.0);
     }
   }
 
@@ -87,13 +98,13 @@ class CsrProducts final : public Products<T> {
     const Range mine = features_of(piece, n_pieces);
     if (mine.begin == mine.end) return;
     for (std::ptrdiff_t i = 0; i < chunk.n_rows; ++i) {
-      kernels_.add_sparse_row(entries(rows[chunk.begin + i], mine),
-                              dlogits_.data() + i * n_gradients_, n_gradients_, gradient_.data());
+      kernels_.add_sparse_row(entries(rows[chunk.begin + i], mine), dlogits_.data() + i * stride_,
+                              n_gradients_, stride_, gradient_.data());
     }
     if (!chunk.last) return;
     for (std::ptrdiff_t r = 0; r < n_gradients_; ++r) {
       for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
-        gradient[r][f] += gradient_[f * n_gradients_ + r];
+        gradient[r][f] += gradient_[f * stride_ + r];
       }
     }
   }
@@ -142,14 +153,18 @@ class CsrProducts final : public Products<T> {
   }
 
  private:
+  // Of rows of the gradient and of dlogits: whole cache lines, where they are added in vectors.
+  static std::ptrdiff_t stride_of(std::ptrdiff_t n_gradients) {
+    return n_gradients <= kFewSparseOutputs ? n_gradients : padded<double>(n_gradients);
+  }
+
   // The entries of each feature are counted, so that threads can share features of equally many;
   // and whether each row's features ascend, so that a thread finds its own by bisection.
   void look_at_entries() {
     std::fill_n(entries_before_.data(), n_features_ + 1, 0);
-    const std::ptrdiff_t n_entries = entries_before_row(X_.n_rows);
+    const std::ptrdiff_t n_entries = X_.begin_of_row(X_.n_rows);
     for (std::ptrdiff_t i = 0; i < X_.n_rows && is_sorted_; ++i) {
-      const Index *begin = indices_ + entries_before_row(i),
-                  *end = indices_ + entries_before_row(i + 1);
+      const Index *begin = indices_ + X_.begin_of_row(i), *end = indices_ + X_.begin_of_row(i + 1);
       is_sorted_ = std::adjacent_find(begin, end, std::greater_equal<Index>()) == end;
     }
     for (std::ptrdiff_t e = 0; e < n_entries; ++e) ++entries_before_[indices_[e] + 1];
@@ -170,22 +185,15 @@ class CsrProducts final : public Products<T> {
     return {cut(piece), cut(piece + 1)};
   }
 
-  std::ptrdiff_t entries_before_row(std::ptrdiff_t row) const {
-    if (X_.wide_indptr) {
-      return static_cast<std::ptrdiff_t>(static_cast<const std::int64_t*>(X_.indptr)[row]);
-    }
-    return static_cast<std::ptrdiff_t>(static_cast<const std::int32_t*>(X_.indptr)[row]);
-  }
-
   // Those of some features; all of them where they do not ascend.
   SparseRow<In> entries(std::ptrdiff_t row, Range features) const {
-    const Index *begin = indices_ + entries_before_row(row),
-                *end = indices_ + entries_before_row(row + 1);
+    const Index *begin = indices_ + X_.begin_of_row(row),
+                *end = indices_ + X_.begin_of_row(row + 1);
     if (is_sorted_ && features.begin > 0) {
-      begin = std::lower_bound(begin, end, static_cast<Index>(features.begin));
+      begin = lower_bound_of(begin, end, static_cast<Index>(features.begin));
     }
     if (is_sorted_ && features.end < n_features_) {
-      end = std::lower_bound(begin, end, static_cast<Index>(features.end));
+      end = lower_bound_of(begin, end, static_cast<Index>(features.end));
     }
     SparseRow<In> found{data_ + (begin - indices_), nullptr, nullptr, end - begin};
     if constexpr (sizeof(Index) == sizeof(std::int64_t)) {
@@ -211,11 +219,11 @@ class CsrProducts final : public Products<T> {
   const Index* const indices_;
   const int n_threads_;
   bool is_sorted_ = true;
-  std::ptrdiff_t n_outputs_ = 0, n_gradients_ = 0;
+  std::ptrdiff_t n_outputs_ = 0, n_gradients_ = 0, stride_ = 0;
   AlignedBuffer<std::ptrdiff_t> entries_before_;  // those of all features before one
   AlignedBuffer<T> weights_;
   AlignedBuffer<double> gradient_;
-  AlignedBuffer<double> dlogits_;  // without gaps
+  AlignedBuffer<double> dlogits_;
 };
 
 template <class In, class T>
