@@ -24,11 +24,10 @@ const void* checked_indices(const py::array& a, bool wide, py::ssize_t n, const 
 template <class Index>
 void check_bounds(const Index* values, py::ssize_t n, py::ssize_t limit, bool ascending,
                   const char* message) {
-  for (py::ssize_t i = 0; i < n; ++i) {
-    require(
-        values[i] >= 0 && values[i] < limit && (!ascending || i == 0 || values[i] >= values[i - 1]),
-        message);
-  }
+  bool fits = true;
+  for (py::ssize_t i = 0; i < n; ++i) fits &= values[i] >= 0 && values[i] < limit;
+  for (py::ssize_t i = 1; ascending && i < n; ++i) fits &= values[i] >= values[i - 1];
+  require(fits, message);
 }
 
 CsrView csr_view(const py::tuple& X, std::ptrdiff_t n_rows, std::ptrdiff_t n_cols) {
@@ -76,7 +75,7 @@ FitProgress progress_to(const py::object& callback, const py::dict& found,
   return [&](std::int64_t iteration, bool goes_on) {
     const py::gil_scoped_acquire acquire;
     try {
-      return py::cast<bool>(callback(iteration, goes_on, found));
+      return static_cast<bool>(py::bool_(callback(iteration, goes_on, found)));
     } catch (py::error_already_set& e) {
       error.emplace(e);
       return true;
@@ -110,11 +109,7 @@ struct Problem {
     problem.fit_intercept = fit_intercept;
   }
   int plan(int n_threads, std::ptrdiff_t n_models) const {
-    // Of a chunk of rows, between two meetings of the threads.
-    const double rows = static_cast<double>(std::min<std::ptrdiff_t>(problem.n_rows(), 512));
-    return plan_threads(n_threads, rows * static_cast<double>(problem.n_cols()) *
-                                       static_cast<double>(problem.n_outputs() * n_models) /
-                                       kProductsPerNs);
+    return plan_threads(n_threads, pass_ns(problem, n_models));
   }
 
   InputView dense{};

@@ -72,10 +72,12 @@ void check(const LogisticCase<In>& c, const fastsoftmax::LogisticProblem& proble
 
 template <class In>
 void test_shapes(bool wide) {
-  // Rows, features, classes: ragged, with few outputs and with many, in one chunk and in several.
+  // Rows, features, classes: ragged, with few outputs and with many, in one chunk and in several;
+  // of few features in chunks of several blocks.
   constexpr std::ptrdiff_t kShapes[][3] = {
-      {1, 1, 2},    {7, 3, 3},    {37, 17, 2},  {600, 33, 10}, {50, 200, 5},   {45, 20, 31},
-      {45, 20, 32}, {45, 20, 63}, {45, 20, 64}, {300, 19, 70}, {130, 600, 66}, {1100, 5, 101}};
+      {1, 1, 2},      {7, 3, 3},      {37, 17, 2},  {600, 33, 10}, {50, 200, 5},
+      {45, 20, 31},   {45, 20, 32},   {45, 20, 63}, {45, 20, 64},  {300, 19, 70},
+      {130, 600, 66}, {1100, 5, 101}, {1600, 9, 4}, {8800, 3, 2}};
   for (const auto& shape : kShapes) {
     for (int variant = 0; variant < 3; ++variant) {
       test::set_context(test::name_of(In()), wide ? "wide" : "own", shape[0], shape[1], shape[2],

@@ -62,7 +62,7 @@ Result<T> pass(Products<T>& products, const Rows& rows, const std::vector<T>& W,
       std::copy_n(dlogits.begin() + (begin + i) * n_outputs, n_outputs,
                   chunk_dlogits.begin() + i * stride);
     }
-    for (int piece = 0; piece < n_pieces; ++piece) {
+    for (int piece = 0; piece < n_pieces && products.needs_preparation(); ++piece) {
       products.prepare(rows, chunk, in, piece, n_pieces);
     }
     for (int piece = 0; piece < n_pieces; ++piece) {

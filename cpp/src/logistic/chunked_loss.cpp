@@ -18,6 +18,12 @@ namespace {
 // Outputs at once; more models than fit take turns, each with a pass of its own.
 constexpr std::ptrdiff_t kMaxOutputs = 4096;
 
+// What a row takes one thread, in nanoseconds; beside its products lists, labels and the ends of
+// sums.
+double row_ns(double entries, std::ptrdiff_t n_outputs) {
+  return entries * static_cast<double>(n_outputs) / kProductsPerNs + 10.0;
+}
+
 std::ptrdiff_t points_at_once(const LogisticProblem& problem, std::ptrdiff_t max_points,
                               std::ptrdiff_t least) {
   return std::min(least * max_points,
@@ -49,12 +55,12 @@ class ChunkedLoss final : public LogisticLoss {
         group_points_(group_points),
         products_(make_products<T>(problem, group_points, precision, n_threads)),
         chunk_rows_(products_->chunk_rows()),
-        stride_(padded<T>((group_points_ - 1) * n_outputs_ + padded<T>(n_outputs_))),
+        stride_(stride_of(group_points_, n_outputs_)),
         part_stride_(chunk_rows_ * stride_),
         W_(group_points_ * n_outputs_ * d_),
         b_(stride_),
         parts_(products_->n_parts() * part_stride_),
-        dlogits_(part_stride_),
+        dlogits_(part_stride_ + padded<T>(1)),
         db_(group_points_ * n_outputs_),
         labels_(chunk_rows_),
         weights_(row_weights_.all_one()
@@ -64,6 +70,7 @@ class ChunkedLoss final : public LogisticLoss {
     // What no kernel writes is read with the rest of its vector.
     std::fill_n(b_.data(), b_.size(), T(0));
     std::fill_n(parts_.data(), parts_.size(), T(0));
+    std::fill_n(dlogits_.data(), dlogits_.size(), T(0));
   }
 
   Arithmetic arithmetic() const override {
@@ -161,6 +168,13 @@ class ChunkedLoss final : public LogisticLoss {
   // Rows and outputs are shared out in whole cache lines of results.
   static constexpr std::ptrdiff_t kRowGrain = 16;
 
+  // Of rows of logits, whose last model is read in whole vectors. Single outputs are not, and lie
+  // side by side: rows of 20 features are smaller than a vector.
+  static std::ptrdiff_t stride_of(std::ptrdiff_t n_points, std::ptrdiff_t n_outputs) {
+    if (n_outputs == 1) return n_points;
+    return padded<T>((n_points - 1) * n_outputs + padded<T>(n_outputs));
+  }
+
   // f(point, i) for the weights of all points.
   template <class F>
   void for_weights(const LossPoint* points, std::ptrdiff_t n_points, const F& f) const {
@@ -187,22 +201,31 @@ class ChunkedLoss final : public LogisticLoss {
     products_->set_weights(W_.data(), n_points * n_outputs_, n_gradients * n_outputs_);
   }
 
-  // body(member, n_pieces, chunk) on every thread. After a stop the chunks still come, for all
-  // threads must go through the same phases; but nothing is done with them.
+  // body(member, n_pieces, chunk) on every thread, for chunks of some rows. After a stop the chunks
+  // still come, for all threads must go through the same phases; but nothing is done with them.
   template <class F>
-  void for_chunks(const Rows& rows, std::ptrdiff_t n_points, const F& body) {
-    const double products =
-        products_->entries_per_row() * static_cast<double>(chunk_rows_ * n_points * n_outputs_);
-    const int n_threads = std::min(n_threads_, plan_threads(n_threads_, products / kProductsPerNs));
+  void for_chunks_of(const Rows& rows, std::ptrdiff_t chunk_rows, int n_threads, const F& body) {
     Team team(n_threads);
     parallel_region(n_threads, [&](int thread, int n_pieces) {
       Team::Member member(team, thread, n_pieces);
-      for (std::ptrdiff_t i = 0; i < rows.size(); i += chunk_rows_) {
-        const std::ptrdiff_t n = std::min(chunk_rows_, rows.size() - i);
+      for (std::ptrdiff_t i = 0; i < rows.size(); i += chunk_rows) {
+        const std::ptrdiff_t n = std::min(chunk_rows, rows.size() - i);
         body(member, n_pieces, RowChunk{i, n, i + n == rows.size()});
         if (thread == 0) stop_.poll();
       }
     });
+  }
+  // Between two meetings threads do what they do with a whole chunk. One thread meets nobody, and
+  // takes block by block, of which more is in the first-level cache: 1.05 to 1.1 times the speed.
+  template <class F>
+  void for_chunks(const Rows& rows, std::ptrdiff_t n_points, const F& body) {
+    const int n_threads = threads_for(std::min(chunk_rows_, rows.size()), n_points);
+    for_chunks_of(rows, n_threads > 1 ? chunk_rows_ : products_->block_rows(), n_threads, body);
+  }
+  int threads_for(std::ptrdiff_t chunk_rows, std::ptrdiff_t n_points) const {
+    const double work_ns = static_cast<double>(chunk_rows) *
+                           row_ns(products_->entries_per_row(), n_points * n_outputs_);
+    return std::min(n_threads_, plan_threads(n_threads_, work_ns));
   }
 
   void add_class_hessian(const Rows& rows, const LossPoint& point, const double* const* directions,
@@ -213,27 +236,30 @@ class ChunkedLoss final : public LogisticLoss {
     }
     const auto n_points = static_cast<std::ptrdiff_t>(points.size());
     set_points(points.data(), n_points, 0);
-    ClassHessian<T> sum(n_outputs_, n_directions, chunk_rows_, precision_, n_threads_);
-    for_chunks(rows, n_points, [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
-      member.run([&](int piece) {
-        const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
-        if (mine.begin == mine.end || stop_.stopped()) return;
-        forward(rows, chunk, mine, piece, points.data(), 1, false);
-        for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
-          if (n_outputs_ > 1 || labels_[i] == 1) *derivative_at_label(i) += T(1);
-          sum.set_weight(i, row_weights_(rows[chunk.begin + i], point.held_out));
-        }
-        sum.set(
-            mine, [&](std::ptrdiff_t i, std::ptrdiff_t r) { return dlogits_[i * stride_ + r]; },
-            [&](std::ptrdiff_t i, std::ptrdiff_t a) { return logit(i, n_outputs_ + a); });
-      });
-      member.run([&](int piece) {
-        if (!stop_.stopped()) sum.pack(chunk.n_rows, piece, n_pieces);
-      });
-      member.run([&](int piece) {
-        if (!stop_.stopped()) sum.add(chunk.n_rows, piece, n_pieces);
-      });
-    });
+    const std::ptrdiff_t chunk_rows = products_->block_rows();
+    ClassHessian<T> sum(n_outputs_, n_directions, chunk_rows, precision_, n_threads_);
+    for_chunks_of(
+        rows, chunk_rows, threads_for(chunk_rows, n_points),
+        [&](Team::Member& member, int n_pieces, const RowChunk& chunk) {
+          member.run([&](int piece) {
+            const Range mine = share(chunk.n_rows, kRowGrain, piece, n_pieces);
+            if (mine.begin == mine.end || stop_.stopped()) return;
+            forward(rows, chunk, mine, piece, points.data(), 1, false);
+            for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
+              if (n_outputs_ > 1 || labels_[i] == 1) *derivative_at_label(i) += T(1);
+              sum.set_weight(i, row_weights_(rows[chunk.begin + i], point.held_out));
+            }
+            sum.set(
+                mine, [&](std::ptrdiff_t i, std::ptrdiff_t r) { return dlogits_[i * stride_ + r]; },
+                [&](std::ptrdiff_t i, std::ptrdiff_t a) { return logit(i, n_outputs_ + a); });
+          });
+          member.run([&](int piece) {
+            if (!stop_.stopped()) sum.pack(chunk.n_rows, piece, n_pieces);
+          });
+          member.run([&](int piece) {
+            if (!stop_.stopped()) sum.add(chunk.n_rows, piece, n_pieces);
+          });
+        });
     sum.finish(hessian);
   }
 
@@ -431,6 +457,13 @@ class ChunkedLoss final : public LogisticLoss {
 };
 
 }  // namespace
+
+double pass_ns(const LogisticProblem& problem, std::ptrdiff_t n_models) {
+  const auto n_rows = static_cast<double>(std::max<std::ptrdiff_t>(1, problem.n_rows()));
+  const double entries = problem.csr ? static_cast<double>(problem.csr->n_entries()) / n_rows
+                                     : static_cast<double>(problem.n_cols());
+  return n_rows * row_ns(entries, n_models * problem.n_outputs());
+}
 
 std::unique_ptr<LogisticLoss> make_loss(const LogisticProblem& problem, Arithmetic arithmetic,
                                         std::ptrdiff_t max_points, bool has_hessian_products,

@@ -56,15 +56,20 @@ class DenseProducts : public Products<T> {
   const InputView X_;
 };
 
-// Chunks as in the mini-batch step: 512 KB of rows and logits stay in the second-level cache.
+// Chunks as in the mini-batch step: 512 KB of rows and logits stay in the second-level cache. Rows
+// of few features come in several blocks, so that threads meet after tens of microseconds.
 template <class In, class T>
 std::ptrdiff_t few_outputs_chunk(std::ptrdiff_t n_rows, std::ptrdiff_t d, std::ptrdiff_t outputs) {
-  constexpr std::ptrdiff_t kChunkBytes = 512 << 10, kMinRows = 32;
-  const auto bytes = d * static_cast<std::ptrdiff_t>(sizeof(In)) +
-                     outputs * static_cast<std::ptrdiff_t>(sizeof(T));
-  const std::ptrdiff_t fitting = kChunkBytes / bytes / 16 * 16;
-  return std::max<std::ptrdiff_t>(1,
-                                  std::min({n_rows, std::max(kMinRows, fitting), kMaxMaskedRows}));
+  constexpr std::ptrdiff_t kChunkBytes = 512 << 10, kMinRows = 32, kMaxBlocks = 16;
+  constexpr auto kIn = static_cast<std::ptrdiff_t>(sizeof(In)),
+                 kOut = static_cast<std::ptrdiff_t>(sizeof(T));
+  const std::ptrdiff_t fitting = kChunkBytes / (d * kIn + outputs * kOut) / 16 * 16;
+  // With logits and dlogits as they lie.
+  const std::ptrdiff_t lying = outputs == 1 ? 1 : padded<T>(outputs);
+  const std::ptrdiff_t n_blocks = std::clamp<std::ptrdiff_t>(
+      kChunkBytes / (d * kIn + 2 * lying * kOut) / kMaxMaskedRows, 1, kMaxBlocks);
+  return std::max<std::ptrdiff_t>(
+      1, std::min({n_rows, std::max(kMinRows, fitting), n_blocks * kMaxMaskedRows}));
 }
 
 template <class In, class T>
@@ -87,7 +92,7 @@ class FewOutputs final : public DenseProducts<In, T> {
         keeps_masks_(sparse && X.n_rows * mask_words_ <= max_mask_words),
         masks_(sparse_ ? (keeps_masks_ ? X.n_rows : chunk_rows_) * mask_words_ : 0),
         W_(slices_.size()),
-        gradient_(slices_.size()),
+        gradients_(ceil_div(chunk_rows_, kMaxMaskedRows) * slices_.size()),
         rows_(chunk_rows_),
         later_(chunk_rows_),
         row_masks_(sparse_ ? chunk_rows_ : 0) {
@@ -95,6 +100,7 @@ class FewOutputs final : public DenseProducts<In, T> {
   }
 
   std::ptrdiff_t n_parts() const override { return slices_.count(); }
+  std::ptrdiff_t block_rows() const override { return std::min(chunk_rows_, kMaxMaskedRows); }
 
   void set_weights(const T* W, std::ptrdiff_t n_outputs, std::ptrdiff_t n_gradients) override {
     slices_ = slices_.of_classes(n_outputs);
@@ -126,32 +132,32 @@ class FewOutputs final : public DenseProducts<In, T> {
     }
   }
 
+  // Several blocks are shared among threads, and each has a gradient of its own.
+  bool needs_preparation() const override { return chunk_rows_ > kMaxMaskedRows; }
+  void prepare(const Rows&, const RowChunk& chunk, const ChunkProducts<T>& dlogits, int piece,
+               int n_pieces) override {
+    const Range mine = share(n_blocks(chunk), 1, piece, n_pieces);
+    for (std::ptrdiff_t block = mine.begin; block < mine.end; ++block) {
+      sum_block(chunk, block, dlogits, {0, X_.n_cols}, true);
+    }
+  }
+
   void backward(const Rows&, const RowChunk& chunk, const ChunkProducts<T>& dlogits, int piece,
                 int n_pieces, double* const* gradient) override {
     const Range mine = share(X_.n_cols, kGrain, piece, n_pieces);
-    const std::ptrdiff_t turn = chunk.begin / chunk_rows_ % flush_chunks_;
-    for (std::ptrdiff_t s = 0; s < gradient_slices_.count(); ++s) {
-      const Range slice = gradient_slices_.features(s);
-      PanelUpdate<In, T> a{};
-      static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(gradient_slices_, s, {0, chunk.n_rows});
-      a.dlogits = dlogits.data;
-      a.row_stride = dlogits.row_stride;
-      a.begin = std::max(slice.begin, mine.begin) - slice.begin;
-      a.end = std::min(slice.end, mine.end) - slice.begin;
-      if (a.begin >= a.end) continue;
-      a.W = gradient_slices_.at(W_, s);
-      a.gradient = gradient_slices_.at(gradient_, s);
-      a.first_chunk = turn == 0;
-      a.last_chunk = false;  // the gradient is what is wanted, not a step
-      sparse_ ? kernels_.panel_update_blocks(a) : kernels_.panel_update(a);
+    if (!needs_preparation()) {
+      const std::ptrdiff_t turn = chunk.begin / chunk_rows_ % flush_chunks_;
+      sum_block(chunk, 0, dlogits, mine, turn == 0);
+      if (!chunk.last && turn + 1 < flush_chunks_) return;
     }
-    if (!chunk.last && turn + 1 < flush_chunks_) return;
-    gradient_slices_.for_each_grain(
-        mine, [&](std::ptrdiff_t at, std::ptrdiff_t r, std::ptrdiff_t f, std::ptrdiff_t n) {
-          // Said twice, so that the compiler knows the number: most are whole.
-          n == kGrain ? add_to(&gradient_[at], kGrain, gradient[r] + f)
-                      : add_to(&gradient_[at], n, gradient[r] + f);
-        });
+    for (std::ptrdiff_t block = 0; block < n_blocks(chunk); ++block) {
+      gradient_slices_.for_each_grain(
+          mine, [&](std::ptrdiff_t at, std::ptrdiff_t r, std::ptrdiff_t f, std::ptrdiff_t n) {
+            const T* sums = gradient_of(block) + at;
+            // Said twice, so that the compiler knows the number: most are whole.
+            n == kGrain ? add_to(sums, kGrain, gradient[r] + f) : add_to(sums, n, gradient[r] + f);
+          });
+    }
   }
 
  private:
@@ -160,7 +166,34 @@ class FewOutputs final : public DenseProducts<In, T> {
   // of 20 classes 0.85.
   static constexpr std::ptrdiff_t kSliceBytes = 64 << 10;
   // So many rows are summed in T before they are added in float64.
-  static constexpr std::ptrdiff_t kFlushRows = 512;
+  static constexpr std::ptrdiff_t kFlushRows = kMaxMaskedRows;
+
+  static std::ptrdiff_t n_blocks(const RowChunk& chunk) {
+    return ceil_div(chunk.n_rows, kMaxMaskedRows);
+  }
+  T* gradient_of(std::ptrdiff_t block) { return gradients_.data() + block * slices_.size(); }
+
+  // Some features of the gradient of a block of the chunk's rows; adds to it unless it is new.
+  void sum_block(const RowChunk& chunk, std::ptrdiff_t block, const ChunkProducts<T>& dlogits,
+                 Range mine, bool is_new) {
+    const std::ptrdiff_t first = block * kMaxMaskedRows;
+    const Range rows{first, std::min(first + kMaxMaskedRows, chunk.n_rows)};
+    for (std::ptrdiff_t s = 0; s < gradient_slices_.count(); ++s) {
+      const Range slice = gradient_slices_.features(s);
+      PanelUpdate<In, T> a{};
+      static_cast<SliceOfRows<In, T>&>(a) = slice_of_rows(gradient_slices_, s, rows);
+      a.dlogits = dlogits.data + first * dlogits.row_stride;
+      a.row_stride = dlogits.row_stride;
+      a.begin = std::max(slice.begin, mine.begin) - slice.begin;
+      a.end = std::min(slice.end, mine.end) - slice.begin;
+      if (a.begin >= a.end) continue;
+      a.W = gradient_slices_.at(W_, s);
+      a.gradient = gradient_slices_.at(gradients_, s) + block * slices_.size();
+      a.first_chunk = is_new;
+      a.last_chunk = false;  // the gradient is what is wanted, not a step
+      sparse_ ? kernels_.panel_update_blocks(a) : kernels_.panel_update(a);
+    }
+  }
 
   std::uint64_t* mask(std::ptrdiff_t i) { return masks_.data() + i * mask_words_; }
 
@@ -194,7 +227,7 @@ class FewOutputs final : public DenseProducts<In, T> {
   const std::ptrdiff_t mask_words_;
   const bool sparse_, keeps_masks_;
   AlignedBuffer<std::uint64_t> masks_;  // of all rows, or of the chunk
-  AlignedBuffer<T> W_, gradient_;
+  AlignedBuffer<T> W_, gradients_;      // gradients of the chunk's blocks
   // Of the chunk, and the rows of the one after it.
   AlignedBuffer<const In*> rows_, later_;
   AlignedBuffer<BlockMask> row_masks_;

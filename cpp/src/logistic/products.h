@@ -35,6 +35,8 @@ class Products {
   virtual ~Products() = default;
 
   std::ptrdiff_t chunk_rows() const { return chunk_rows_; }
+  // A chunk may as well come as several of so many rows: no bits depend on it.
+  virtual std::ptrdiff_t block_rows() const { return chunk_rows_; }
   virtual Precision precision() const { return Precision::kFull; }
   // That each output meets.
   virtual double entries_per_row() const { return static_cast<double>(n_features_); }
