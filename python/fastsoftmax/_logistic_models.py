@@ -264,11 +264,15 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
     missed = ~(models.gap <= max(tol, _ROUNDING))
     # Who asked for it by 0 is told only of gaps that the default tol would not take.
     rounded = (models.status == ROUNDED) & missed & ((tol > 0) | ~(models.gap <= 1e-4))
-    warn(
-        (models.status == MAX_ITER) & missed,
-        f"max_iter={max_iter} ended the fit at a relative gap of {{gap}}, before it fell to "
-        f"tol={tol:g}; raise max_iter, or tol to a gap that is good enough",
-    )
+    for which, advice in (
+        (np.isfinite(models.gap), "raise max_iter, or tol to a gap that is good enough"),
+        (~np.isfinite(models.gap), "scale the features (StandardScaler), or raise max_iter"),
+    ):
+        warn(
+            (models.status == MAX_ITER) & missed & which,
+            f"max_iter={max_iter} ended the fit at a relative gap of {{gap}}, before it fell to "
+            f"tol={tol:g}; {advice}",
+        )
     warn(
         models.status == SEPARABLE,
         "the classes are separable and there is no penalty (C=inf): the optimum has no finite "
@@ -277,9 +281,9 @@ def warn_of_limits(models: Models, tol: float, max_iter: int, *, stacklevel: int
     warn(
         rounded & np.isinf(models.gap),
         "nothing could be proven of the fit, which rounding ended: the objective may be more than twice "
-        "its minimum; features of means near zero or a wider dtype of X help, or, where values of X or "
-        "weights that it began with are so large that their squares are not finite, to scale X or to "
-        "begin anew",
+        "its minimum; features of means near zero and of one scale (StandardScaler) or a wider dtype of X "
+        "help, or, where values of X or weights that it began with are so large that their squares are "
+        "not finite, to scale X or to begin anew",
     )
     warn(
         rounded & ~np.isinf(models.gap),

@@ -75,7 +75,7 @@ def check_penalty(penalty: object) -> bool:
 
 
 def _check_solver(solver: object) -> str:
-    if solver not in SOLVERS:
+    if not isinstance(solver, str) or solver not in SOLVERS:
         raise ValueError(
             f"solver={solver!r} is not supported; solver='auto' finds the same optimum "
             f"(others are {', '.join(map(repr, SOLVERS[1:]))})"

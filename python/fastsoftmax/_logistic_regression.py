@@ -73,7 +73,8 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         rounding to float32 would cost more than a tenth of `tol` (features of means that are large
         beside their spread), else float32.
     intercept_ : ndarray of shape (n_classes,) or (1,)
-        The intercepts; for three classes or more their mean is zero.
+        The intercepts; for three classes or more their mean is zero, but for a class whose rows have
+        no weight, which gets -100.
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     gap_ : float

@@ -195,6 +195,34 @@ def test_tol_means_the_same_for_any_scale(scale):
     assert_allclose(scaled.objective_, plain.objective_, rtol=2e-5)
 
 
+@pytest.mark.parametrize("solver", ["auto", "newton-cg"])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("scales", [4, 5, 6])
+def test_more_features_than_rows_in_units_far_apart(scales, seed, solver):
+    """The matrix of a preconditioner is rounding there: fits ended at 1e8 times the minimum."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(20, 40)) * 10.0 ** rng.uniform(0, scales, size=40)
+    clf = LogisticRegression(C=1e4, solver=solver).fit(X, np.arange(20) % 3)
+    assert clf.gap_ <= 1e-4
+    assert clf.objective_ < 1e-5
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("solver", ["auto", "newton-cg"])
+@pytest.mark.parametrize("seed", range(6))
+def test_powers_of_a_number(seed, solver, fit_intercept):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0, 10, 100)
+    y = (x > rng.uniform(4, 5)).astype(int)
+    X = np.column_stack([x**power for power in range(1, 11)])
+    clf = LogisticRegression(solver=solver, fit_intercept=fit_intercept).fit(X, y)
+    assert clf.gap_ <= 1e-4
+    theirs = fit_reference(X, y, None, {"fit_intercept": fit_intercept})
+    ours, reference = (logistic_objective(X, y, e.coef_, e.intercept_, 1.0) for e in (clf, theirs))
+    assert_allclose(ours, clf.objective_, rtol=1e-6)
+    assert ours <= reference * (1 + 1e-4)
+
+
 def test_columns_of_very_different_scales():
     X, y = make_classification(400, 8, n_informative=6, n_classes=3, random_state=0)
     factors = np.array([1e6, 1e-6, 1, 1e3, 1e-3, 255, 1, 1e4])

@@ -19,9 +19,10 @@ namespace {
 constexpr double kSeparable = 1e-6;
 constexpr int kPatience = 30;
 
-void check(const LogisticProblem& problem) {
-  if (problem.n_rows() < 1 || problem.n_cols() < 1 || problem.n_classes < 2) {
-    throw std::invalid_argument("fit_logistic needs at least one row, one feature, two classes");
+void check(const LogisticProblem& problem, int n_threads) {
+  if (problem.n_rows() < 1 || problem.n_cols() < 1 || problem.n_classes < 2 || n_threads < 1) {
+    throw std::invalid_argument(
+        "fit_logistic needs at least one row, one feature, two classes, one thread");
   }
   check_labels(problem.labels, problem.n_rows(), problem.n_classes);
 }
@@ -167,6 +168,7 @@ void LogisticFit::step(Model& model) {
   double loss;
   const double before = model.has_stepped ? model.solver->f() : HUGE_VAL;
   const Lbfgs::Outcome outcome = tell(model, &loss);
+  ++model.n_trials;
   if (outcome == Lbfgs::Outcome::kSearching) return;
   if (outcome == Lbfgs::Outcome::kRestarted) {
     return model.solver->advance(preconditioner_of(model));
@@ -232,7 +234,7 @@ void LogisticFit::look_ahead(Model& model) {
   model.best_gap = std::min(model.gap, model.best_gap);
   // Newton's directions need more than two digits.
   model.stuck = model.n_iter - model.last_progress > kPatience ||
-                (arithmetic_ == Arithmetic::kReduced && is_slow(model));
+                (arithmetic_ == Arithmetic::kReduced && is_slow(model)) || is_misled(model);
 }
 
 // The objective at zero.
@@ -274,14 +276,39 @@ void LogisticFit::widen_if_stuck() {
     model.stuck = false;
     if (arithmetic_ != Arithmetic::kDouble) {
       is_rounding = true;
-    } else if (!model.began_anew && promised_gap(model) > options_.tol) {
+    } else if (!model.began_anew && promised_gap(model) > options_.tol && !is_misled(model)) {
       model.began_anew = true;
       begin_anew(model);
+    } else if (takes_diagonal(model)) {
+      begin_anew(model);
+      precondition_by_diagonal(model);
     } else {
       end_by_rounding(model);
     }
   }
   if (is_rounding || needs_double) widen(needs_double);
+}
+
+// Whether steps are far too long again and again, and nothing is proven: directions that rounding
+// has made. A fit that goes well takes 1.0 to 1.4 trials an iteration.
+bool LogisticFit::is_misled(const Model& model) const {
+  constexpr std::int64_t kMany = 20;
+  constexpr double kTrials = 4.0;
+  const std::int64_t n_iter = model.n_iter - model.first_of_trials;
+  return model.certificate && !is_diagonal(model) && !std::isfinite(model.gap) && n_iter >= kMany &&
+         static_cast<double>(model.n_trials) > kTrials * static_cast<double>(n_iter);
+}
+
+// Features in units far apart, and more of them than rows or nearly dependent ones, leave a matrix
+// whose inverse is rounding where the penalty alone should count: 20 rows of 40 features of scales
+// 1 to 1e5 at C = 1e4 were at an objective of 1.06 after 1000 iterations. Its diagonal has nothing
+// to round, and is at the minimum, 1e-8, after 330.
+bool LogisticFit::takes_diagonal(Model& model) {
+  constexpr double kHopeless = 1e-2;
+  if (is_diagonal(model) || !model.certificate) return false;
+  if (std::min(model.gap, model.gap_before) <= kHopeless) return false;
+  model.by_diagonal = true;
+  return true;
 }
 
 // Then the penalty's curvature, next to nothing, is most of what there is in many directions, and
@@ -306,6 +333,9 @@ void LogisticFit::begin_anew(Model& model) {
   next_curvature_ = 0.0;
   model.solver->restart();
   if (model.has_stepped) --model.n_iter;  // the same point comes again
+  model.n_trials = 0;
+  model.first_of_trials = model.n_iter;
+  model.gap_before = std::min(model.gap_before, model.gap);
   model.gap = model.best_gap = model.best_objective = HUGE_VAL;
   model.last_progress = model.n_iter;
   begin_proof(model);
@@ -355,7 +385,7 @@ void LogisticFit::report() {
 bool fit_logistic(const LogisticProblem& problem, const LogisticOptions& options,
                   LogisticModels& models, const FitProgress& progress,
                   const StopRequested& stop_requested) {
-  check(problem);
+  check(problem, options.n_threads);
   bool is_complete = false;
   with_crew(options.n_threads, [&] {
     is_complete = LogisticFit(problem, options, models, progress, stop_requested).run();
@@ -365,7 +395,7 @@ bool fit_logistic(const LogisticProblem& problem, const LogisticOptions& options
 
 double logistic_loss(const LogisticProblem& problem, const double* W, const double* b, bool wide,
                      double* W_gradient, double* b_gradient, int n_threads) {
-  check(problem);
+  check(problem, n_threads);
   const StopRequested never;
   StopPoll stop(never);
   const std::ptrdiff_t n_weights = problem.n_outputs() * problem.n_cols(), k = problem.n_outputs();

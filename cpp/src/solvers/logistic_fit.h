@@ -59,7 +59,11 @@ class LogisticFit {
     std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0, next_smooth = 0;
     bool active = true, stuck = false, has_stepped = false, awaits_direction = false;
     bool began_anew = false, by_newton = false;
-    bool awaits_check = false;  // of what is left, which seems to be nothing
+    bool by_diagonal = false;          // its preconditioner is one, whatever the others' are
+    std::int64_t n_trials = 0;         // of searches, since it began, or began anew
+    std::int64_t first_of_trials = 0;  // the iteration that it had by then
+    double gap_before = HUGE_VAL;      // when it began anew
+    bool awaits_check = false;         // of what is left, which seems to be nothing
     LogisticStatus status = LogisticStatus::kMaxIter;
     // Where the solver is, if its classes' centres are wanted: of each row, and in the intercepts.
     std::vector<float> row_losses;
@@ -123,7 +127,9 @@ class LogisticFit {
   // The curvature: logistic_curvature.cpp.
   std::ptrdiff_t largest_block() const;
   std::ptrdiff_t block() const;
+  bool is_diagonal(const Model& model) const { return model.by_diagonal || block() == 1; }
   Rows curvature_rows(double passes) const;
+  Rows all_for_diagonal() const { return {n_, 1, options_.seed + 1}; }
   Rows sample_for_dense(double passes) const;
   double in_passes(double products) const;
   double passes_of_dense(const Rows& rows) const;
@@ -133,6 +139,7 @@ class LogisticFit {
   std::ptrdiff_t n_directions(const Rows& rows, std::ptrdiff_t n_sharing, double passes) const;
   std::shared_ptr<const Preconditioner> preconditioner_near(double penalty) const;
   void set_preconditioner(Model& model, std::shared_ptr<const Preconditioner> found);
+  void precondition_by_diagonal(Model& model);
   void precondition(bool anew, double passes);
   bool is_time_for_curvature(double passes) const;
   bool has_settled(const Model& model) const;
@@ -154,6 +161,8 @@ class LogisticFit {
   void widen_if_stuck();
   bool is_nearly_separated(const Model& model);
   void widen(bool to_double);
+  bool is_misled(const Model& model) const;
+  bool takes_diagonal(Model& model);
   void begin_anew(Model& model);
   void reopen();
   void finish(Model& model, LogisticStatus status) {
