@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "fastsoftmax/threads.h"
+#include "float_mode.h"
 #include "parallel.h"
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -229,6 +230,7 @@ class Pool {
 
   void work() {
     in_region = true;
+    const DefaultFloatMode mode;  // and not that of who made the thread
     std::unique_lock lock(mutex_);
     for (;;) {
       is_wanted_.wait(lock, [&] { return !wanted_.empty(); });

@@ -8,6 +8,7 @@
 #include "cpu_quota.h"
 #include "crew.h"
 #include "fastsoftmax/threads.h"
+#include "float_mode.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -21,13 +22,17 @@ namespace {
 
 int cpus_in_affinity() {
 #if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  // A set for the kernel's CPUs, whose number nobody tells: a plain cpu_set_t has 1024.
+  for (int n_cpus = CPU_SETSIZE; n_cpus <= 64 * CPU_SETSIZE; n_cpus *= 2) {
+    const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(n_cpus),
+                                                               [](cpu_set_t* p) { CPU_FREE(p); });
+    const std::size_t size = CPU_ALLOC_SIZE(n_cpus);
+    if (set && sched_getaffinity(0, size, set.get()) == 0) return CPU_COUNT_S(size, set.get());
+  }
 #endif
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-// FASTSOFTMAX_CPUS overrides what the system says, as LOKY_MAX_CPU_COUNT does for loky.
 int positive_from_environment(const char* name) {
   // OMP_NUM_THREADS may be a list by nesting level, "4,2": its first number counts.
   const char* text = std::getenv(name);
@@ -78,6 +83,7 @@ bool is_in_openmp() {
 
 bool must_run_serially() { return in_region || is_in_openmp(); }
 
+// FASTSOFTMAX_CPUS overrides what the system says, as LOKY_MAX_CPU_COUNT does for loky.
 int available_threads() {
   const int forced = positive_from_environment("FASTSOFTMAX_CPUS");
   return forced > 0 ? forced : std::max(1, std::min(cpus_in_affinity(), recent_cpu_quota()));
@@ -95,12 +101,16 @@ int plan_threads(int n_requested, double work_ns) {
 }
 
 void parallel_region(int n_threads, const Body& body) {
+  const DefaultFloatMode mode;
   if (n_threads < 2 || must_run_serially()) return body(0, 1);
   if (run_on_crew(n_threads, body)) return;
 #if defined(_OPENMP)
   if (!is_forked_child.load()) {
 #pragma omp parallel num_threads(n_threads)
-    body(omp_get_thread_num(), omp_get_num_threads());
+    {
+      const DefaultFloatMode mode_of_thread;
+      body(omp_get_thread_num(), omp_get_num_threads());
+    }
     return;
   }
 #endif
