@@ -8,9 +8,16 @@ set(FASTSOFTMAX_ISA_TABLE
     "amx|x86_64|-mavx2 -mfma -mbmi -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mamx-tile -mamx-int8 -mamx-bf16 -mprfchw"
     "neon|aarch64|")
 
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
+set(processor ${CMAKE_SYSTEM_PROCESSOR})
+if(APPLE AND CMAKE_OSX_ARCHITECTURES)
+  set(processor ${CMAKE_OSX_ARCHITECTURES})
+  if(processor MATCHES ";")
+    message(FATAL_ERROR "Build for one architecture at a time, not for ${processor}")
+  endif()
+endif()
+if(processor MATCHES "^(x86_64|amd64|AMD64)$")
   set(FASTSOFTMAX_ARCHITECTURE x86_64)
-elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+elseif(processor MATCHES "^(aarch64|arm64|ARM64)$")
   set(FASTSOFTMAX_ARCHITECTURE aarch64)
 else()
   set(FASTSOFTMAX_ARCHITECTURE other)

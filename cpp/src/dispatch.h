@@ -56,7 +56,7 @@ const StorageKernels<In, Acc>& storage_kernels(const In*, Acc,
   return storage_kernels<In, Acc>(kernels(precision));
 }
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 // What the processor says and what the operating system saves, apart from asking, so that a test
 // can make them up.
 struct CpuRegisters {

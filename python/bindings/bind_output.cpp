@@ -1,6 +1,8 @@
 // Arrays for results, on memory that earlier results have left behind.
 #include <pybind11/numpy.h>
 
+#include <memory>
+
 #include "bindings.h"
 #include "output_memory.h"
 
@@ -8,6 +10,15 @@ namespace fastsoftmax {
 namespace {
 
 namespace py = pybind11;
+
+struct OwnedBlock {
+  explicit OwnedBlock(std::size_t bytes) : block(OutputMemory::shared().take(bytes)) {}
+  ~OwnedBlock() { OutputMemory::shared().give_back(block); }
+  OwnedBlock(const OwnedBlock&) = delete;
+  OwnedBlock& operator=(const OwnedBlock&) = delete;
+
+  const OutputMemory::Block block;
+};
 
 py::array large_output(const py::tuple& shape, const py::dtype& dtype) {
   std::vector<py::ssize_t> sizes;
@@ -19,13 +30,11 @@ py::array large_output(const py::tuple& shape, const py::dtype& dtype) {
       throw py::value_error("no array can have this shape");
     }
   }
-  auto* const block = new OutputMemory::Block{OutputMemory::shared().take(bytes)};
-  const py::capsule owner(block, [](void* p) {
-    auto* const mine = static_cast<OutputMemory::Block*>(p);
-    OutputMemory::shared().give_back(*mine);
-    delete mine;
-  });
-  return py::array(dtype, sizes, block->data, owner);
+  auto block = std::make_unique<OwnedBlock>(bytes);
+  void* const data = block->block.data;
+  const py::capsule owner(block.get(), [](void* p) { delete static_cast<OwnedBlock*>(p); });
+  block.release();
+  return py::array(dtype, sizes, data, owner);
 }
 
 }  // namespace

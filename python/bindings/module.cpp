@@ -1,7 +1,7 @@
 // fastsoftmax._core: the table of contents. Its signatures are in _core.pyi.
 #include "bindings.h"
 
-PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
+PYBIND11_MODULE(_core, m) {
   m.doc() = "The C++ core of fastsoftmax. Private: arrays must already be of the right kind.";
   fastsoftmax::bind_isa(m);
   fastsoftmax::bind_functions(m);

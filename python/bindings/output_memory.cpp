@@ -32,6 +32,9 @@ OutputMemory::Block map(std::size_t bytes) {
 
 }  // namespace
 
+// Room for the most that is kept and one more: what is given back may not fail.
+OutputMemory::OutputMemory() { kept_.reserve(kMostKept / kPage + 1); }
+
 OutputMemory& OutputMemory::shared() {
   static OutputMemory& memory = [&]() -> OutputMemory& {
     // A child of fork must not find it locked by a thread that it does not have.
@@ -69,19 +72,15 @@ void OutputMemory::give_back(Block block) {
 #if defined(MADV_FREE)
   madvise(block.data, block.bytes, MADV_FREE);
 #endif
-  std::vector<Block> too_many;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    kept_.push_back(block);
-    std::size_t bytes = 0;
-    for (const Block& each : kept_) bytes += each.bytes;
-    while (bytes > kMostKept) {
-      bytes -= kept_.front().bytes;
-      too_many.push_back(kept_.front());
-      kept_.erase(kept_.begin());
-    }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  kept_.push_back(block);
+  std::size_t bytes = 0;
+  for (const Block& each : kept_) bytes += each.bytes;
+  while (bytes > kMostKept) {
+    bytes -= kept_.front().bytes;
+    munmap(kept_.front().data, kept_.front().bytes);
+    kept_.erase(kept_.begin());
   }
-  for (const Block& each : too_many) munmap(each.data, each.bytes);
 }
 
 }  // namespace fastsoftmax

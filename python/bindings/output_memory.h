@@ -16,6 +16,8 @@ class OutputMemory {
     std::size_t bytes;
   };
 
+  OutputMemory();
+
   // Of all results; it is never destroyed, as arrays may outlive everything.
   static OutputMemory& shared();
 

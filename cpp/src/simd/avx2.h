@@ -64,7 +64,12 @@ struct Vec<double> {
     return {_mm256_cvtps_pd(_mm_maskload_ps(p, _mm256_castsi256_si128(mask32(n))))};
   }
   static Vec widen(__m128i bytes) { return {_mm256_cvtepi32_pd(_mm_cvtepu8_epi32(bytes))}; }
-  static Vec load(const std::uint8_t* p) { return widen(_mm_loadu_si32(p)); }
+  // (_mm_loadu_si32 of GCC before 11.3 puts the number into the last lane: GCC bug 99754.)
+  static Vec load(const std::uint8_t* p) {
+    int bytes;
+    __builtin_memcpy(&bytes, p, sizeof bytes);
+    return widen(_mm_cvtsi32_si128(bytes));
+  }
   static Vec load_n(const std::uint8_t* p, std::ptrdiff_t n) { return widen(bytes_n(p, n)); }
   void store(double* p) const { _mm256_storeu_pd(p, v); }
   void stream(double* p) const { _mm256_stream_pd(p, v); }

@@ -142,8 +142,10 @@ template <class T>
 SgdResult fit_sgd(const InputView& X, const std::int64_t* labels, const T* sample_weight,
                   const SgdOptions& options, const SgdState<T>& state, double* loss_curve,
                   const StopRequested& stop_requested) {
-  if (X.n_rows < 1 || X.n_cols < 1 || state.n_classes < 1 || options.batch_size < 1) {
-    throw std::invalid_argument("fit_sgd needs at least one row, feature, class and row a batch");
+  if (X.n_rows < 1 || X.n_cols < 1 || state.n_classes < 1 || options.batch_size < 1 ||
+      options.n_threads < 1) {
+    throw std::invalid_argument(
+        "fit_sgd needs at least one row, feature, class, row a batch and thread");
   }
   check_labels(labels, X.n_rows, state.n_classes);
   return with_storage<T>(X, [&](const auto* data) {

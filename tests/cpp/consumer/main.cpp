@@ -1,6 +1,7 @@
 // Every public header, and one call that needs threads and kernels.
 #include <fastsoftmax/functions.h>
 #include <fastsoftmax/isa.h>
+#include <fastsoftmax/logistic.h>
 #include <fastsoftmax/matrix.h>
 #include <fastsoftmax/objective.h>
 #include <fastsoftmax/solvers.h>
