@@ -49,12 +49,15 @@ def unchanged_on_error(method: Callable[_Given, _Result]) -> Callable[_Given, _R
     def all_or_nothing(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
         estimator: Any = args[0]
         before = vars(estimator).copy()
+        lists = [(value, len(value)) for value in before.values() if isinstance(value, list)]
         random = estimator.random_state
         random_before = random.get_state() if isinstance(random, np.random.RandomState) else None
         try:
             return method(*args, **kwargs)
         except BaseException:
             estimator.__dict__ = before
+            for value, length in lists:
+                del value[length:]  # what the method has appended
             if random_before is not None:
                 random.set_state(random_before)
             raise
@@ -250,6 +253,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Of CSR the logits are made by SciPy, and `finish` does what the kernel would with them.
         """
         require_fitted(self)
+        if len(self.coef_) != (1 if len(self.classes_) == 2 else len(self.classes_)):
+            self._check_weights("prediction")
         X = check_X(self, X, reset=False, sparse=self.accepts_sparse)
         scale = check_number(self.input_scale, "input_scale", exclusive=True)
         threads = threads_or_default(self.n_threads)

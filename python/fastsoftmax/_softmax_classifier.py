@@ -42,7 +42,7 @@ class _State:
     velocity: tuple[_Array, _Array] | None  # like W and b; None without momentum
     seed: int
     n_iter: int
-    loss_curve: list[float]
+    losses: list[float]  # of the epochs since then
 
 
 def _has_finite_difference(state: _State) -> bool:
@@ -108,7 +108,8 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         Epochs trained since the weights were zero.
     loss_curve_ : list of float
         For each epoch the mean of the cross-entropies (without the penalty) as they were met, batch
-        by batch, before the step of each; weighted by `sample_weight`.
+        by batch, before the step of each; weighted by `sample_weight`. Each call of `partial_fit`
+        adds one.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -145,6 +146,8 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
     >>> clf.fit(X, y).score(X_test, y_test) > 0.9
     True
     """
+
+    loss_curve_: list[float]
 
     def __init__(
         self,
@@ -262,6 +265,12 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         self._train(state, X, indices, weights, options, n_epochs=1)
         return self
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was pickled, or is that of another: of whose list of losses this is a copy."""
+        super().__setstate__(state)
+        if "loss_curve_" in state:
+            self.loss_curve_ = list(state["loss_curve_"])
+
     def _check_classes(self, classes: ArrayLike, first: bool) -> None:
         known = as_classes(classes)
         if first:
@@ -294,6 +303,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         n_classes = check_two_classes(self.classes_)
         dtype = floating_dtype(X.dtype)
         W = np.zeros((n_classes, X.shape[1]), dtype)
+        self.loss_curve_ = []
         return _State(W, np.zeros(n_classes, dtype), None, self._new_seed(), 0, [])
 
     def _new_seed(self) -> int:
@@ -314,7 +324,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         )
         # A file may come without one.
         seed = self._seed if hasattr(self, "_seed") else self._new_seed()
-        return _State(W, b, velocity, seed, self.n_iter_, list(self.loss_curve_))
+        return _State(W, b, velocity, seed, self.n_iter_, [])
 
     def _train(
         self,
@@ -329,6 +339,8 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         """Run the epochs, or those before a callback says stop, and take their result over."""
         for name in ("learning_rate", "input_scale"):
             check_scale(options[name], name, state.W.dtype)
+        if options["alpha"] > 1:  # a small one may round to zero
+            check_scale(options["alpha"], "alpha", state.W.dtype)
         if not options["momentum"]:
             state.velocity = None
         elif state.velocity is None:
@@ -343,14 +355,21 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
             self._run_epochs(state, X, indices, weights, options, step)
             if self.verbose:
                 rate = len(X) / (time.perf_counter() - started)
-                loss = state.loss_curve[-1]
+                loss = state.losses[-1]
                 print(f"epoch {state.n_iter}: loss {loss:.6f}, {rate:,.0f} samples/s", flush=True)
-            if task and task.end_iteration(lambda: self._fitted(deepcopy(state))):
+            if task and task.end_iteration(
+                lambda: {
+                    **self._fitted(deepcopy(state)),
+                    "loss_curve_": self.loss_curve_ + state.losses,
+                }
+            ):
                 break
         self.__dict__.update(self._fitted(state))
+        # Not a new list: with one, calls of partial_fit took longer and longer.
+        self.loss_curve_ += state.losses
 
     def _fitted(self, state: _State) -> dict[str, Any]:
-        """The attributes of an estimator in this state."""
+        """The attributes of an estimator in this state, but for `loss_curve_`."""
         W, b = state.W, state.b
         if len(self.classes_) == 2:
             W, b = W[1:] - W[:1], b[1:] - b[:1]
@@ -358,7 +377,6 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
             "coef_": W,
             "intercept_": b,
             "n_iter_": state.n_iter,
-            "loss_curve_": state.loss_curve,
             "_velocity": state.velocity,
             "_seed": state.seed,
         }
@@ -389,7 +407,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
             **options,
         )
         state.n_iter += n_done
-        state.loss_curve += losses[:n_done].tolist()
+        state.losses += losses[:n_done].tolist()
         if diverged or not _has_finite_difference(state):
             raise ValueError(
                 nonfinite_message(X)

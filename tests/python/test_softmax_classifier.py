@@ -1,5 +1,6 @@
 """What SoftmaxClassifier computes and how it behaves; its steps are in test_trajectory.py."""
 
+import copy
 import enum
 import warnings
 
@@ -412,3 +413,42 @@ def test_prediction_changes_nothing():
         for method in METHODS:
             getattr(clf, method)(X)
     assert_unchanged(clf, before)
+
+
+def test_losses_are_appended_and_stay_with_their_estimator():
+    """A new list for each call of `partial_fit` made a stream of 10^5 of them quadratic."""
+    X, y = blobs(50, 4, 3)
+    clf = make().partial_fit(X, y, [0, 1, 2])
+    curve = clf.loss_curve_
+    shallow, deep = copy.copy(clf), copy.deepcopy(clf)
+    assert clf.partial_fit(X, y).loss_curve_ is curve
+    assert [len(each.loss_curve_) for each in (clf, shallow, deep)] == [2, 1, 1]
+    assert len(shallow.partial_fit(X, y).loss_curve_) == len(clf.loss_curve_) == 2
+    fitted = make(max_iter=3).fit(X, y)
+    first = fitted.loss_curve_
+    assert len(fitted.fit(X, y).loss_curve_) == len(first) == 3
+    assert first is not fitted.loss_curve_
+
+
+def test_losses_of_a_fit_that_fails_at_its_end_are_forgotten(monkeypatch):
+    X, y = blobs(50, 4, 3)
+    clf = make(max_iter=2, warm_start=True).fit(X, y)
+    before = copy.deepcopy(vars(clf))
+
+    def fail(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastsoftmax._softmax_classifier.FitTask.end", fail)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y)
+    assert clf.loss_curve_ == before["loss_curve_"]
+    assert clf.n_iter_ == before["n_iter_"] == 2
+
+
+def test_weights_set_by_hand_that_do_not_fit_are_named():
+    X, y = blobs(20, 4, 2)
+    clf = make().fit(X, y)
+    clf.coef_ = np.concatenate([-clf.coef_, clf.coef_])
+    for method in ("predict", "predict_proba", "decision_function"):
+        with pytest.raises(ValueError, match=r"prediction: coef_ has shape \(2, 4\), not \(1, 4\)"):
+            getattr(clf, method)(X)
