@@ -47,11 +47,22 @@ def as_numbers(x: ArrayLike, name: str) -> NDArray[Any]:
     """`x` as an array of real numbers, or a TypeError that says what it is instead."""
     refuse_masked(x, name)
     array = np.asarray(x)
+    if array.dtype == object:
+        array = _numbers_of_frame(x, array)
     if array.dtype.kind == "b":
         return array.view(np.uint8)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be of real numbers, not of dtype {array.dtype}")
     return array
+
+
+def _numbers_of_frame(x: Any, otherwise: NDArray[Any]) -> NDArray[Any]:
+    """A frame of pandas whose columns are numbers or bools, nullable or of many types, as float64."""
+    kinds = [getattr(dtype, "kind", "O") for dtype in getattr(x, "dtypes", [])]
+    if getattr(x, "ndim", 0) != 2 or not kinds or not set(kinds) <= set("biuf"):
+        return otherwise
+    numbers: NDArray[Any] = x.to_numpy(dtype=np.float64, na_value=np.nan)
+    return numbers
 
 
 def is_plain(x: object) -> TypeGuard[NDArray[Any]]:

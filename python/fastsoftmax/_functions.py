@@ -413,6 +413,12 @@ def _weights(sample_weight: ArrayLike | None, shape: tuple[int, ...]) -> _Array 
         weights = as_numbers(sample_weight, "sample_weight").astype(np.float64)
     if weights.shape != shape:
         raise ValueError(f"sample_weight has shape {weights.shape}, but the logits ask for {shape}")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError("sample_weight must be finite and not negative")
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        index = np.unravel_index(int(bad.argmax()), shape)
+        at = ", ".join(map(str, index))
+        raise ValueError(
+            f"sample_weight must be finite and not negative, but sample_weight[{at}] is "
+            f"{weights[index]}"
+        )
     return weights.reshape(-1)

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
@@ -68,6 +69,11 @@ BAD_X = {
     ),
     "NaN in a list": (with_value(np.nan).tolist(), ValueError, "NaN at row 7, column 1"),
     "None in objects": (with_value(None, dtype=object), ValueError, "NaN at row 7, column 1"),
+    "None in a list": (
+        with_value(None, dtype=object).tolist(),
+        ValueError,
+        "NaN at row 7, column 1",
+    ),
     "NA in a frame": (
         pd.DataFrame(X).convert_dtypes().mask(with_value(99) == 99),
         ValueError,
@@ -78,6 +84,21 @@ BAD_X = {
     "text in objects": (with_value("3", dtype=object), ValueError, "contains the text '3'"),
     "bytes in objects": (with_value(b"3", dtype=object), ValueError, "contains the text b'3'"),
     "text in a frame": (pd.DataFrame(X).assign(color="red"), ValueError, "the text 'red'"),
+    "text in a categorical": (
+        pd.DataFrame(X).assign(color=pd.Categorical(["red"] * 12)),
+        ValueError,
+        "the text 'red'",
+    ),
+    "dict in a list": (
+        with_value({}, dtype=object).tolist(),
+        TypeError,
+        r"X must be of real numbers, but X\[7, 1\] is {} \(dict\)",
+    ),
+    "integer that no float holds": (
+        with_value(10**400, dtype=object).tolist(),
+        TypeError,
+        r"X must be of real numbers, but X\[7, 1\] is 10000",
+    ),
     "dict in objects": (with_value({}, dtype=object), TypeError, "dict"),
     "datetime": (np.zeros((12, 3), "M8[s]"), TypeError, "X must be of real numbers.*datetime64"),
     "timedelta": (np.zeros((12, 3), "m8[s]"), TypeError, "X must be of real numbers.*timedelta64"),
@@ -94,6 +115,11 @@ def test_bad_X_in_fit(state, case):
     bad, error, message = BAD_X[case]
     refuses(make(state), "fit", error, message, bad, Y)
     refuses(make(state), "partial_fit", error, message, bad, Y, classes=[0, 1, 2])
+
+
+def test_text_in_a_frame_of_polars():
+    frame = pl.DataFrame(X.astype(str))
+    refuses(make("unfitted"), "fit", ValueError, "X must be of numbers.* the text '", frame, Y)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -349,7 +375,7 @@ BAD_WEIGHTS = {
         "sample_weight must be of numbers, but contains the text '1'",
     ),
     "complex": (np.ones(12) + 0j, TypeError, "sample_weight must be of real numbers"),
-    "None in it": ([None] * 12, TypeError, "sample_weight must be of real numbers"),
+    "None in it": ([None] * 12, ValueError, r"sample_weight\[0\] is nan, which is not finite"),
     "masked": (np.ma.masked_array(np.ones(12)), TypeError, "sample_weight is a masked array"),
     "string": ("balanced", TypeError, "sample_weight must be of real numbers"),
 }

@@ -2,6 +2,9 @@
 
 import copy
 import pickle
+import tracemalloc
+from decimal import Decimal
+from fractions import Fraction
 
 import joblib
 import numpy as np
@@ -168,6 +171,33 @@ def test_frames(kind, clf, data):
     with pytest.warns(UserWarning, match="does not have valid feature names"):
         clf.predict(X)
     assert not hasattr(clf.fit(X, y), "feature_names_in_")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "boolean", "Int64"])
+def test_a_frame_of_unlike_columns_is_no_array_of_objects(clf, dtype):
+    X, y = blobs(20_000, 10, 3)
+    X[:, 1] = X[:, 1] > 0
+    frame = pd.DataFrame(X, columns=list("abcdefghij")).astype({"b": dtype})
+    clf.fit(frame, y)
+    tracemalloc.start()
+    clf.fit(frame, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * X.nbytes  # of objects it would be five times that
+    assert_array_equal(clf.coef_, clone(clf).fit(X, y).coef_)
+
+
+@pytest.mark.parametrize("number", [Decimal, Fraction, lambda x: int(x) * 2**70])
+@pytest.mark.parametrize("container", [list, lambda X: np.array(X, object)])
+def test_numbers_of_other_types(clf, number, container):
+    X, y = np.arange(12).reshape(6, 2), [0, 1, 2] * 2
+    numbers = [[number(int(x)) for x in row] for row in X]
+    expected = clone(clf).set_params(input_scale=1e-22).fit(np.array(numbers, float), y)
+    clf.set_params(input_scale=1e-22).fit(container(numbers), y, [Decimal(1)] * 6)
+    assert_array_equal(clf.coef_, expected.coef_)
+    if number is Decimal:
+        frame = pl.DataFrame(numbers, schema=list("ab"), orient="row")
+        assert_array_equal(clf.fit(frame, y).coef_, expected.coef_)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "int32", "bool"])

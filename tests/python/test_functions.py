@@ -8,6 +8,7 @@ import tracemalloc
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.special
 from numpy.testing import assert_array_equal
@@ -553,7 +554,7 @@ class TestCrossEntropy:
             ((["a", "b"],), TypeError, "labels must be integers"),
             (([0],), ValueError, r"labels have shape \(1,\)"),
             (([0, 1], [1.0]), ValueError, r"sample_weight has shape \(1,\)"),
-            (([0, 1], [1.0, -1.0]), ValueError, "sample_weight must be finite and not negative"),
+            (([0, 1], [1.0, -1.0]), ValueError, r"not negative, but sample_weight\[1\] is -1.0"),
             (([0, 1], [1.0, np.nan]), ValueError, "sample_weight must be finite and not negative"),
             (([0, 1], ["a", "b"]), TypeError, "sample_weight must be of real numbers"),
             (([0, 1], BEYOND), ValueError, "sample_weight must be finite and not negative"),
@@ -584,6 +585,26 @@ def test_bad_arrays(name, case):
     if name == "matmul":
         with pytest.raises(error, match=message):
             fs.matmul(np.ones((2, len(array))), array)
+
+
+@pytest.mark.parametrize("dtypes", [{}, {"a": "boolean", "b": "Float64", "c": "Float64"}])
+def test_frames_of_pandas_are_numbers(dtypes):
+    frame = pd.DataFrame(random((5, 3), np.float64), columns=list("abc"))
+    frame["a"] = frame["a"] > 0
+    expected = frame.astype(float).to_numpy()
+    frame = frame.astype(dtypes)
+    assert_array_equal(fs.softmax(frame), fs.softmax(expected))
+    assert_array_equal(fs.matmul(frame, expected.T), fs.matmul(expected, expected.T))
+    assert_array_equal(
+        fs.cross_entropy(frame, [0, 1, 2, 0, 1]), fs.cross_entropy(expected, [0, 1, 2, 0, 1])
+    )
+
+
+def test_a_missing_value_of_a_frame_is_nan():
+    frame = pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": pd.array([1.0, 2.5], "Float64")})
+    assert_array_equal(fs.softmax(frame), [[0.5, 0.5], [np.nan, np.nan]])
+    with pytest.raises(TypeError, match="x must be of real numbers"):
+        fs.softmax(frame.assign(c="text"))
 
 
 @pytest.mark.parametrize("name", FAMILY)
