@@ -92,12 +92,13 @@ def load_prediction_data(name: str, data_dir: str | None) -> tuple[Array, Array 
 
 
 def input_files(name: str, data_dir: str | None) -> list[str]:
-    """List the files that data are read from, as far as the user has named them."""
-    if name not in _NAMED:
-        return [name]
-    if data_dir is None or not os.path.isdir(data_dir):
-        return []
-    return [entry.path for entry in os.scandir(data_dir)]
+    """List the files that data are read from, or may be."""
+    from .datasets._mnist import search_path
+
+    if name != "mnist":
+        return [] if name in _NAMED else [name]
+    folders = [folder for folder in search_path(data_dir) if folder.is_dir()]
+    return [entry.path for folder in folders for entry in os.scandir(folder)]
 
 
 def is_text(labels: Array) -> bool:
@@ -167,8 +168,8 @@ def _read_arrays(path: str, wanted: Collection[str]) -> dict[str, Array]:
                 return {"X": loaded}
             with loaded:
                 return {name: loaded[name] for name in wanted if name in loaded}
-        except MemoryError:
-            raise
+        except MemoryError as error:
+            raise MemoryError(f"{path}: {error}") from error
         # numpy.load lets TokenError, TypeError, zlib.error and more out on damaged files.
         except Exception as error:
             raise ValueError(f"{path}: {error}") from error

@@ -24,7 +24,10 @@ def check_writable(path: Path) -> None:
         names_none = not os.path.basename(path)
         if names_none or (os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)):
             raise OSError(errno.EINVAL, "not a regular file")
-        # Only a trial tells for sure: os.access knows nothing of quotas and network disks.
+        # Only trials tell for sure: os.access knows nothing of quotas and network disks.
+        if os.path.exists(path):  # and may be replaced, but is not to be where it is read-only
+            with open(path, "ab"):
+                pass
         with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
             pass
     except OSError as error:

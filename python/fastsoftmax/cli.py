@@ -68,8 +68,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename or 'standard output'}: {error.strerror}"
     return " ".join(str(error).split()) or "not enough memory"
 
 
@@ -106,6 +106,7 @@ def _train(arguments: argparse.Namespace) -> None:
         + ", ".join(f"{name} {value}" for name, value in settings.items())
         + f"; {_core.active_isa()}, threads {n_threads}"
     )
+    _mention_unknown(data.y_test, data.classes)
     model = _make_model(settings, data, arguments.threads)
     started = time.perf_counter()
     accuracy = _run_epochs(model, data, settings["epochs"])
@@ -122,9 +123,23 @@ def _check_output(output: str | None, inputs: Sequence[str]) -> None:
     if output is None:
         return
     check_writable(output)
+    for number, stream in ((1, "standard output"), (2, "standard error")):
+        with suppress(OSError):  # of one that is closed
+            if os.path.exists(output) and os.path.samestat(os.stat(output), os.fstat(number)):
+                raise ValueError(f"--output {output} would replace the file of {stream}")
     for given in inputs:
         if os.path.exists(output) and os.path.exists(given) and os.path.samefile(given, output):
             raise ValueError(f"--output {output} would overwrite {given}")
+
+
+def _mention_unknown(y: Any, classes: Any) -> None:
+    """Say which labels cannot be predicted, as of files that count from 0 and from 1."""
+    if y is None:
+        return
+    unknown = sorted({*y.tolist()} - {*classes.tolist()})
+    if unknown:
+        shown = ", ".join(map(str, unknown[:5])) + (", .." if len(unknown) > 5 else "")
+        _tell(f"fastsoftmax: no classes of the model, but labels to test with: {shown}")
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -196,6 +211,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             f"{arguments.data}: its rows have {X.shape[1]} features, those of the model "
             f"{model.n_features_in_}"
         )
+    _mention_unknown(y, model.classes_)
     labels = model.predict(X)
     # str of a NumPy number has as many digits as it takes to read the same number back.
     lines = (
@@ -222,6 +238,8 @@ def _label_line(label: Any) -> str:
 
 def _check_encoding(classes: Any) -> None:
     """Refuse labels that standard output cannot take, before the first is written."""
+    if sys.stdout is None:  # closed: print writes nothing
+        return
     encoding = sys.stdout.encoding or "utf-8"
     for label in classes:
         try:

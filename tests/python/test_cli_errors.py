@@ -282,6 +282,33 @@ def test_a_model_does_not_overwrite_mnist(capsys, tmp_path):
     assert file.read_bytes() == b"images"
 
 
+def test_a_model_does_not_overwrite_mnist_that_the_environment_names(capsys, tmp_path, monkeypatch):
+    file = tmp_path / "train-images-idx3-ubyte.gz"
+    file.write_bytes(b"images")
+    monkeypatch.setenv("FASTSOFTMAX_DATA", str(tmp_path))
+    assert f"would overwrite {file}" in refuse(capsys, "train", "mnist", "--output", file)
+    assert file.read_bytes() == b"images"
+
+
+def test_a_file_that_claims_more_than_there_is_memory_is_named(capsys, tmp_path, digits_model):
+    path = tmp_path / "X.npy"
+    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (10000000, 10000000), }"
+    start = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little")
+    path.write_bytes(start + header.ljust(117).encode() + b"\n")
+    assert f"error: {path}: Unable to allocate" in refuse(capsys, "predict", digits_model, path)
+
+
+def test_labels_to_test_with_that_are_no_classes_are_named(capsys, tmp_path, digits_model):
+    data = tmp_path / "data.npz"
+    np.savez(data, X=np.zeros((9, 64), np.uint8), y=np.arange(5, 14))
+    assert cli.main(["predict", str(digits_model), str(data)]) == 0
+    said = "no classes of the model, but labels to test with: 10, 11, 12, 13\n"
+    assert said in capsys.readouterr().err
+    np.savez(data, x_train=X, y_train=Y, x_test=X, y_test=Y + 100)
+    assert cli.main(["train", str(data), "--epochs", "1"]) == 0
+    assert "labels to test with: 100, 101" in capsys.readouterr().err
+
+
 def test_what_is_wrong_with_labels_names_the_file(capsys, tmp_path):
     data = tmp_path / "data.npz"
     for labels, message in (

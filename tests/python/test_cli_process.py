@@ -157,7 +157,7 @@ def test_full_disk(argv):
         err = running.stderr.read()
         assert running.wait(timeout=60) == 2
     assert_one_complaint(err)
-    assert "No space left" in err
+    assert "standard output: No space left" in err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -175,6 +175,30 @@ def test_without_standard_error(stderr, model):
     assert done.stdout == process("-m", "fastsoftmax", "predict", model, "digits")[1]
     done = shell("predict", model, "nothing")
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("argv", [["train"], ["info"], ["predict"]])
+def test_without_standard_output(argv, model):
+    argv = [*argv, model, "digits"] if argv == ["predict"] else argv
+    command = shlex.join([sys.executable, "-m", "fastsoftmax", *map(str, argv)])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} >&-"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "error" not in done.stderr.lower()
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
+@pytest.mark.parametrize(("stream", "number"), [("output", 1), ("error", 2)])
+def test_no_output_replaces_the_file_of_a_stream(stream, number, model, tmp_path):
+    log = tmp_path / "log"
+    log.write_text("earlier\n")
+    command = [sys.executable, "-m", "fastsoftmax", "predict", str(model), "digits", "--output"]
+    for output in (f"/dev/fd/{number}", log):
+        line = f"{shlex.join([*command, str(output)])} {number}>>{log}"
+        assert subprocess.run(["sh", "-c", line], check=False, capture_output=True).returncode == 2
+        assert log.read_text().startswith("earlier\n")
+        assert number == 1 or f"would replace the file of standard {stream}" in log.read_text()
 
 
 def test_data_from_a_pipe(model, tmp_path):

@@ -181,6 +181,17 @@ def test_places_that_cannot_be_written(tmp_path, monkeypatch, name):
     assert stat.S_ISFIFO(os.stat("fifo").st_mode)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any file")
+def test_a_read_only_file_is_not_replaced(tmp_path):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"kept")
+    path.chmod(0o444)
+    for function in (check_writable, lambda path: write_npz(path, ARRAYS)):
+        with pytest.raises(PermissionError, match="cannot be written"):
+            function(path)
+    assert path.read_bytes() == b"kept"
+
+
 def test_check_writable_leaves_no_trace(tmp_path):
     check_writable(tmp_path / "new")
     assert list(tmp_path.iterdir()) == []

@@ -157,7 +157,7 @@ def _read_pair(images_path: Path, labels_path: Path) -> Data:
 
 def _locate(data_home: str | os.PathLike[str] | None, download: bool) -> dict[str, Path]:
     missing_from: dict[Path, list[str]] = {}
-    for folder in _search_path(data_home):
+    for folder in search_path(data_home):
         files = _find_files(folder)
         missing = [name for name in TRAIN + TEST if name not in files]
         if not missing:
@@ -172,7 +172,7 @@ def _locate(data_home: str | os.PathLike[str] | None, download: bool) -> dict[st
     return _find_files(folder)
 
 
-def _search_path(data_home: str | os.PathLike[str] | None) -> Iterator[Path]:
+def search_path(data_home: str | os.PathLike[str] | None) -> Iterator[Path]:
     if data_home is not None:
         yield Path(data_home).expanduser()
         return
