@@ -14,7 +14,7 @@ namespace fastsoftmax {
 namespace py = pybind11;
 
 // The message, in two parts, is put together where it is needed: strings for calls without an error
-// were a third of a prediction of one row, and a fifth of a fit of sparse rows.
+// were a ninth of a prediction of one row, and a quarter of a fit of sparse rows.
 inline void require(bool condition, const char* message, const char* more = "") {
   if (!condition) throw py::value_error(std::string(message) + more);
 }
