@@ -32,7 +32,7 @@ class DefaultFloatMode {
   static void write(Bits bits) { _mm_setcsr(bits); }
 #elif defined(__aarch64__)
   using Bits = std::uint64_t;
-  static constexpr Bits kControl = 0x07f79f07, kDefault = 0;
+  static constexpr Bits kControl = 0x07c89f07, kDefault = 0;
   static Bits read() {
     Bits bits;
     asm volatile("mrs %0, fpcr" : "=r"(bits));

@@ -295,7 +295,8 @@ bool LogisticFit::is_misled(const Model& model) const {
   constexpr std::int64_t kMany = 20;
   constexpr double kTrials = 4.0;
   const std::int64_t n_iter = model.n_iter - model.first_of_trials;
-  return model.certificate && !is_diagonal(model) && !std::isfinite(model.gap) && n_iter >= kMany &&
+  const bool nothing_proven = !std::isfinite(std::min(model.gap, model.gap_before));
+  return model.certificate && !is_diagonal(model) && nothing_proven && n_iter >= kMany &&
          static_cast<double>(model.n_trials) > kTrials * static_cast<double>(n_iter);
 }
 
