@@ -80,6 +80,21 @@ def words(n: int, d: int, k: int) -> tuple[Any, Array]:
     return X, y
 
 
+@functools.lru_cache(maxsize=1)
+def table(n: int, d: int, k: int) -> tuple[Array, Array]:
+    """Rows of a standardised table: correlated numbers, skewed ones, and columns of zeros and ones."""
+    rng = np.random.default_rng(9)
+    X = rng.standard_normal((n, d), dtype=np.float32)
+    X += rng.standard_normal((n, 1), dtype=np.float32)
+    third = d // 3
+    X[:, :third] = np.exp(X[:, :third])
+    X[:, third : 2 * third] = X[:, third : 2 * third] > rng.uniform(0, 2, third)
+    X -= X.mean(axis=0)
+    X /= X.std(axis=0)
+    logits = X @ rng.standard_normal((d, k)).astype(np.float32) + rng.gumbel(0, 4, (n, k))
+    return X, logits.argmax(axis=1)
+
+
 def some_rows(n: int, width: int) -> Array:
     """Up to 1000 row indices, fewer of wide rows, the first and the last among them."""
     count = min(n, 1000, max(10, 1_000_000 // width))
@@ -88,7 +103,7 @@ def some_rows(n: int, width: int) -> Array:
 
 def forget() -> None:
     """Give the memory of inputs back."""
-    for cache in (floats, normal, embeddings, words, _synthetic):
+    for cache in (floats, normal, embeddings, words, table, _synthetic):
         cache.cache_clear()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from data import Array, digits, embeddings, floats, small_digits, words
+from data import Array, digits, embeddings, floats, small_digits, table, words
 
 GAPS = (1e-2, 1e-4, 1e-6)
 N_DIGITS = 1437  # the training part of the embedded ones
@@ -17,7 +17,7 @@ class Optimum:
     """min over W, b of the sum of the cross-entropies plus |W|^2 / (2 C), as scikit-learn has it."""
 
     name: str
-    data: str  # images, small digits, embeddings or words
+    data: str  # images, small digits, embeddings, words or table
     n: int
     d: int
     k: int
@@ -44,7 +44,7 @@ class Optimum:
 
     def arrays(self) -> tuple[Any, Array]:
         """X (n, d), float32, dense or CSR, and labels (n,), int64."""
-        make = {"images": floats, "embeddings": embeddings, "words": words}
+        make = {"images": floats, "embeddings": embeddings, "words": words, "table": table}
         if self.data == "small digits":
             X, y = small_digits()
             return np.divide(X[: self.n], 16, dtype=np.float32), y[: self.n]
@@ -99,6 +99,7 @@ FULL: list[Optimum] = [
     ),
     Optimum("words 20,000 x 30,000 (CSR), 20 classes", "words", 20_000, 30_000, 20, cap=4.0),
     Optimum("few embeddings, 400 x 2048, 10 classes", "embeddings", 400, 2048, 10, cap=4.0),
+    Optimum("table 300,000 x 30, 3 classes", "table", 300_000, 30, 3, cap=4.0),
 ]  # fmt: skip
 PATHS: list[Path] = [
     Path("MNIST, 20 C from 1e-4 to 1", "images", 60_000, 784, 10, cap=240.0,
@@ -115,6 +116,7 @@ SMALL: list[Optimum] = [
     Optimum("small images", "images", 500, 784, 10, 0.1, gaps=(1e-2,), cap=20.0),
     Optimum("small embeddings", "embeddings", 300, 32, 12, 10.0, gaps=(1e-2,), cap=20.0),
     Optimum("small words", "words", 300, 800, 5, gaps=(1e-2,), cap=20.0),
+    Optimum("small table", "table", 300, 12, 3, gaps=(1e-2,), cap=20.0),
 ]
 SMALL_PATHS = [
     Path("small path", "images", 400, 784, 10, cap=20.0, gaps=(1e-2,), Cs=(0.01, 0.1)),
