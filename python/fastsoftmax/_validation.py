@@ -106,10 +106,9 @@ def _objects_in(x: Any) -> Iterator[_Array]:
         if x.dtype == object:
             yield x
     elif hasattr(x, "iloc"):
-        columns = [x] if x.ndim == 1 else (x.iloc[:, at] for at in range(x.shape[1]))
-        for column in columns:
-            if column.dtype.kind == "O":
-                yield np.asarray(column, dtype=object)
+        for at, dtype in enumerate([x.dtype] if x.ndim == 1 else x.dtypes):
+            if dtype.kind == "O":
+                yield np.asarray(x if x.ndim == 1 else x.iloc[:, at], dtype=object)
 
 
 def _plain_floats(array: _Array, name: str) -> _Array:

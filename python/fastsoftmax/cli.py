@@ -9,8 +9,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
@@ -63,13 +63,24 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit:  # argparse has printed help or the version
         pass
     if sys.stdout is not None:
-        sys.stdout.flush()
+        with _naming_stdout():
+            sys.stdout.flush()
     return 0
 
 
+@contextmanager
+def _naming_stdout() -> Iterator[None]:
+    """Let an error of what is printed have a file to name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or "standard output"
+        raise
+
+
 def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror is not None:
-        return f"{error.filename or 'standard output'}: {error.strerror}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or "not enough memory"
 
 
@@ -254,11 +265,13 @@ def _check_encoding(classes: Any) -> None:
 def _info(arguments: argparse.Namespace) -> None:
     from ._show_versions import show_versions
 
-    show_versions()
+    with _naming_stdout():
+        show_versions()
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    with _naming_stdout():
+        print(line, flush=True)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -267,7 +280,8 @@ class _Parser(argparse.ArgumentParser):
 
     # argparse's own ignores every failure to write.
     def _print_message(self, message: str, file: Any = None) -> None:
-        print(message, end="", file=file, flush=True)
+        with _naming_stdout():
+            print(message, end="", file=file, flush=True)
 
 
 def _make_parser() -> argparse.ArgumentParser:
