@@ -22,8 +22,8 @@ std::ptrdiff_t csr_chunk(std::ptrdiff_t n_rows, std::ptrdiff_t outputs) {
                                   std::min(n_rows, std::clamp(fitting / 16 * 16, kLeast, kMost)));
 }
 
-// std::lower_bound without a branch on what it finds, which nobody can predict: rows of 15 entries
-// took two threads as long as one for it.
+// std::lower_bound without a branch on what it finds, which nobody can predict. (Rows of 15 entries
+// still take two threads as long as one, for each looks at all rows; those of 47 0.8 of the time.)
 template <class Index>
 const Index* lower_bound_of(const Index* begin, const Index* end, Index value) {
   std::ptrdiff_t n = end - begin;
