@@ -19,6 +19,13 @@ import numpy as np
 
 DTYPES = ("float32", "uint8")
 N_CALLS = 2000
+# What a fresh process times, and what the report calls it.
+STARTS = {
+    "import": "import after NumPy (ms)",
+    "softmax": "first softmax after the import, which is lazy (ms)",
+    "estimator": "first use of the estimator after that of scikit-learn (ms)",
+    "sklearn": "import of scikit-learn alone (ms)",
+}
 
 
 def measure(rounds: int, n_threads: int, n: int = 60_000) -> dict[str, Any]:
@@ -28,16 +35,10 @@ def measure(rounds: int, n_threads: int, n: int = 60_000) -> dict[str, Any]:
     """
     starts = [_child("start") for _ in range(rounds)]
     return {
-        "import after NumPy (ms)": statistics.median(start["import"] for start in starts) * 1e3,
-        "first softmax after the import, which is lazy (ms)": statistics.median(
-            start["softmax"] for start in starts
-        )
-        * 1e3,
-        "first use of the estimator after that of scikit-learn (ms)": statistics.median(
-            s["estimator"] for s in starts
-        )
-        * 1e3,
-        "import of scikit-learn alone (ms)": statistics.median(s["sklearn"] for s in starts) * 1e3,
+        **{
+            name: statistics.median(start[step] for start in starts) * 1e3
+            for step, name in STARTS.items()
+        },
         **{
             f"fit beyond the core, {dtype} (ms)": seconds * 1e3
             for dtype, seconds in zip(DTYPES, _child("fit", n, rounds, n_threads), strict=True)

@@ -72,14 +72,19 @@ void OutputMemory::give_back(Block block) {
 #if defined(MADV_FREE)
   madvise(block.data, block.bytes, MADV_FREE);
 #endif
-  const std::lock_guard<std::mutex> lock(mutex_);
+  std::unique_lock<std::mutex> lock(mutex_);
   kept_.push_back(block);
-  std::size_t bytes = 0;
-  for (const Block& each : kept_) bytes += each.bytes;
-  while (bytes > kMostKept) {
-    bytes -= kept_.front().bytes;
-    munmap(kept_.front().data, kept_.front().bytes);
+  const auto is_too_much = [&] {
+    std::size_t bytes = 0;
+    for (const Block& each : kept_) bytes += each.bytes;
+    return bytes > kMostKept;
+  };
+  while (is_too_much()) {
+    const Block oldest = kept_.front();
     kept_.erase(kept_.begin());
+    lock.unlock();  // others need not wait for the system
+    munmap(oldest.data, oldest.bytes);
+    lock.lock();
   }
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import numbers
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -154,7 +154,6 @@ def check_sample_weight(
     if sample_weight is None:
         return None
     refuse_masked(sample_weight, "sample_weight")
-    _refuse_text(sample_weight, "sample_weight")
     weights = _plain_floats(np.asarray(sample_weight), "sample_weight")
     weights = as_numbers(weights, "sample_weight").astype(np.float64)
     if weights.ndim == 0:
@@ -348,6 +347,11 @@ def check_two_classes(classes: _Array, name: str = "y") -> int:
     return len(classes)
 
 
+def first_few(labels: Sequence[Any] | _Array) -> str:
+    """The first labels of some, for a message."""
+    return ", ".join(map(str, labels[:5])) + (", .." if len(labels) > 5 else "")
+
+
 def encode_known(labels: _Array, classes: _Array) -> NDArray[np.int64]:
     """For each label the index of its class; a ValueError that names those that are no class."""
     if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf"):
@@ -360,10 +364,7 @@ def encode_known(labels: _Array, classes: _Array) -> NDArray[np.int64]:
     indices = np.minimum(np.searchsorted(classes, found), len(classes) - 1)
     unknown = found[classes[indices] != found]
     if unknown.size:
-        shown = ", ".join(str(label) for label in unknown[:5]) + (
-            ", .." if unknown.size > 5 else ""
-        )
-        raise ValueError(f"y contains labels that are not among the classes: {shown}")
+        raise ValueError(f"y contains labels that are not among the classes: {first_few(unknown)}")
     return indices.astype(np.int64, copy=False)[found_at]
 
 

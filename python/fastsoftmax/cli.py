@@ -136,7 +136,7 @@ def _check_output(output: str | None, inputs: Sequence[str]) -> None:
     check_writable(output)
     for number, stream in ((1, "standard output"), (2, "standard error")):
         with suppress(OSError):  # of one that is closed
-            if os.path.exists(output) and os.path.samestat(os.stat(output), os.fstat(number)):
+            if os.path.exists(output) and os.path.samefile(number, output):
                 raise ValueError(f"--output {output} would replace the file of {stream}")
     for given in inputs:
         if os.path.exists(output) and os.path.exists(given) and os.path.samefile(given, output):
@@ -145,12 +145,15 @@ def _check_output(output: str | None, inputs: Sequence[str]) -> None:
 
 def _mention_unknown(y: Any, classes: Any) -> None:
     """Say which labels cannot be predicted, as of files that count from 0 and from 1."""
+    from ._validation import first_few
+
     if y is None:
         return
     unknown = sorted({*y.tolist()} - {*classes.tolist()})
     if unknown:
-        shown = ", ".join(map(str, unknown[:5])) + (", .." if len(unknown) > 5 else "")
-        _tell(f"fastsoftmax: no classes of the model, but labels to test with: {shown}")
+        _tell(
+            f"fastsoftmax: no classes of the model, but labels to test with: {first_few(unknown)}"
+        )
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 // in long double: every instruction set, column, kind of index and ragged number of outputs.
 #include <algorithm>
 
+#include "aligned_buffer.h"
 #include "data.h"
 #include "for_each_isa.h"
 #include "guarded.h"
@@ -26,8 +27,9 @@ void check(std::ptrdiff_t n_entries, std::ptrdiff_t n_outputs, bool wide, Side s
   Guarded<std::int32_t> narrow(features, side);
   Guarded<std::int64_t> broad({features.begin(), features.end()}, side);
   Guarded<Acc> W(test::uniform<Acc>(kFeatures * n_outputs, seed + 1), side);
-  const std::ptrdiff_t stride =
-      n_outputs <= fastsoftmax::kFewSparseOutputs ? n_outputs : (n_outputs + 7) / 8 * 8;
+  const std::ptrdiff_t stride = n_outputs <= fastsoftmax::kFewSparseOutputs
+                                    ? n_outputs
+                                    : fastsoftmax::padded<double>(n_outputs);
   Guarded<double> dlogits(test::uniform<double>(stride, seed + 3), side);
   const auto sums = test::uniform<double>(kFeatures * stride, seed + 4);
   Guarded<Acc> logits(test::uniform<Acc>(n_outputs, seed + 2), side);

@@ -268,6 +268,7 @@ void LogisticFit::end_by_rounding(Model& model) {
 // that were in float64 are finished, but for what rounding does not explain: a step that promised
 // more than was asked for. It may be the curvature that is wrong there, so it is taken anew, once.
 void LogisticFit::widen_if_stuck() {
+  constexpr double kHopeless = 1e-2;
   bool is_rounding = false, needs_double = false;
   for (Model& model : models_) {
     if (!model.active) continue;
@@ -279,7 +280,8 @@ void LogisticFit::widen_if_stuck() {
     } else if (!model.began_anew && promised_gap(model) > options_.tol && !is_misled(model)) {
       model.began_anew = true;
       begin_anew(model);
-    } else if (takes_diagonal(model)) {
+    } else if (may_take_diagonal(model, kHopeless)) {
+      model.by_diagonal = true;
       begin_anew(model);
       precondition_by_diagonal(model);
     } else {
@@ -289,27 +291,23 @@ void LogisticFit::widen_if_stuck() {
   if (is_rounding || needs_double) widen(needs_double);
 }
 
+// Features in units far apart, and more of them than rows or nearly dependent ones, leave a matrix
+// whose inverse is rounding where the penalty alone should count: 20 rows of 40 features of scales
+// 1 to 1e5 at C = 1e4 were at an objective of 1.06 after 1000 iterations. Its diagonal has nothing
+// to round, and is at the minimum, 1e-8, after 330. Whether there is such a matrix to give up, and
+// no smaller gap has ever been proven by it.
+bool LogisticFit::may_take_diagonal(const Model& model, double gap) const {
+  return model.certificate && !is_diagonal(model) && !(std::min(model.gap, model.gap_before) < gap);
+}
+
 // Whether steps are far too long again and again, and nothing is proven: directions that rounding
 // has made. A fit that goes well takes 1.0 to 1.4 trials an iteration.
 bool LogisticFit::is_misled(const Model& model) const {
   constexpr std::int64_t kMany = 20;
   constexpr double kTrials = 4.0;
   const std::int64_t n_iter = model.n_iter - model.first_of_trials;
-  const bool nothing_proven = !std::isfinite(std::min(model.gap, model.gap_before));
-  return model.certificate && !is_diagonal(model) && nothing_proven && n_iter >= kMany &&
+  return may_take_diagonal(model, HUGE_VAL) && n_iter >= kMany &&
          static_cast<double>(model.n_trials) > kTrials * static_cast<double>(n_iter);
-}
-
-// Features in units far apart, and more of them than rows or nearly dependent ones, leave a matrix
-// whose inverse is rounding where the penalty alone should count: 20 rows of 40 features of scales
-// 1 to 1e5 at C = 1e4 were at an objective of 1.06 after 1000 iterations. Its diagonal has nothing
-// to round, and is at the minimum, 1e-8, after 330.
-bool LogisticFit::takes_diagonal(Model& model) {
-  constexpr double kHopeless = 1e-2;
-  if (is_diagonal(model) || !model.certificate) return false;
-  if (std::min(model.gap, model.gap_before) <= kHopeless) return false;
-  model.by_diagonal = true;
-  return true;
 }
 
 // Then the penalty's curvature, next to nothing, is most of what there is in many directions, and

@@ -161,8 +161,8 @@ class LogisticFit {
   void widen_if_stuck();
   bool is_nearly_separated(const Model& model);
   void widen(bool to_double);
+  bool may_take_diagonal(const Model& model, double gap) const;
   bool is_misled(const Model& model) const;
-  bool takes_diagonal(Model& model);
   void begin_anew(Model& model);
   void reopen();
   void finish(Model& model, LogisticStatus status) {
