@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "cpu_quota.h"
@@ -33,10 +35,26 @@ int cpus_in_affinity() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-int positive_from_environment(const char* name) {
-  // OMP_NUM_THREADS may be a list by nesting level, "4,2": its first number counts.
-  const char* text = std::getenv(name);
-  return text ? static_cast<int>(std::clamp(std::strtol(text, nullptr, 10), 0L, 4096L)) : 0;
+int capped(long n) { return static_cast<int>(std::clamp(n, 0L, 4096L)); }
+
+// 0 if there is none. It may be a list by nesting level, "4,2": its first number counts. What is
+// wrong with it is for OpenMP to say.
+int omp_num_threads() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  return text ? capped(std::strtol(text, nullptr, 10)) : 0;
+}
+
+// 0 if there are none. Overrides what the system says, as LOKY_MAX_CPU_COUNT does for loky.
+int forced_cpus() {
+  const char* text = std::getenv("FASTSOFTMAX_CPUS");
+  if (!text || !*text) return 0;
+  char* end = nullptr;
+  const long n = std::strtol(text, &end, 10);
+  if (*end != 0 || n < 1) {
+    throw std::invalid_argument(std::string("FASTSOFTMAX_CPUS: '") + text +
+                                "' is not a positive integer");
+  }
+  return capped(n);
 }
 
 // Reading the quota takes 50 to 100 microseconds, more than many a call of a kernel; it is read
@@ -83,9 +101,8 @@ bool is_in_openmp() {
 
 bool must_run_serially() { return in_region || is_in_openmp(); }
 
-// FASTSOFTMAX_CPUS overrides what the system says, as LOKY_MAX_CPU_COUNT does for loky.
 int available_threads() {
-  const int forced = positive_from_environment("FASTSOFTMAX_CPUS");
+  const int forced = forced_cpus();
   return forced > 0 ? forced : std::max(1, std::min(cpus_in_affinity(), recent_cpu_quota()));
 }
 
@@ -95,7 +112,7 @@ int plan_threads(int n_requested, double work_ns) {
   constexpr double kWorthAThreadNs = 5e3;
   if (work_ns < 2 * kWorthAThreadNs) return 1;
   const int available = available_threads();
-  const int wanted = n_requested > 0 ? n_requested : positive_from_environment("OMP_NUM_THREADS");
+  const int wanted = n_requested > 0 ? n_requested : omp_num_threads();
   const int n_threads = wanted > 0 ? std::min(wanted, available) : available;
   return std::max(1, static_cast<int>(std::min<double>(n_threads, work_ns / kWorthAThreadNs)));
 }

@@ -284,11 +284,18 @@ void test_plan_threads() {
     setenv("OMP_NUM_THREADS", text, 1);
     CHECK_EQ(fastsoftmax::plan_threads(0, kMuch), 6);
   }
-  for (const char* text : {"", "0", "-3", "many"}) {
+  for (const char* text : {"0", "-3", "many", "2x", "2,4", " "}) {
     setenv("FASTSOFTMAX_CPUS", text, 1);
-    const int available = fastsoftmax::available_threads();
-    CHECK(available >= 1 && available <= static_cast<int>(sysconf(_SC_NPROCESSORS_CONF)));
+    CHECK_THROWS(std::invalid_argument,
+                 "FASTSOFTMAX_CPUS: '" + std::string(text) + "' is not a positive integer",
+                 fastsoftmax::available_threads());
+    CHECK_THROWS(std::invalid_argument, "FASTSOFTMAX_CPUS", fastsoftmax::plan_threads(4, kMuch));
   }
+  setenv("FASTSOFTMAX_CPUS", "99999999999999999999", 1);
+  CHECK_EQ(fastsoftmax::plan_threads(5, kMuch), 5);
+  setenv("FASTSOFTMAX_CPUS", "", 1);
+  const int available = fastsoftmax::available_threads();
+  CHECK(available >= 1 && available <= static_cast<int>(sysconf(_SC_NPROCESSORS_CONF)));
   unsetenv("OMP_NUM_THREADS");
   unsetenv("FASTSOFTMAX_CPUS");
 }

@@ -95,12 +95,13 @@ def test_labels_that_standard_output_does_not_take(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["train", "info"])
-def test_unknown_instruction_set(command):
-    environment = os.environ | {"FASTSOFTMAX_ISA": "nonsense"}
+@pytest.mark.parametrize("variable", ["FASTSOFTMAX_ISA", "FASTSOFTMAX_CPUS"])
+def test_nonsense_in_the_environment(command, variable):
+    environment = os.environ | {variable: "nonsense"}
     code, out, err = process("-m", "fastsoftmax", command, env=environment)
     assert (code, out) == (2, "")
     assert_one_complaint(err)
-    assert "nonsense" in err
+    assert f"{variable}: 'nonsense' is not" in err
 
 
 def test_scalar_instruction_set_is_shown():

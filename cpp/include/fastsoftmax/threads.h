@@ -5,7 +5,9 @@
 
 namespace fastsoftmax {
 
-// CPUs this process may use: its affinity, cut to the CPU quota of its control group.
+// CPUs this process may use: its affinity, cut to the CPU quota of its control group, or what the
+// environment's FASTSOFTMAX_CPUS says. Throws std::invalid_argument, as plan_threads does, if that
+// is no positive integer.
 int available_threads();
 
 // What one thread does in a nanosecond, for estimates of work: half of the FMA peak of AVX2 at 3
