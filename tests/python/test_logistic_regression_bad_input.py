@@ -380,6 +380,19 @@ def test_huge_and_tiny_inputs(scale, dtype, n_classes, fit_intercept):
         assert_allclose(clf.predict_proba(inputs), free.predict_proba(dense), atol=0.02)
 
 
+def test_a_penalty_that_is_lost_is_not_proven_away():
+    """Its own part of the objective is no less than what the fit may be off by, and is reported."""
+    X = [8541.596, 8996.3099, 58102.206, 15306.289, 94373.613, 42423.849, 1092575.996]
+    X = np.array([*X, 13336.521, 17891.254, 59975.75])[:, None]
+    y = np.array([0, 1, 2, 3, 4, 5, 3, 3, 5, 5])
+    C = 73477076.0
+    clf = LogisticRegression(C=C, tol=1e-4).fit(X, y)
+    of_penalty = (clf.coef_**2).sum() / (2 * C)
+    assert 1e-9 < of_penalty / clf.objective_ <= clf.gap_ < 1e-6
+    with pytest.warns(ConvergenceWarning, match="rounding ended the fit at a relative gap of"):
+        clf.set_params(tol=clf.gap_ / 10).fit(X, y)
+
+
 @pytest.mark.parametrize("scale", [1e160, 1e300])
 def test_inputs_whose_squares_are_not_finite(scale):
     X, y = blobs(60, 5, 3)

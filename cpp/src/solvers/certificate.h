@@ -16,6 +16,7 @@
 // known by the sizes of what is added up, the magnitudes below.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "solvers/lbfgs.h"
@@ -40,6 +41,10 @@ class Certificate {
 
   // What a residual r costs: |r|^2 / (2 curvature), of the sum of the rows' curvatures.
   void set_curvature(double curvature) { residual_price_ = 1.0 / curvature; }
+
+  // The best bound so far, and one that was made before.
+  double bound() const { return bound_; }
+  void know(double bound) { bound_ = std::max(bound_, bound); }
 
   // The point that the solver is at, loss without and gradient with the penalty.
   void add(const Lbfgs& solver, double loss);

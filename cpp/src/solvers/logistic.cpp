@@ -147,7 +147,8 @@ bool LogisticFit::run_to_end(const Rows& all) {
     if (stop_.stopped()) return false;
     prove(all);
     if (stop_.stopped()) return false;
-    widen_if_stuck();
+    widen_if_stuck(all);
+    if (stop_.stopped()) return false;
     if (!any_active()) reopen();
     if (stop_.stopped()) return false;
     if (!progress_) continue;
@@ -250,15 +251,19 @@ double LogisticFit::objective(const Model& model) {
 
 // A penalty that is lost in the rounding of every feature's curvature, as with inputs of 1e30,
 // proves nothing: the bound divides by it the square of what rounding leaves of the gradient. It
-// might as well be none, unless the classes are separable: then it alone makes the optimum.
+// might as well be none, unless the classes are separable: then it alone makes the optimum. The
+// objective is above its minimum by what the loss is above its own, and the penalty at the most;
+// twice that, for what is promised is an estimate. (Of 14,000 fits of 10 to 30 rows of numbers up
+// to 1e12 99 were farther off than was said, by up to 1e-8; with twice that 12, by up to 6e-11.)
 void LogisticFit::end_by_rounding(Model& model) {
   constexpr double kLost = 1e-16;
   const bool is_lost = model.certificate && model.preconditioner &&
                        model.penalty <= kLost * model.preconditioner->least_curvature() &&
                        model.solver->f() > kSeparable * zero_objective(model);
-  const double promised = promised_gap(model);
+  const double *x = model.solver->x(), promised = promised_gap(model);
+  const double of_penalty = 0.5 * model.penalty * dot(x, x, n_outputs_ * d_, options_.n_threads);
   if (is_lost && model.gap > options_.tol && promised <= kMargin * options_.tol) {
-    model.gap = promised;
+    model.gap = 2.0 * (promised + of_penalty / model.solver->f());
   }
   const bool is_near = model.certificate && model.gap <= options_.tol;
   finish(model, is_near ? LogisticStatus::kCertified : LogisticStatus::kRounding);
@@ -267,7 +272,7 @@ void LogisticFit::end_by_rounding(Model& model) {
 // Models that rounding keeps from going on, or will, do so in the next better arithmetic; those
 // that were in float64 are finished, but for what rounding does not explain: a step that promised
 // more than was asked for. It may be the curvature that is wrong there, so it is taken anew, once.
-void LogisticFit::widen_if_stuck() {
+void LogisticFit::widen_if_stuck(const Rows& all) {
   constexpr double kHopeless = 1e-2;
   bool is_rounding = false, needs_double = false;
   for (Model& model : models_) {
@@ -279,13 +284,14 @@ void LogisticFit::widen_if_stuck() {
       is_rounding = true;
     } else if (!model.began_anew && promised_gap(model) > options_.tol && !is_misled(model)) {
       model.began_anew = true;
-      begin_anew(model);
+      begin_anew(model, true);
     } else if (may_take_diagonal(model, kHopeless)) {
       model.by_diagonal = true;
-      begin_anew(model);
+      begin_anew(model, true);
       precondition_by_diagonal(model);
     } else {
-      end_by_rounding(model);
+      if (model.certificate && model.gap > options_.tol) prove_at_last(model, all);
+      if (model.active) end_by_rounding(model);
     }
   }
   if (is_rounding || needs_double) widen(needs_double);
@@ -324,11 +330,11 @@ void LogisticFit::widen(bool to_double) {
   calculate_in(arithmetic_ == Arithmetic::kReduced && !to_double ? Arithmetic::kSingle
                                                                  : Arithmetic::kDouble);
   for (Model& model : models_) {
-    if (model.active) begin_anew(model);
+    if (model.active) begin_anew(model, false);
   }
 }
 
-void LogisticFit::begin_anew(Model& model) {
+void LogisticFit::begin_anew(Model& model, bool with_bound) {
   next_curvature_ = 0.0;
   model.solver->restart();
   if (model.has_stepped) --model.n_iter;  // the same point comes again
@@ -337,7 +343,9 @@ void LogisticFit::begin_anew(Model& model) {
   model.gap_before = std::min(model.gap_before, model.gap);
   model.gap = model.best_gap = model.best_objective = HUGE_VAL;
   model.last_progress = model.n_iter;
+  const double bound = with_bound && model.certificate ? model.certificate->bound() : -HUGE_VAL;
   begin_proof(model);
+  if (model.certificate) model.certificate->know(bound);
 }
 
 // Two digits do not show losses that are small differences of large products, nor a proof from them

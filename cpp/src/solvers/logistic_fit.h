@@ -63,6 +63,7 @@ class LogisticFit {
     std::int64_t n_trials = 0;         // of searches, since it began, or began anew
     std::int64_t first_of_trials = 0;  // the iteration that it had by then
     double gap_before = HUGE_VAL;      // when it began anew
+    double goal = 0.0;                 // of the gap, where tol is out of reach
     bool awaits_check = false;         // of what is left, which seems to be nothing
     LogisticStatus status = LogisticStatus::kMaxIter;
     // Where the solver is, if its classes' centres are wanted: of each row, and in the intercepts.
@@ -158,12 +159,12 @@ class LogisticFit {
   double objective(const Model& model);
   double promised_gap(const Model& model) const;
   void end_by_rounding(Model& model);
-  void widen_if_stuck();
+  void widen_if_stuck(const Rows& all);
   bool is_nearly_separated(const Model& model);
   void widen(bool to_double);
   bool may_take_diagonal(const Model& model, double gap) const;
   bool is_misled(const Model& model) const;
-  void begin_anew(Model& model);
+  void begin_anew(Model& model, bool with_bound);
   void reopen();
   void finish(Model& model, LogisticStatus status) {
     model.active = false;
@@ -183,7 +184,12 @@ class LogisticFit {
   ClassSums sums_of(Fold held_out);
   bool is_polished(const Model& model) const;
   bool update_gap(Model& model, bool thorough);
+  double goal_of(const Model& model) const {
+    return std::max(options_.tol, model.goal) * model.solver->f();
+  }
   void prove(const Rows& all);
+  void prove(const std::vector<Model*>& models, const Rows& all);
+  void prove_at_last(Model& model, const Rows& all);
   struct Proof;
   double part_left(const Model& model) const;
   bool find_smooth(Proof& proof);

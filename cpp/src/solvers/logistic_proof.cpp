@@ -67,7 +67,7 @@ bool LogisticFit::is_polished(const Model& model) const {
 // True if the model is finished.
 bool LogisticFit::update_gap(Model& model, bool thorough) {
   const double f = model.solver->f();
-  const double gap = model.certificate->gap(*model.solver, options_.tol * f, thorough);
+  const double gap = model.certificate->gap(*model.solver, goal_of(model), thorough);
   // The bound does not know what the products' rounding has left of f: 1e-9 of it in float32.
   const double least = of_arithmetic(1e-6, 3e-8, 0.0);
   model.gap = gap <= 0.0 ? least : gap < f ? std::max(least, gap / (f - gap)) : HUGE_VAL;
@@ -93,14 +93,23 @@ struct LogisticFit::Proof {
 // 3,000 images of MNIST at C = 10 to 1e-4 72 (228) and 64 (171). With 0.85 10,000 x 384 embeddings
 // of 300 classes at C = 10 take 17, not 14.
 void LogisticFit::prove(const Rows& all) {
+  std::vector<Model*> due;
+  for (Model& model : models_) {
+    if (model.active && model.certificate && model.n_iter >= model.next_proof) {
+      due.push_back(&model);
+    }
+  }
+  prove(due, all);
+}
+
+void LogisticFit::prove(const std::vector<Model*>& models, const Rows& all) {
   constexpr int kRounds = 3;
   constexpr double kPlenty = 0.7, kLeft = 0.95;
   std::vector<Proof> proofs;
-  for (Model& model : models_) {
-    if (!model.active || !model.certificate || model.n_iter < model.next_proof) continue;
-    const bool only_intercepts = problem_.fit_intercept && part_left(model) <= kPlenty;
-    const double *x = model.solver->x(), *g = model.solver->gradient();
-    Proof proof{&model, !only_intercepts, {x, x + size_}, {g, g + size_}, {}};
+  for (Model* model : models) {
+    const bool only_intercepts = problem_.fit_intercept && part_left(*model) <= kPlenty;
+    const double *x = model->solver->x(), *g = model->solver->gradient();
+    Proof proof{model, !only_intercepts, {x, x + size_}, {g, g + size_}, {}};
     if (only_intercepts || find_smooth(proof)) proofs.push_back(std::move(proof));
   }
   std::vector<Proof*> next;
@@ -127,9 +136,27 @@ void LogisticFit::prove(const Rows& all) {
   }
 }
 
+// Of a model that goes no further. A goal out of reach brings no passes for its sake, and bounds
+// that are not made as good as they can be. So the goal is half of what there is, while that helps:
+// of 2500 small fits of odd data 50 ended with a warning of the gap, now 40, and gaps of 0.2 are
+// 0.03.
+void LogisticFit::prove_at_last(Model& model, const Rows& all) {
+  constexpr int kRounds = 10;
+  for (int round = 0; round < kRounds && model.active && !stop_.stopped(); ++round) {
+    const double before = model.gap;
+    model.goal = 0.5 * std::min(before, 1.0);
+    model.next_smooth = 0;
+    update_gap(model, true);
+    if (model.active) prove({&model}, all);
+    model.gap =
+        std::min(model.gap, before);  // bounds may turn out to be rounding, and be forgotten
+    if (model.gap > model.goal) return;
+  }
+}
+
 // The gap that would be left if the residual in the intercepts were nothing, in parts of the goal.
 double LogisticFit::part_left(const Model& model) const {
-  return model.certificate->gap_without_residual() / (options_.tol * model.solver->f());
+  return model.certificate->gap_without_residual() / goal_of(model);
 }
 
 // Whether there is one that is worth a pass.
@@ -137,7 +164,7 @@ bool LogisticFit::find_smooth(Proof& proof) {
   // What is promised halves in 4 to 15 iterations: no need to ask in each of them.
   constexpr double kNear = 0.3, kEnough = 0.5, kWait = 2.0, kMostWait = 16.0;
   Model& model = *proof.model;
-  const double goal = options_.tol * model.solver->f();
+  const double goal = goal_of(model);
   if (model.n_iter < model.next_smooth) return false;
   if (!(model.solver->decrement() <= kNear * goal)) return false;
   const double promised = model.certificate->smooth(*model.solver, proof.at.data());
@@ -166,8 +193,7 @@ void LogisticFit::move_intercepts(Proof& proof) {
     }
     cost += residual[i] * step[i];
   }
-  const double overshoot =
-      std::clamp(kCost * options_.tol * model.solver->f() / cost, kLeast, kMost);
+  const double overshoot = std::clamp(kCost * goal_of(model) / cost, kLeast, kMost);
   for (std::size_t i = 0; i < k; ++i) b[i] -= back[i] + overshoot * step[i];
 }
 
