@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from data import Array, digits, floats, normal, some_rows
+from data import Array, digits, floats, normal, some_rows, words
 from reference import distance, quality, softmax, trained
 
 BATCHES = (1, 10, 32, 100, 256, 1024, 8192)
@@ -226,6 +226,51 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class PredictTexts:
+    """The most likely class of each text, rows of CSR, from given weights."""
+
+    n: int
+    d: int = 30_000
+    k: int = 20
+    kind: ClassVar[str] = "predict texts"
+    unit: ClassVar[str] = "texts/s"
+
+    @property
+    def name(self) -> str:
+        return f"predict {self.n} text{'s' * (self.n > 1)} of {self.k} classes"
+
+    @property
+    def work(self) -> float:
+        return self.n
+
+    @property
+    def flops(self) -> float:
+        return 2.0 * self.texts().nnz * self.k
+
+    def traffic(self, mode: str) -> dict[str, float]:
+        return {"read": 8.0 * self.texts().nnz}  # a number and its column
+
+    def texts(self) -> Any:
+        """float32 CSR (n, d)."""
+        return words(self.n, self.d, self.k)[0]
+
+    def model(self) -> tuple[Array, Array]:
+        """W (k, d) and b (k,), float32."""
+        return normal(3, self.k, self.d), normal(4, 1, self.k)[0]
+
+    def sample(self, result: Any) -> Array:
+        return np.asarray(result).flatten()
+
+    def check(self, sample: Array) -> None:
+        W, b = self.model()
+        logits = self.texts().astype(np.float64) @ W.T + b
+        assert sample.shape == (self.n,), sample.shape
+        chosen = logits[np.arange(self.n), sample.astype(np.int64)]
+        # Of two classes whose logits are equal up to rounding either may win.
+        assert (chosen >= logits.max(axis=1) - 1e-4).all(), f"{self.name}: wrong classes"
+
+
+@dataclass(frozen=True)
 class Convert:
     """What a user of other libraries does first: float32 pixels / 255, labels as one-hot rows."""
 
@@ -261,7 +306,7 @@ class Convert:
         np.testing.assert_array_equal(sample[1], np.eye(self.k)[y[rows]])
 
 
-Problem = Epoch | Softmax | Matmul | Predict | Convert
+Problem = Epoch | Softmax | Matmul | Predict | PredictTexts | Convert
 
 
 def tutorial(batch: int = 100) -> Epoch:
@@ -279,7 +324,11 @@ FULL: dict[str, list[Problem]] = {
         Matmul(1024, 1024, 1024),
         Matmul(784, 60_000, 10, transposed=True),
     ],
-    "inference": [Predict(1), Predict(100), Predict(10_000)],
+    "inference": [
+        *map(Predict, (1, 100, 10_000)),
+        *map(PredictTexts, (1, 20_000)),
+        PredictTexts(20_000, k=2),
+    ],
 }
 QUICK = FULL | {
     "epoch": [
@@ -295,7 +344,7 @@ QUICK = FULL | {
         *(Matmul(*s) for s in ((100, 784, 10), (6000, 784, 10), (1000, 768, 1000))),
         Matmul(784, 6000, 10, transposed=True),
     ],
-    "inference": [Predict(1), Predict(1000)],
+    "inference": [Predict(1), Predict(1000), PredictTexts(5000)],
 }
 SMALL: dict[str, list[Problem]] = {
     "epoch": [
@@ -309,5 +358,5 @@ SMALL: dict[str, list[Problem]] = {
         *(Matmul(*s) for s in ((100, 784, 10), (600, 784, 10), (64, 96, 100), (128, 128, 128))),
         *(Matmul(*s, transposed=True) for s in ((784, 600, 10), (64, 96, 100))),
     ],
-    "inference": [Predict(1), Predict(100)],
+    "inference": [Predict(1), Predict(100), PredictTexts(100, k=3), PredictTexts(300, k=2)],
 }

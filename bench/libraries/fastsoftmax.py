@@ -114,6 +114,16 @@ def _predict_core(problem: Any, uint8: bool) -> Any:
     return run
 
 
+def _predict_texts(problem: Any) -> Any:
+    import fastsoftmax as fs
+
+    from .sklearn import with_weights
+
+    X = problem.texts()
+    classifier = with_weights(fs.LogisticRegression(n_threads=_n_threads), *problem.model())
+    return lambda: classifier.predict(X)
+
+
 def _optimum(problem: Any, uint8: bool = False) -> Any:
     """Fits to tighter and tighter tolerances, each from zero: what a user waits for each gap."""
     import fastsoftmax as fs
@@ -218,6 +228,7 @@ LIBRARY = Library(
             "core": lambda problem: _predict_core(problem, uint8=False),
             "core, uint8": lambda problem: _predict_core(problem, uint8=True),
         },
+        "predict texts": {"estimator": _predict_texts},
         "optimum": {
             "float32": _optimum,
             "uint8": lambda problem: _optimum(problem, uint8=True),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from . import Library, limit_blas_threads
 
 
@@ -22,6 +24,21 @@ def _matmul(problem: Any) -> Any:
     return lambda: sgemm(1.0, b.T, a.T, trans_b=problem.transposed).T
 
 
+def _predict_texts(problem: Any) -> Any:
+    X, (W, b) = problem.texts(), problem.model()
+    if problem.k == 2:
+        w, c = W[1] - W[0], b[1] - b[0]
+        return lambda: (X @ w > -c).astype(np.int64)
+    columns = np.ascontiguousarray(W.T)
+
+    def run() -> Any:
+        logits = X @ columns
+        logits += b
+        return logits.argmax(axis=1)
+
+    return run
+
+
 def _optimum(problem: Any) -> Any:
     from ._lbfgs import minimize
     from .numpy import loss_and_gradient
@@ -36,6 +53,7 @@ LIBRARY = Library(
     modes={
         "softmax": {"special.softmax": _softmax},
         "matmul": {"blas.sgemm": _matmul},
+        "predict texts": {"csr @ W, argmax": _predict_texts},
         "optimum": {"L-BFGS-B, NumPy gradient": _optimum},
     },
     set_threads=limit_blas_threads,

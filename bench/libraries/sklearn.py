@@ -49,13 +49,29 @@ def _epoch(problem: Any) -> Any:
     return run
 
 
+def with_weights(classifier: Any, W: Any, b: Any) -> Any:
+    """A logistic regression with weights (k, d) and (k,), of two classes with their difference."""
+    k, d = W.shape
+    two = [[-1.0, 1.0]]
+    classifier.coef_, classifier.intercept_ = (W, b) if k > 2 else (two @ W, (two @ b))
+    classifier.coef_ = np.ascontiguousarray(classifier.coef_, np.float32)
+    classifier.intercept_ = np.asarray(classifier.intercept_, np.float32)
+    classifier.classes_, classifier.n_features_in_ = np.arange(k), d
+    return classifier
+
+
 def _predict(problem: Any) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     X, (W, b) = problem.floats(), problem.model()
-    classifier = LogisticRegression()
-    classifier.coef_, classifier.intercept_ = np.ascontiguousarray(W.T), b
-    classifier.classes_, classifier.n_features_in_ = np.arange(problem.k), problem.d
+    classifier = with_weights(LogisticRegression(), W.T, b)
+    return lambda: classifier.predict(X)
+
+
+def _predict_texts(problem: Any) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    X, classifier = problem.texts(), with_weights(LogisticRegression(), *problem.model())
     return lambda: classifier.predict(X)
 
 
@@ -168,6 +184,7 @@ LIBRARY = Library(
     modes={
         "epoch": {"MLPClassifier": _epoch},
         "predict": {"LogisticRegression": _predict},
+        "predict texts": {"LogisticRegression": _predict_texts},
         "optimum": {
             "lbfgs": _optimum_lbfgs,
             "lbfgs, uint8 / 255": lambda problem: _optimum_lbfgs(problem, uint8=True),

@@ -4,6 +4,7 @@
 #include "fastcall.h"
 #include "fastsoftmax/functions.h"
 #include "fastsoftmax/threads.h"
+#include "gil.h"
 #include "numpy.h"
 
 namespace fastsoftmax {
@@ -34,7 +35,7 @@ void apply(RowFunction<T> function, const py::array& x, py::array& out, bool red
   const T* from = checked_data<T>(x, {rows.n_rows, rows.n}, "x");
   T* to = reduces ? checked_output<T>(out, {rows.n_rows}, "out")
                   : checked_output<T>(out, {rows.n_rows, rows.n}, "out");
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   rows.call(n_threads, [&](int n) { function(from, rows.n_rows, rows.n, to, n); });
 }
 
@@ -73,7 +74,7 @@ void apply_to_columns(const py::array& x, py::array out, py::ssize_t begin, py::
                      : checked_output<T>(out, {x.shape(0), columns.n, columns.n_inner}, "out");
     const double exponentials =
         static_cast<double>(columns.end - columns.begin) * static_cast<double>(columns.n);
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     call_on_threads(n_threads, exponentials / kExponentialsPerNs, [&](int n) {
       if constexpr (sizeof zero == sizeof(float)) {
         kF32(from, columns, to, n);
@@ -99,7 +100,7 @@ void cross_entropy_of_arrays(const py::array& logits, const py::array& labels, p
     const T* z = checked_data<T>(logits, {rows.n_rows, rows.n}, "logits");
     const auto* y = checked_data<std::int64_t>(labels, {rows.n_rows}, "labels");
     T* out = checked_output<T>(losses, {rows.n_rows}, "losses");
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     rows.call(n_threads, [&](int n) {
       cross_entropy<T>(z, rows.n_rows, rows.n, y, nullptr, out, nullptr, n);
     });
@@ -120,7 +121,7 @@ py::object matmul_of_arrays(const Arguments& arguments) {
                                      B.row_stride, B.col_stride};
     const double products = static_cast<double>(A.n_rows) * static_cast<double>(A.n_cols) *
                             static_cast<double>(B.n_cols);
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     call_on_threads(n_threads, products / kProductsPerNs,
                     [&](int n) { matmul<T>(A, right, C, n); });
   });

@@ -2,59 +2,14 @@
 #include <optional>
 
 #include "bindings.h"
+#include "csr.h"
 #include "fastsoftmax/logistic.h"
 #include "fastsoftmax/threads.h"
+#include "gil.h"
 #include "numpy.h"
 
 namespace fastsoftmax {
 namespace {
-
-bool is_int64(const py::array& a, const char* name) {
-  if (py::isinstance<py::array_t<std::int64_t>>(a)) return true;
-  if (py::isinstance<py::array_t<std::int32_t>>(a)) return false;
-  throw py::type_error(std::string(name) + " must be int32 or int64 in native byte order");
-}
-
-const void* checked_indices(const py::array& a, bool wide, py::ssize_t n, const char* name) {
-  if (wide) return checked_data<std::int64_t>(a, {n}, name);
-  return checked_data<std::int32_t>(a, {n}, name);
-}
-
-// That every row lies in the arrays and every column in the matrix: memory safety rests on it.
-template <class Index>
-void check_bounds(const Index* values, py::ssize_t n, py::ssize_t limit, bool ascending,
-                  const char* message) {
-  bool fits = true;
-  for (py::ssize_t i = 0; i < n; ++i) fits &= values[i] >= 0 && values[i] < limit;
-  for (py::ssize_t i = 1; ascending && i < n; ++i) fits &= values[i] >= values[i - 1];
-  require(fits, message);
-}
-
-CsrView csr_view(const py::tuple& X, std::ptrdiff_t n_rows, std::ptrdiff_t n_cols) {
-  require(X.size() == 3, "X must be an array or (data, indices, indptr)");
-  const auto data = py::cast<py::array>(X[0]), indices = py::cast<py::array>(X[1]),
-             indptr = py::cast<py::array>(X[2]);
-  require(data.ndim() == 1 && n_rows >= 0 && n_cols >= 0, "X does not have the shape of its parts");
-  const py::ssize_t n_entries = data.shape(0);
-  CsrView view{
-      storage_of(data, "X.data"),   nullptr, nullptr, nullptr, is_int64(indices, "X.indices"),
-      is_int64(indptr, "X.indptr"), n_rows,  n_cols};
-  if (view.storage == Storage::kUInt8) throw py::type_error("X.data must be float32 or float64");
-  view.data = view.storage == Storage::kFloat32
-                  ? static_cast<const void*>(checked_data<float>(data, {n_entries}, "X.data"))
-                  : checked_data<double>(data, {n_entries}, "X.data");
-  view.indices = checked_indices(indices, view.wide_indices, n_entries, "X.indices");
-  view.indptr = checked_indices(indptr, view.wide_indptr, n_rows + 1, "X.indptr");
-  const auto check = [](const void* p, bool wide, auto... rest) {
-    if (wide) return check_bounds(static_cast<const std::int64_t*>(p), rest...);
-    check_bounds(static_cast<const std::int32_t*>(p), rest...);
-  };
-  check(view.indptr, view.wide_indptr, n_rows + 1, n_entries + 1, true,
-        "X.indptr must ascend within the number of entries");
-  check(view.indices, view.wide_indices, n_entries, n_cols, false,
-        "X.indices must be columns of X");
-  return view;
-}
 
 template <class T>
 const T* optional_data(const py::object& a, py::ssize_t n, const char* name) {
@@ -73,7 +28,7 @@ FitProgress progress_to(const py::object& callback, const py::dict& found,
                         std::optional<py::error_already_set>& error) {
   if (callback.is_none()) return nullptr;
   return [&](std::int64_t iteration, bool goes_on) {
-    const py::gil_scoped_acquire acquire;
+    const AcquiredGil acquire;
     try {
       return static_cast<bool>(py::bool_(callback(iteration, goes_on, found)));
     } catch (py::error_already_set& e) {
@@ -89,7 +44,8 @@ struct Problem {
           bool fit_intercept, double input_scale) {
     if (py::isinstance<py::tuple>(X)) {
       const auto [n_rows, n_cols] = py::cast<std::pair<std::ptrdiff_t, std::ptrdiff_t>>(shape);
-      csr = csr_view(py::cast<py::tuple>(X), n_rows, n_cols);
+      csr = csr_view(py::cast<py::tuple>(X), n_cols);
+      require(csr.n_rows == n_rows, "X does not have the shape of its parts");
       problem.csr = &csr;
     } else {
       dense = input_view(py::cast<py::array>(X));
@@ -153,7 +109,7 @@ py::dict fit_logistic_on_arrays(const Problem& on, const py::array& penalty,
   std::optional<py::error_already_set> error;
   const FitProgress progress = progress_to(callback, found, error);
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     fit_logistic(on.problem, options, models, progress, signal_raised);
   }
   if (error) throw py::error_already_set(*error);
@@ -197,7 +153,7 @@ void bind_logistic(py::module_& m) {
         double *to_W = checked_output<double>(W_gradient, {r, d}, "W_gradient"),
                *to_b = checked_output<double>(b_gradient, {r}, "b_gradient");
         const int threads = on.plan(n_threads, 1);
-        const py::gil_scoped_release release;
+        const ReleasedGil release;
         return logistic_loss(on.problem, w, intercepts, wide, to_W, to_b, threads);
       },
       py::arg("X"), py::arg("labels").noconvert(), py::arg("sample_weight"),

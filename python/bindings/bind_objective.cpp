@@ -1,52 +1,57 @@
 #include "bindings.h"
+#include "csr.h"
 #include "fastcall.h"
 #include "fastsoftmax/objective.h"
 #include "fastsoftmax/threads.h"
+#include "gil.h"
 #include "numpy.h"
 
 namespace fastsoftmax {
 namespace {
 
 template <class T>
-Model<T> model_of(const InputView& X, const py::array& W, const py::array& b, double input_scale) {
-  require(W.ndim() == 2, "W must have two dimensions");
+Model<T> model_of(std::ptrdiff_t n_cols, const py::array& W, const py::array& b,
+                  double input_scale) {
   const py::ssize_t n_classes = W.shape(0);
   require(n_classes > 0, "W must have a row for each class");
-  return {checked_data<T>(W, {n_classes, X.n_cols}, "W"), checked_data<T>(b, {n_classes}, "b"),
+  return {checked_data<T>(W, {n_classes, n_cols}, "W"), checked_data<T>(b, {n_classes}, "b"),
           n_classes, static_cast<T>(input_scale)};
 }
 
 // f(n_threads), which is true if all was finite.
-template <class T, class F>
-bool predict_on_threads(const InputView& X, const Model<T>& model, int n_threads, const F& f) {
+template <class View, class T, class F>
+bool predict_on_threads(const View& X, const Model<T>& model, int n_threads, const F& f) {
   bool all_finite = true;
-  const double products = static_cast<double>(X.n_rows) * static_cast<double>(X.n_cols) *
-                          static_cast<double>(model.n_classes);
-  const py::gil_scoped_release release;
-  call_on_threads(n_threads, products / kProductsPerNs, [&](int n) { all_finite = f(n); });
+  const ReleasedGil release;
+  call_on_threads(n_threads, prediction_ns(X, model.n_classes), [&](int n) { all_finite = f(n); });
   return all_finite;
 }
 
-// X, W, b, input_scale, out, n_threads; f(view, model, n_threads, out) is true if all was finite.
+// X (an array, or the parts of a sparse one), W, b, input_scale, out, n_threads; f(view, model,
+// n_threads, out) is true if all was finite.
 template <class F>
 py::object predict_arrays(const Arguments& arguments, const F& f) {
-  const py::array X = arguments.array(0, "X"), W = arguments.array(1, "W");
-  const py::array b = arguments.array(2, "b");
+  const py::array W = arguments.array(1, "W"), b = arguments.array(2, "b");
   const double input_scale = arguments.number(3);
   py::array out = arguments.array(4, "out");
   const int n_threads = arguments.integer(5);
-  const InputView view = input_view(X);
-  return py::bool_(with_arithmetic(W, "W", [&](auto zero) {
-    using T = decltype(zero);
-    const Model<T> model = model_of<T>(view, W, b, input_scale);
-    return f(view, model, n_threads, out);
-  }));
+  require(W.ndim() == 2, "W must have two dimensions");
+  const auto predict_view = [&](const auto& view) {
+    return py::bool_(with_arithmetic(W, "W", [&](auto zero) {
+      const auto model = model_of<decltype(zero)>(view.n_cols, W, b, input_scale);
+      return f(view, model, n_threads, out);
+    }));
+  };
+  if (py::isinstance<py::tuple>(arguments[0])) {
+    return predict_view(csr_view(py::reinterpret_borrow<py::tuple>(arguments[0]), W.shape(1)));
+  }
+  return predict_view(input_view(arguments.array(0, "X")));
 }
 
 template <Prediction kWhat>
 py::object predict_into(const Arguments& arguments) {
   return predict_arrays(
-      arguments, [](const InputView& view, const auto& model, int n_threads, py::array& out) {
+      arguments, [](const auto& view, const auto& model, int n_threads, py::array& out) {
         using T = std::remove_const_t<decltype(model.input_scale)>;
         T* to = checked_output<T>(out, {view.n_rows, model.n_classes}, "out");
         return predict_on_threads(view, model, n_threads,
@@ -56,7 +61,7 @@ py::object predict_into(const Arguments& arguments) {
 
 py::object predict_class_into(const Arguments& arguments) {
   return predict_arrays(
-      arguments, [](const InputView& view, const auto& model, int n_threads, py::array& out) {
+      arguments, [](const auto& view, const auto& model, int n_threads, py::array& out) {
         auto* to = checked_output<std::int64_t>(out, {view.n_rows}, "out");
         return predict_on_threads(view, model, n_threads,
                                   [&](int n) { return predict_class(view, model, to, n); });
@@ -68,7 +73,7 @@ py::object first_nonfinite(const py::array& X) {
   std::ptrdiff_t row = 0, col = 0;
   bool found;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     found = find_nonfinite(view, &row, &col);
   }
   return found ? py::object(py::make_tuple(row, col)) : py::none();

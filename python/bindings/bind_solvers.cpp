@@ -3,6 +3,7 @@
 #include "bindings.h"
 #include "fastsoftmax/solvers.h"
 #include "fastsoftmax/threads.h"
+#include "gil.h"
 #include "numpy.h"
 
 namespace fastsoftmax {
@@ -41,7 +42,7 @@ py::tuple fit_sgd_on_arrays(const py::array& X, const py::array& labels,
     options.n_threads =
         plan_threads(options.n_threads, rows_of_step * static_cast<double>(n_features) *
                                             static_cast<double>(n_classes) / kProductsPerNs);
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     return fit_sgd<T>(view, y, weights, options, state, losses, signal_raised);
   });
   if (PyErr_Occurred()) throw py::error_already_set();

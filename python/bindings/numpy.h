@@ -29,13 +29,6 @@ bool has_dtype(const py::array& a) {
   return dtype.num() == kNumber || py::isinstance<py::array_t<T>>(a);
 }
 
-// Runs Python's signal handlers (only the main thread's do anything). A handler that raises leaves
-// its exception set, to be thrown once the solver has come back.
-inline bool signal_raised() {
-  const py::gil_scoped_acquire acquire;
-  return PyErr_CheckSignals() != 0;
-}
-
 // The input dtypes: one row each.
 inline Storage storage_of(const py::array& a, const char* name) {
   if (has_dtype<float>(a)) return Storage::kFloat32;

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from . import _core
 
 # The dtypes that the core reads as they are.
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-STORAGE_DTYPES = (_FLOAT32, _FLOAT64, np.dtype(np.uint8))
+FLOATING_DTYPES = _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+STORAGE_DTYPES = (*FLOATING_DTYPES, np.dtype(np.uint8))
 
 _SHORT_WORK, _SLICE_WORK = 10**9, 4 * 10**9
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 from sklearn.metrics import make_scorer
 
 from . import _core
 from ._arrays import threads_or_default
-from ._linear_classifier import LinearClassifier, dense_prediction, sparse_logits
+from ._functions import log_softmax, softmax
+from ._linear_classifier import LinearClassifier, predict_rows
 from ._logistic_data import TrainingData
 from ._logistic_models import Models, fit_models
 from ._logistic_regression import LogisticRegression
@@ -88,6 +88,15 @@ def best_of(scores: _Array) -> Any:
     return np.nanargmax(scores, axis=-1)
 
 
+# What the kernels of prediction make of logits.
+_OF_LOGITS: dict[Any, Callable[[_Array], _Array]] = {
+    _core.predict_logits: np.asarray,
+    _core.predict_probs: softmax,
+    _core.predict_log_probs: log_softmax,
+    _core.predict_class: lambda logits: np.argmax(logits, axis=1),
+}
+
+
 class _HeldOutModel(LogisticRegression):
     """A fitted model that knows the logits of its test set already.
 
@@ -98,15 +107,11 @@ class _HeldOutModel(LogisticRegression):
         self._known_X, self._known_logits = X, logits
 
     def _predict_with(
-        self,
-        kernel: Callable[..., bool],
-        finish: Callable[..., _Array],
-        X: Any,
-        labels: np.dtype[Any] | None = None,
+        self, kernel: Callable[..., bool], X: Any, labels: np.dtype[Any] | None = None
     ) -> _Array:
         if X is self._known_X:
-            return finish(self._known_logits)
-        return super()._predict_with(kernel, finish, X, labels)
+            return _OF_LOGITS[kernel](self._known_logits)
+        return super()._predict_with(kernel, X, labels)
 
 
 def score_folds(
@@ -165,11 +170,8 @@ def _told_of_labels(scorer: Any, classes: _Array) -> Any:
 
 
 def _logits(X: Any, coef: _Array, intercept: _Array, estimator: LinearClassifier) -> _Array:
-    scale = float(estimator.input_scale)
-    if issparse(X):
-        return sparse_logits(X, coef, intercept, scale)
-    threads = threads_or_default(estimator.n_threads)
-    return dense_prediction(_core.predict_logits, X, coef, intercept, scale, threads)
+    scale, threads = float(estimator.input_scale), threads_or_default(estimator.n_threads)
+    return predict_rows(_core.predict_logits, X, coef, intercept, scale, threads)
 
 
 def _of_rows(value: Any, rows: _Array, n: int) -> Any:

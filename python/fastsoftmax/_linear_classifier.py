@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -28,6 +27,7 @@ from ._validation import (
     check_bool,
     check_labels,
     check_number,
+    check_two_classes,
     check_X,
     encode,
     encode_known,
@@ -37,6 +37,7 @@ from ._validation import (
 
 _Array = NDArray[Any]
 _INDEX = np.dtype(np.int64)
+_ALL = slice(None)
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -109,7 +110,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     "those that the fitted weights are for"
                 )
             self._check_weights("warm_start")
-            return X, encode_known(labels, self.classes_), True
+            indices = encode_known(labels, self.classes_)
+            check_two_classes(self.classes_[np.flatnonzero(np.bincount(indices))])
+            return X, indices, True
         self.classes_, indices = encode(labels)
         return X, indices, False
 
@@ -164,7 +167,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If `X` is of the wrong type or shape, or contains NaN or infinity.
         """
-        logits = self._predict_with(_core.predict_logits, np.asarray, X)
+        logits = self._predict_with(_core.predict_logits, X)
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict(self, X: ArrayLike) -> _Array:
@@ -187,7 +190,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if self._is_binary():
             return self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
-        return self.classes_[self._predict_with(_core.predict_class, _argmax, X, _INDEX)]
+        return self.classes_[self._predict_with(_core.predict_class, X, _INDEX)]
 
     def predict_proba(self, X: ArrayLike) -> _Array:
         """Probabilities of the classes.
@@ -209,7 +212,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if self._is_binary():
             return softmax(self._two_logits(X), n_threads=self.n_threads)
-        return self._predict_with(_core.predict_probs, softmax, X)
+        return self._predict_with(_core.predict_probs, X)
 
     def predict_log_proba(self, X: ArrayLike) -> _Array:
         """Logarithms of the probabilities of the classes, exact where those round to zero.
@@ -231,7 +234,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if self._is_binary():
             return log_softmax(self._two_logits(X), n_threads=self.n_threads)
-        return self._predict_with(_core.predict_log_probs, log_softmax, X)
+        return self._predict_with(_core.predict_log_probs, X)
 
     def _is_binary(self) -> bool:
         require_fitted(self)
@@ -242,32 +245,21 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.stack([np.zeros_like(positive), positive], axis=1)
 
     def _predict_with(
-        self,
-        kernel: Callable[..., bool],
-        finish: Callable[..., _Array],
-        X: ArrayLike,
-        labels: np.dtype[Any] | None = None,
+        self, kernel: Callable[..., bool], X: ArrayLike, labels: np.dtype[Any] | None = None
     ) -> _Array:
-        """Logits, probabilities or (with a dtype for them) class indices, by a kernel.
-
-        Of CSR the logits are made by SciPy, and `finish` does what the kernel would with them.
-        """
+        """Logits, probabilities or (with a dtype for them) class indices, by a kernel."""
         require_fitted(self)
         if len(self.coef_) != (1 if len(self.classes_) == 2 else len(self.classes_)):
             self._check_weights("prediction")
         X = check_X(self, X, reset=False, sparse=self.accepts_sparse)
         scale = check_number(self.input_scale, "input_scale", exclusive=True)
         threads = threads_or_default(self.n_threads)
-        if self.accepts_sparse and issparse(X):
-            return finish(sparse_logits(X, self.coef_, self.intercept_, scale))
-        return dense_prediction(
-            kernel, X, self.coef_, self.intercept_, scale, threads, labels=labels
-        )
+        return predict_rows(kernel, X, self.coef_, self.intercept_, scale, threads, labels=labels)
 
 
-def dense_prediction(
+def predict_rows(
     kernel: Callable[..., bool],
-    X: _Array,
+    X: Any,
     coef: _Array,
     intercept: _Array,
     input_scale: float,
@@ -275,36 +267,33 @@ def dense_prediction(
     *,
     labels: np.dtype[Any] | None = None,
 ) -> _Array:
-    """What a kernel of prediction makes of the rows of `X`, in slices that Ctrl-C can end."""
+    """What a kernel makes of the rows of `X`, dense or CSR, in slices that Ctrl-C can end."""
     W, b = coef, intercept
     holds_X = X.dtype.itemsize <= W.dtype.itemsize
     if not (holds_X and is_plain(W) and b.dtype is W.dtype and b.flags.c_contiguous):
         dtype = np.result_type(W, floating_dtype(X.dtype))
         W, b = np.require(W, dtype, ["C", "A"]), np.require(b, dtype, ["C", "A"])
-    out = new_output((len(X),) if labels else (len(X), len(W)), labels or W.dtype)
-    work = work_of_row(W.shape[1], len(W))
-    if is_short(len(X), work):
-        is_finite = kernel(X, W, b, input_scale, out, n_threads)
+    n_rows = X.shape[0]
+    out = new_output((n_rows,) if labels else (n_rows, len(W)), labels or W.dtype)
+    is_dense = isinstance(X, np.ndarray)
+    rows_of: Callable[[slice], Any] = X.__getitem__ if is_dense else partial(_csr_rows, X)
+    work = work_of_row(W.shape[1] if is_dense else X.nnz // n_rows + 1, len(W))
+    if is_short(n_rows, work):
+        is_finite = kernel(rows_of(_ALL), W, b, input_scale, out, n_threads)
     else:
         is_finite = all(
-            kernel(X[rows], W, b, input_scale, out[rows], n_threads)
-            for rows in interruptible_slices(len(X), work)
+            kernel(rows_of(rows), W, b, input_scale, out[rows], n_threads)
+            for rows in interruptible_slices(n_rows, work)
         )
     if not is_finite:
         raise ValueError(nonfinite_message(X) or _overflow(W.dtype))
     return out
 
 
-def sparse_logits(X: Any, coef: _Array, intercept: _Array, input_scale: float) -> _Array:
-    """The logits of a CSR matrix, likewise."""
-    dtype = np.result_type(coef, floating_dtype(X.dtype))
-    Wt = np.require(coef.T * dtype.type(input_scale), dtype, ["C", "A"])
-    out = new_output((X.shape[0], len(coef)), dtype)
-    for rows in interruptible_slices(X.shape[0], len(coef) * (X.nnz // X.shape[0] + 1)):
-        np.add(X[rows] @ Wt, intercept, out=out[rows])
-    if not np.isfinite(out).all():
-        raise ValueError(nonfinite_message(X) or _overflow(dtype))
-    return out
+def _csr_rows(X: Any, rows: slice) -> tuple[_Array, _Array, _Array]:
+    """Some rows of CSR as kernels take them, without a copy."""
+    stop = None if rows.stop is None else rows.stop + 1  # where the last one ends
+    return X.data, X.indices, X.indptr[rows.start : stop]
 
 
 def _overflow(dtype: np.dtype[Any]) -> str:
@@ -312,8 +301,3 @@ def _overflow(dtype: np.dtype[Any]) -> str:
         f"the logits are not finite although X is: coef_ is not finite, or the products "
         f"overflow {dtype}"
     )
-
-
-def _argmax(logits: _Array) -> _Array:
-    chosen: _Array = np.argmax(logits, axis=1)
-    return chosen

@@ -8,15 +8,9 @@
 #include "data.h"
 #include "fastsoftmax/logistic.h"
 #include "logistic/loss.h"
+#include "views.h"
 
 namespace test {
-
-template <class In>
-constexpr fastsoftmax::Storage storage_of() {
-  return sizeof(In) == 1   ? fastsoftmax::Storage::kUInt8
-         : sizeof(In) == 4 ? fastsoftmax::Storage::kFloat32
-                           : fastsoftmax::Storage::kFloat64;
-}
 
 // What a product of inputs and weights is off by in parts of it, for each time that it is rounded.
 template <class In>
@@ -88,7 +82,7 @@ struct LogisticCase {
     }
   }
 
-  fastsoftmax::InputView view() const { return {storage_of<In>(), X.data(), n, d, d}; }
+  fastsoftmax::InputView view() const { return {kStorage<In>, X.data(), n, d, d}; }
   fastsoftmax::LogisticProblem problem(const fastsoftmax::InputView& X_view) const {
     fastsoftmax::LogisticProblem p;
     p.dense = &X_view;
@@ -207,30 +201,6 @@ inline Fitted fit(const fastsoftmax::LogisticProblem& problem,
   return fitted;
 }
 
-// The same matrix in compressed rows.
-template <class In>
-struct Csr {
-  std::vector<In> data;
-  std::vector<std::int32_t> indices;
-  std::vector<std::int64_t> indptr{0};
-  std::ptrdiff_t n, d;
-
-  explicit Csr(const LogisticCase<In>& c) : n(c.n), d(c.d) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) {
-      for (std::ptrdiff_t f = 0; f < d; ++f) {
-        const In v = c.X[c.at(i * d + f)];
-        if (v == In(0)) continue;
-        data.push_back(v);
-        indices.push_back(static_cast<std::int32_t>(f));
-      }
-      indptr.push_back(static_cast<std::int64_t>(data.size()));
-    }
-  }
-  fastsoftmax::CsrView view() const {
-    return {storage_of<In>(), data.data(), indices.data(), indptr.data(), false, true, n, d};
-  }
-};
-
 // f(problem) for the dense matrix and, but for bytes, the same in compressed rows.
 template <class In, class F>
 void for_each_layout(const LogisticCase<In>& c, const F& f) {
@@ -238,7 +208,7 @@ void for_each_layout(const LogisticCase<In>& c, const F& f) {
   auto problem = c.problem(view);
   f(problem);
   if constexpr (sizeof(In) > 1) {
-    const Csr<In> sparse(c);
+    const Csr<In> sparse(c.X, c.n, c.d);
     const auto csr = sparse.view();
     problem.dense = nullptr;
     problem.csr = &csr;

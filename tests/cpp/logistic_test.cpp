@@ -201,7 +201,7 @@ void test_threads() {
     CHECK(same_bits(fit(c.problem(view), options(1e-5, n_threads), {0.1, 10.0}), serial));
   }
   if constexpr (sizeof(In) > 1) {
-    const test::Csr<In> sparse(c);
+    const test::Csr<In> sparse(c.X, c.n, c.d);
     const auto csr = sparse.view();
     auto problem = c.problem(view);
     problem.dense = nullptr;

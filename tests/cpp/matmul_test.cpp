@@ -10,17 +10,12 @@
 #include "fastsoftmax/functions.h"
 #include "for_each_isa.h"
 #include "reference.h"
+#include "views.h"
 
 namespace {
 
-using fastsoftmax::Storage;
 using fastsoftmax::StridedInputView;
 using fastsoftmax::StridedView;
-
-template <class In>
-constexpr Storage kStorage = sizeof(In) == 1   ? Storage::kUInt8
-                             : sizeof(In) == 4 ? Storage::kFloat32
-                                               : Storage::kFloat64;
 
 enum class Layout { kRows, kColumns, kReversed, kGaps, kSameRow };
 
@@ -58,7 +53,8 @@ std::vector<T> multiply(const Matrix<In>& A, const Matrix<T>& B, int n_threads) 
   constexpr T kCanary = T(12345);
   const std::ptrdiff_t size = A.n_rows * B.n_cols;
   std::vector<T> C(static_cast<std::size_t>(size) + 16, kCanary);
-  const StridedInputView a{kStorage<In>, A.data(), A.n_rows, A.n_cols, A.row_stride, A.col_stride};
+  const StridedInputView a{test::kStorage<In>, A.data(),     A.n_rows,
+                           A.n_cols,           A.row_stride, A.col_stride};
   const StridedView<const T> b{B.data(), B.n_rows, B.n_cols, B.row_stride, B.col_stride};
   fastsoftmax::matmul(a, b, C.data(), n_threads);
   CHECK(std::all_of(C.begin() + size, C.end(), [](T c) { return c == kCanary; }));

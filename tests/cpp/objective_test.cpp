@@ -13,20 +13,17 @@
 #include "data.h"
 #include "for_each_isa.h"
 #include "reference.h"
+#include "views.h"
 
 namespace {
 
+using fastsoftmax::CsrView;
 using fastsoftmax::InputView;
 using fastsoftmax::Prediction;
-using fastsoftmax::Storage;
 
-template <class In>
-constexpr Storage kStorage = sizeof(In) == 1   ? Storage::kUInt8
-                             : sizeof(In) == 4 ? Storage::kFloat32
-                                               : Storage::kFloat64;
-
-template <class In, class T>
+template <class In, class Acc>
 struct Problem {
+  using T = Acc;
   std::ptrdiff_t n, d, K;
   std::vector<In> X;
   std::vector<T> W, b;
@@ -41,26 +38,56 @@ struct Problem {
         b(test::uniform<T>(K, 3)),
         scale(static_cast<T>(sizeof(In) == 1 ? 1 / 255.0 : 1)) {}
 
-  InputView view() const { return {kStorage<In>, X.data(), n, d, d}; }
+  InputView view() const { return {test::kStorage<In>, X.data(), n, d, d}; }
+  InputView row(std::ptrdiff_t i) const { return {test::kStorage<In>, X.data() + i * d, 1, d, d}; }
   fastsoftmax::Model<T> model() const { return {W.data(), n % 2 ? b.data() : nullptr, K, scale}; }
+};
 
-  std::vector<T> predict(Prediction what, int n_threads, bool finite = true) const {
-    std::vector<T> out(static_cast<std::size_t>(n * K));
-    CHECK_EQ(fastsoftmax::predict(view(), model(), what, out.data(), n_threads), finite);
-    return out;
+// The same, with a share of X that is not zero, in compressed rows.
+template <class In, class T>
+struct SparseProblem : Problem<In, T> {
+  using Base = Problem<In, T>;
+  using Base::X, Base::n, Base::d;
+  test::Csr<In> csr;
+
+  SparseProblem(std::ptrdiff_t n_, std::ptrdiff_t d_, std::ptrdiff_t K_, double share)
+      : Base(n_, d_, K_), csr((thin(share), X), n, d) {}
+
+  void thin(double share) {
+    const auto kept = test::uniform<float>(n * d, 5, 0, 1);
+    for (std::size_t i = 0; i < X.size(); ++i) {
+      if (kept[i] >= share) X[i] = In(0);
+    }
   }
-  std::vector<std::int64_t> predict_class(int n_threads, bool finite = true) const {
-    std::vector<std::int64_t> out(static_cast<std::size_t>(n));
-    CHECK_EQ(fastsoftmax::predict_class(view(), model(), out.data(), n_threads), finite);
-    return out;
+  CsrView view() const { return csr.view(); }
+  CsrView row(std::ptrdiff_t i) const {
+    CsrView one = csr.view();
+    one.indptr = csr.indptr.data() + i;
+    one.n_rows = 1;
+    return one;
   }
 };
 
-template <class In, class T>
-void check_values(const Problem<In, T>& p) {
-  const auto logits = p.predict(Prediction::kLogits, 1), probs = p.predict(Prediction::kProbs, 1);
-  const auto log_probs = p.predict(Prediction::kLogProbs, 1);
-  const auto classes = p.predict_class(1);
+template <class P>
+auto predictions(const P& p, Prediction what, int n_threads, bool finite = true) {
+  std::vector<typename P::T> out(static_cast<std::size_t>(p.n * p.K));
+  CHECK_EQ(fastsoftmax::predict(p.view(), p.model(), what, out.data(), n_threads), finite);
+  return out;
+}
+template <class P>
+auto predicted_classes(const P& p, int n_threads, bool finite = true) {
+  std::vector<std::int64_t> out(static_cast<std::size_t>(p.n));
+  CHECK_EQ(fastsoftmax::predict_class(p.view(), p.model(), out.data(), n_threads), finite);
+  return out;
+}
+
+template <class P>
+void check_values(const P& p) {
+  using T = typename P::T;
+  const auto logits = predictions(p, Prediction::kLogits, 1),
+             probs = predictions(p, Prediction::kProbs, 1);
+  const auto log_probs = predictions(p, Prediction::kLogProbs, 1);
+  const auto classes = predicted_classes(p, 1);
   const auto W = test::widen(p.W), b = p.n % 2 ? test::widen(p.b) : reference::Vector();
   const double d = static_cast<double>(p.d), K = static_cast<double>(p.K);
   const double of_logits = test::kEps<T> * (d + 3) * (d + 1);
@@ -81,28 +108,26 @@ void check_values(const Problem<In, T>& p) {
   }
 }
 
-template <class In, class T>
-void check_threads(const Problem<In, T>& p) {
+template <class P>
+void check_threads(const P& p) {
   for (const Prediction what : {Prediction::kLogits, Prediction::kProbs, Prediction::kLogProbs}) {
-    const auto serial = p.predict(what, 1);
-    for (const int n : {2, 3, 8}) CHECK(test::same_bits(p.predict(what, n), serial));
+    const auto serial = predictions(p, what, 1);
+    for (const int n : {2, 3, 8}) CHECK(test::same_bits(predictions(p, what, n), serial));
   }
-  for (const int n : {2, 3, 8}) CHECK(test::same_bits(p.predict_class(n), p.predict_class(1)));
+  for (const int n : {2, 3, 8})
+    CHECK(test::same_bits(predicted_classes(p, n), predicted_classes(p, 1)));
 }
 
 // A row has the same bits alone as among others.
-template <class In, class T>
-void check_rows_alone(const Problem<In, T>& p) {
-  const auto logits = p.predict(Prediction::kLogits, 1);
-  const auto classes = p.predict_class(1);
+template <class P>
+void check_rows_alone(const P& p) {
+  const auto logits = predictions(p, Prediction::kLogits, 1);
+  const auto classes = predicted_classes(p, 1);
   for (const std::ptrdiff_t i : {std::ptrdiff_t{0}, p.n / 2, p.n - 1}) {
-    InputView row = p.view();
-    row.data = p.X.data() + i * p.d;
-    row.n_rows = 1;
-    std::vector<T> out(static_cast<std::size_t>(p.K));
+    std::vector<typename P::T> out(static_cast<std::size_t>(p.K));
     std::int64_t alone = -1;
-    CHECK(fastsoftmax::predict(row, p.model(), Prediction::kLogits, out.data(), 1));
-    CHECK(fastsoftmax::predict_class(row, p.model(), &alone, 1));
+    CHECK(fastsoftmax::predict(p.row(i), p.model(), Prediction::kLogits, out.data(), 1));
+    CHECK(fastsoftmax::predict_class(p.row(i), p.model(), &alone, 1));
     CHECK(std::equal(out.begin(), out.end(), logits.begin() + i * p.K));
     CHECK_EQ(alone, classes[static_cast<std::size_t>(i)]);
   }
@@ -133,11 +158,60 @@ void test_shapes() {
   check_values(Problem<In, T>(3, 0, 40));
 }
 
+template <class In, class T>
+void check_other_indices(const SparseProblem<In, T>& p) {
+  const auto logits = predictions(p, Prediction::kLogits, 2);
+  const std::vector<std::int64_t> indices(p.csr.indices.begin(), p.csr.indices.end());
+  const std::vector<std::int32_t> indptr(p.csr.indptr.begin(), p.csr.indptr.end());
+  CsrView view = p.view();
+  view.indices = indices.data();
+  view.indptr = indptr.data();
+  view.wide_indices = true;
+  view.wide_indptr = false;
+  std::vector<T> out(logits.size());
+  CHECK(fastsoftmax::predict(view, p.model(), Prediction::kLogits, out.data(), 2));
+  CHECK(test::same_bits(out, logits));
+}
+
+// Sums of single numbers and of vectors, of weights that are brought together for each row and that
+// are laid for all.
+template <class In, class T>
+void test_sparse() {
+  for (const std::ptrdiff_t K : {1, 2, 3, 4, 5, 10, 26, 47, 130}) {
+    for (const std::ptrdiff_t d : {1, 40, 1500}) {
+      for (const std::ptrdiff_t n : {2, 65}) {
+        if (n * d * K > 300000) continue;
+        test::set_context(test::name_of(In()), test::name_of(T()), n, d, K);
+        const SparseProblem<In, T> p(n, d, K, d > 1000 ? 0.006 : 0.3);
+        check_values(p);
+        check_rows_alone(p);
+        if (n > 64 && d == 40) check_threads(p);
+      }
+    }
+  }
+  check_values(SparseProblem<In, T>(0, 5, 3, 0.5));
+  check_values(SparseProblem<In, T>(4, 0, 3, 0.5));
+  check_values(SparseProblem<In, T>(20, 12, 3, 0.0));
+  check_threads(SparseProblem<In, T>(12, 9, 20000, 0.3));  // a block is a row
+
+  const SparseProblem<In, T> for_all(70, 30, 7, 0.3), by_row(130, 4000, 5, 0.0015);
+  for (const auto* p : {&for_all, &by_row}) {
+    check_threads(*p);
+    check_other_indices(*p);
+  }
+  if constexpr (sizeof(In) > 1) {
+    SparseProblem<In, T> bad = for_all;
+    bad.csr.data[17] = std::numeric_limits<In>::infinity();
+    predictions(bad, Prediction::kProbs, 2, false);
+    predicted_classes(bad, 2, false);
+  }
+}
+
 // A view of every second row, backwards: the rows' own results, in that order.
 template <class In, class T>
 void test_row_strides() {
   const Problem<In, T> p(40, 9, 4);
-  const auto all = p.predict(Prediction::kProbs, 1);
+  const auto all = predictions(p, Prediction::kProbs, 1);
   InputView view = p.view();
   view.data = p.X.data() + 39 * p.d;
   view.row_stride = -2 * p.d;
@@ -160,15 +234,15 @@ void test_nonfinite() {
       for (const std::size_t row : {0u, 63u, 64u, 99u, 40u}) {
         const std::size_t n_classes = row == 40 ? 35 : 3;
         Problem<In, T> p(100, 5, static_cast<std::ptrdiff_t>(n_classes));
-        const auto before = p.predict(Prediction::kLogits, 1);
+        const auto before = predictions(p, Prediction::kLogits, 1);
         p.X[row * 5 + 2] = value;
         std::ptrdiff_t i = -1, j = -1;
         CHECK(fastsoftmax::find_nonfinite(p.view(), &i, &j));
         CHECK_EQ(static_cast<std::size_t>(i), row);
         CHECK_EQ(j, 2);
         for (const int n_threads : {1, 3}) {
-          auto after = p.predict(Prediction::kLogits, n_threads, false);
-          p.predict_class(n_threads, false);
+          auto after = predictions(p, Prediction::kLogits, n_threads, false);
+          predicted_classes(p, n_threads, false);
           for (std::size_t k = row * n_classes; k < (row + 1) * n_classes; ++k)
             after[k] = before[k];
           CHECK(test::same_bits(after, before));
@@ -186,8 +260,8 @@ void test_overflow() {
   Problem<float, float> p(10, 4, 2);
   p.X.assign(p.X.size(), 1e30f);
   p.W.assign(p.W.size(), 1e30f);
-  p.predict(Prediction::kLogits, 1, false);
-  p.predict(Prediction::kProbs, 2, false);
+  predictions(p, Prediction::kLogits, 1, false);
+  predictions(p, Prediction::kProbs, 2, false);
 }
 
 void test_first_of_equal_logits_wins() {
@@ -195,13 +269,14 @@ void test_first_of_equal_logits_wins() {
   p.W.assign(p.W.size(), 0.0f);
   p.b.assign(p.b.size(), 1.0f);
   p.b[0] = 0.5f;
-  CHECK(p.predict_class(2) == std::vector<std::int64_t>(33, 1));
+  CHECK(predicted_classes(p, 2) == std::vector<std::int64_t>(33, 1));
   Problem<float, float> large(5, 2100, 1030);  // in two blocks
   large.W.assign(large.W.size(), 0.0f);
   for (std::size_t best : {0u, 3u, 500u, 1029u}) {
     large.b.assign(large.b.size(), 1.0f);
     for (std::size_t c = 0; c < best; ++c) large.b[c] = -1.0f;
-    CHECK(large.predict_class(2) == std::vector<std::int64_t>(5, static_cast<std::int64_t>(best)));
+    CHECK(predicted_classes(large, 2) ==
+          std::vector<std::int64_t>(5, static_cast<std::int64_t>(best)));
   }
 }
 
@@ -229,6 +304,7 @@ int main() {
   test::for_each_isa([] {
     test::for_each_column([](auto in, auto acc) {
       test_shapes<decltype(in), decltype(acc)>();
+      test_sparse<decltype(in), decltype(acc)>();
       test_row_strides<decltype(in), decltype(acc)>();
       test_nonfinite<decltype(in), decltype(acc)>();
     });

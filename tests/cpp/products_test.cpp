@@ -128,6 +128,64 @@ Result<T> check(const LogisticCase<In>& c, Products<T>& products, std::ptrdiff_t
   return first;
 }
 
+// X' diag(w) X of all features and of some, its lower triangle or its diagonal, and w' X.
+template <class In, class T>
+void check_gram(const LogisticCase<In>& c, Products<T>& products) {
+  const fastsoftmax::StopRequested never;
+  fastsoftmax::StopPoll stop(never);
+  const Rows rows{c.n, 2, 0};
+  const auto weights = test::uniform<float>(rows.size(), 6, 0, 1);
+  const auto x = [&](std::ptrdiff_t i, std::ptrdiff_t f) {
+    return static_cast<double>(c.X[c.at(rows[i] * c.d + f)]);
+  };
+  const double roundings = static_cast<double>(rows.size() + 3);
+  for (const Range features : {Range{0, c.d}, Range{c.d / 3, c.d - c.d / 4}}) {
+    const std::ptrdiff_t n = features.end - features.begin;
+    for (const bool diagonal_only : {false, true}) {
+      const std::size_t size = c.at(diagonal_only ? n : n * n);
+      std::vector<double> gram(size), sums(c.at(n)), again(size), sums_again(c.at(n));
+      products.gram(rows, weights.data(), features, diagonal_only, gram.data(), sums.data(), 1,
+                    stop);
+      products.gram(rows, weights.data(), features, diagonal_only, again.data(), sums_again.data(),
+                    3, stop);
+      for (std::ptrdiff_t j = 0; j < n; ++j) {
+        double sum = 0, most = 0;
+        for (std::ptrdiff_t i = 0; i < rows.size(); ++i) {
+          const double term = static_cast<double>(weights[c.at(i)]) * x(i, features.begin + j);
+          sum += term;
+          most += std::abs(term);
+        }
+        CHECK_NEAR(sums[c.at(j)], sum, roundings * kEps<T> * most);
+        CHECK_EQ(sums_again[c.at(j)], sums[c.at(j)]);
+        for (std::ptrdiff_t k = diagonal_only ? j : 0; k <= j; ++k) {
+          const std::size_t at = c.at(diagonal_only ? j : j * n + k);
+          sum = most = 0;
+          for (std::ptrdiff_t i = 0; i < rows.size(); ++i) {
+            const double term = static_cast<double>(weights[c.at(i)]) * x(i, features.begin + j) *
+                                x(i, features.begin + k);
+            sum += term;
+            most += std::abs(term);
+          }
+          CHECK_NEAR(gram[at], sum, roundings * kEps<T> * most);
+          CHECK_EQ(again[at], gram[at]);
+        }
+      }
+    }
+  }
+}
+
+// The entries of each row from the last to the first.
+template <class In>
+test::Csr<In> reversed(test::Csr<In> csr) {
+  for (std::ptrdiff_t i = 0; i < csr.n; ++i) {
+    const auto begin = csr.indptr[static_cast<std::size_t>(i)],
+               end = csr.indptr[static_cast<std::size_t>(i + 1)];
+    std::reverse(csr.data.begin() + begin, csr.data.begin() + end);
+    std::reverse(csr.indices.begin() + begin, csr.indices.begin() + end);
+  }
+  return csr;
+}
+
 template <class In, class T>
 void test_kinds(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t n_outputs) {
   LogisticCase<In> c(n, d, 3);
@@ -141,6 +199,7 @@ void test_kinds(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t n_outputs) {
   context(" few");
   fastsoftmax::FewOutputs<In, T> few(data, view, false, n_outputs, 3);
   const auto dense = check(c, few, n_outputs);
+  if (n_outputs < 6) check_gram(c, few);
   for (const std::ptrdiff_t kept_words : {std::ptrdiff_t{1} << 20, std::ptrdiff_t{0}}) {
     context(kept_words ? " few, masks kept" : " few, masks found by chunk");
     fastsoftmax::FewOutputs<In, T> blocks(data, view, true, n_outputs, 3, kept_words);
@@ -152,11 +211,16 @@ void test_kinds(std::ptrdiff_t n, std::ptrdiff_t d, std::ptrdiff_t n_outputs) {
     context(precision == Precision::kFull ? " many" : " many, reduced");
     fastsoftmax::ManyOutputs<In, T> many(data, view, n_outputs, precision, 3);
     check(c, many, n_outputs);
+    if (n_outputs < 6) check_gram(c, many);
   }
   if constexpr (sizeof(In) == sizeof(T)) {
-    context(" csr");
-    const test::Csr<In> csr(c);
-    check(c, *fastsoftmax::make_csr_products<T>(csr.view(), n_outputs, 3), n_outputs);
+    const test::Csr<In> csr(c.X, c.n, c.d), turned = reversed(csr);
+    for (const auto* rows : {&csr, &turned}) {
+      context(rows == &csr ? " csr" : " csr, out of order");
+      const auto products = fastsoftmax::make_csr_products<T>(rows->view(), n_outputs, 3);
+      check(c, *products, n_outputs);
+      if (n_outputs < 6) check_gram(c, *products);
+    }
   }
 }
 

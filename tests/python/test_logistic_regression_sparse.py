@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse
+import scipy.special
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import blobs
 from sklearn.exceptions import ConvergenceWarning
@@ -61,6 +62,154 @@ def test_other_sparse_forms(form):
     clf = LogisticRegression(tol=1e-10).fit(given, y)
     assert_allclose(clf.coef_, expected.coef_, atol=1e-6)
     assert_array_equal(clf.predict(given), clf.predict(X))
+
+
+METHODS = ("decision_function", "predict_proba", "predict_log_proba", "predict")
+
+
+def with_weights(n_classes, n_features, dtype):
+    """A model of random weights, and some of its inputs: CSR of 500 rows, the last ones empty."""
+    rng = np.random.default_rng(3)
+    clf = LogisticRegression(n_threads=1, input_scale=0.5)
+    n_outputs = 1 if n_classes == 2 else n_classes
+    clf.classes_, clf.n_features_in_ = np.arange(n_classes) * 3, n_features
+    clf.coef_ = rng.standard_normal((n_outputs, n_features)).astype(dtype)
+    clf.intercept_ = rng.standard_normal(n_outputs).astype(dtype)
+    X = scipy.sparse.random(500, n_features, density=9 / n_features, random_state=3, dtype=dtype)
+    return clf, scipy.sparse.vstack(
+        [X, scipy.sparse.csr_array((3, n_features), dtype=dtype)]
+    ).tocsr()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5, 20, 300])
+@pytest.mark.parametrize("weights", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_predictions(dtype, weights, n_classes):
+    clf, X = with_weights(n_classes, 2000, weights)
+    X = X.astype(dtype)
+    arithmetic = np.result_type(dtype, weights)
+    logits = 0.5 * (X.astype(np.float64) @ clf.coef_.T.astype(np.float64)) + clf.intercept_
+    two = np.hstack([np.zeros_like(logits), logits]) if n_classes == 2 else logits
+    log_probs = scipy.special.log_softmax(two, axis=1)
+    expected = {
+        "decision_function": logits[:, 0] if n_classes == 2 else logits,
+        "predict_proba": np.exp(log_probs),
+        "predict_log_proba": log_probs,
+    }
+    # Rows have at most 30 entries below 1, weights are below 5.
+    atol = 30 * 5 * 40 * np.finfo(arithmetic).eps
+    for name, values in expected.items():
+        found = getattr(clf, name)(X)
+        assert found.dtype == arithmetic
+        assert_allclose(found, values, rtol=0, atol=atol)
+    assert_array_equal(clf.predict(X), clf.classes_[np.argmax(clf.predict_proba(X), axis=1)])
+
+
+@pytest.mark.parametrize("n_classes", [2, 4, 11])
+@pytest.mark.parametrize("method", METHODS)
+def test_bits_of_a_row_are_its_own(method, n_classes, monkeypatch):
+    """Whatever the number of threads, of rows beside it, and of rows to a slice."""
+    clf, X = with_weights(n_classes, 900, np.float32)  # all rows: laid anew; few: brought together
+    expected = getattr(clf, method)(X)
+    for row in (0, 77, 501):
+        assert_array_equal(getattr(clf, method)(X[[row]])[0], expected[row])
+    monkeypatch.setenv("FASTSOFTMAX_CPUS", "8")
+    for n_threads in (2, 3, 8):
+        assert_array_equal(getattr(clf.set_params(n_threads=n_threads), method)(X), expected)
+    monkeypatch.setattr("fastsoftmax._arrays._SHORT_WORK", 0)
+    monkeypatch.setattr("fastsoftmax._arrays._SLICE_WORK", 50_000)
+    assert_array_equal(getattr(clf, method)(X), expected)
+
+
+def spread(array):
+    """The same numbers, each second one of an array."""
+    return np.repeat(array, 2)[::2]
+
+
+CHANGES = {
+    "wide indices": lambda X: (X.data, X.indices.astype(np.int64), X.indptr),
+    "wide ends": lambda X: (X.data, X.indices, X.indptr.astype(np.int64)),
+    "big-endian": lambda X: tuple(
+        part.astype(part.dtype.newbyteorder(">")) for part in (X.data, X.indices, X.indptr)
+    ),
+    "strided": lambda X: tuple(map(spread, (X.data, X.indices, X.indptr))),
+    "spare room": lambda X: (np.append(X.data, np.nan), np.append(X.indices, 10**6), X.indptr),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("method", METHODS)
+def test_predictions_of_other_arrays(change, method):
+    clf, X = with_weights(5, 300, np.float64)
+    given = X.copy()
+    given.data, given.indices, given.indptr = CHANGES[change](X)
+    before = [part.copy() for part in (given.data, given.indices, given.indptr)]
+    assert_array_equal(getattr(clf, method)(given), getattr(clf, method)(X))
+    for part, same in zip((given.data, given.indices, given.indptr), before, strict=True):
+        assert_array_equal(part, same, strict=True)
+
+
+@pytest.mark.parametrize("change", ["big-endian", "strided"])
+def test_fit_on_other_arrays(change):
+    X, y = blobs(80, 10, 3, np.float64)
+    csr = scipy.sparse.csr_array(X * (X > 0.5))
+    expected = LogisticRegression().fit(csr, y)
+    given = csr.copy()
+    given.data, given.indices, given.indptr = CHANGES[change](csr)
+    assert_array_equal(LogisticRegression().fit(given, y).coef_, expected.coef_)
+
+
+def test_entries_out_of_order_and_repeated_are_predicted():
+    clf, X = with_weights(4, 50, np.float64)
+    turned = X[::-1].copy()
+    turned.data, turned.indices = turned.data.copy(), turned.indices.copy()
+    for i in range(X.shape[0]):
+        of_row = slice(turned.indptr[i], turned.indptr[i + 1])
+        for part in (turned.data, turned.indices):
+            part[of_row] = part[of_row][::-1].copy()
+    twice = scipy.sparse.csr_array(
+        (np.repeat(turned.data, 2) / 2, np.repeat(turned.indices, 2), 2 * turned.indptr),
+        shape=turned.shape,
+    )
+    expected = clf.decision_function(X)[::-1]
+    for given in (turned, twice):
+        assert_allclose(clf.decision_function(given), expected, atol=1e-13)
+    assert twice.nnz == 2 * X.nnz
+
+
+def test_what_is_wrong_with_csr_to_predict():
+    clf, X = with_weights(4, 50, np.float32)
+    assert clf.predict(X).shape == (503,)
+
+    def broken(part, position, value):
+        bad = X.copy()
+        getattr(bad, part)[position] = value
+        return bad
+
+    row = int(np.searchsorted(X.indptr, 40, side="right")) - 1
+    where = f"X contains NaN at row {row}, column {X.indices[40]}"
+    cases = [
+        (broken("data", 40, np.nan), where),
+        (broken("indices", 40, 50), "X.indices must be columns of X"),
+        (broken("indices", 40, -1), "X.indices must be columns of X"),
+        (broken("indptr", 3, 10**6), "X.indptr must ascend"),
+        (broken("indptr", 3, -1), "X.indptr must ascend"),
+        (broken("indptr", 3, X.indptr[4] + 1), "X.indptr must ascend"),
+        (X[:, :49], "X has 49 features, but LogisticRegression is expecting 50 features"),
+        (X[:0], "0 sample"),
+    ]
+    for bad, message in cases:
+        for method in METHODS:
+            with pytest.raises(ValueError, match=message):
+                getattr(clf, method)(bad)
+
+
+def test_names_of_features_are_missed_in_sparse_rows():
+    pandas = pytest.importorskip("pandas")
+    X, y = blobs(40, 3, 2)
+    clf = LogisticRegression().fit(pandas.DataFrame(X, columns=["a", "b", "c"]), y)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        clf.predict(scipy.sparse.csr_array(X))
 
 
 def test_uint8_csr_is_float32():

@@ -19,31 +19,11 @@
 
 namespace fastsoftmax {
 
-// X (n_rows, n_cols) in compressed rows: the entries of row i are data[indptr[i] .. indptr[i + 1]),
-// in the columns indices[..]. An entry that is given twice counts twice.
-struct CsrView {
-  Storage storage;  // float32 or float64
-  const void* data;
-  const void* indices;
-  const void* indptr;
-  bool wide_indices, wide_indptr;  // int64, not int32
-  std::ptrdiff_t n_rows, n_cols;
-
-  // Where the entries of a row begin.
-  std::ptrdiff_t begin_of_row(std::ptrdiff_t row) const {
-    if (wide_indptr) {
-      return static_cast<std::ptrdiff_t>(static_cast<const std::int64_t*>(indptr)[row]);
-    }
-    return static_cast<std::ptrdiff_t>(static_cast<const std::int32_t*>(indptr)[row]);
-  }
-  std::ptrdiff_t n_entries() const { return begin_of_row(n_rows) - begin_of_row(0); }
-};
-
 struct LogisticProblem {
   const InputView* dense = nullptr;  // this one
-  const CsrView* csr = nullptr;      // or that one
+  const CsrView* csr = nullptr;      // or that one, of float32 or float64
   const std::int64_t* labels = nullptr;
-  const double* sample_weight = nullptr;      // or null: ones
+  const double* sample_weight = nullptr;      // finite, none negative; or null: ones
   const std::int32_t* fold_of_row = nullptr;  // or null
   std::ptrdiff_t n_classes = 2;
   double input_scale = 1.0;
@@ -51,6 +31,8 @@ struct LogisticProblem {
 
   std::ptrdiff_t n_rows() const { return dense ? dense->n_rows : csr->n_rows; }
   std::ptrdiff_t n_cols() const { return dense ? dense->n_cols : csr->n_cols; }
+  // Of X, those that are stored.
+  std::ptrdiff_t n_entries() const { return dense ? n_rows() * n_cols() : csr->n_entries(); }
   // Rows of weights of a model.
   std::ptrdiff_t n_outputs() const { return n_classes == 2 ? 1 : n_classes; }
 };
@@ -77,8 +59,8 @@ enum class LogisticStatus : std::int64_t { kCertified, kMaxIter, kSeparable, kRo
 // n_models models on the same rows, each with a penalty and a fold of rows that it leaves out.
 struct LogisticModels {
   std::ptrdiff_t n_models = 1;
-  const double* penalty = nullptr;         // (n_models), 0: none
-  const std::int32_t* held_out = nullptr;  // (n_models), -1: no fold; or null
+  const double* penalty = nullptr;         // (n_models), finite, none negative, 0: none
+  const std::int32_t* held_out = nullptr;  // (n_models), of fold_of_row, -1: no fold; or null
   double* W = nullptr;                     // (n_models, n_outputs, n_features)
   double* b = nullptr;                     // (n_models, n_outputs)
   double* objective = nullptr;             // (n_models), as the others: F

@@ -45,7 +45,8 @@ struct SgdResult {
 };
 
 // Mini-batch stochastic gradient descent on the loss of objective.h, one threaded region for all
-// epochs. labels (n_samples) in 0..n_classes-1; sample_weight (n_samples) or null. loss_curve
+// epochs. labels (n_samples) in 0..n_classes-1; sample_weight (n_samples), finite, none
+// negative, not all zero, or null. loss_curve
 // (n_epochs) gets the weighted mean of the losses met during each epoch, without the penalty.
 // The same bits for any n_threads >= 1. Throws std::invalid_argument for a label out of range or
 // sizes that make no sense, std::bad_alloc; then nothing has been changed.

@@ -460,8 +460,7 @@ class ChunkedLoss final : public LogisticLoss {
 
 double pass_ns(const LogisticProblem& problem, std::ptrdiff_t n_models) {
   const auto n_rows = static_cast<double>(std::max<std::ptrdiff_t>(1, problem.n_rows()));
-  const double entries = problem.csr ? static_cast<double>(problem.csr->n_entries()) / n_rows
-                                     : static_cast<double>(problem.n_cols());
+  const double entries = static_cast<double>(problem.n_entries()) / n_rows;
   return n_rows * row_ns(entries, n_models * problem.n_outputs());
 }
 

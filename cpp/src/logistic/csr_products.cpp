@@ -144,7 +144,6 @@ class CsrProducts final : public Products<T> {
           const Range others{diagonal_only ? f : features.begin, f + 1};
           for_entries(rows[i], others, [&](std::ptrdiff_t other, double factor) {
             const std::ptrdiff_t to = other - features.begin;
-            if (other < others.begin || to > at) return;
             out[diagonal_only ? at : at * n + to] += weight * value * factor;
           });
         });
@@ -162,12 +161,12 @@ class CsrProducts final : public Products<T> {
   // and whether each row's features ascend, so that a thread finds its own by bisection.
   void look_at_entries() {
     std::fill_n(entries_before_.data(), n_features_ + 1, 0);
-    const std::ptrdiff_t n_entries = X_.begin_of_row(X_.n_rows);
     for (std::ptrdiff_t i = 0; i < X_.n_rows && is_sorted_; ++i) {
       const Index *begin = indices_ + X_.begin_of_row(i), *end = indices_ + X_.begin_of_row(i + 1);
       is_sorted_ = std::adjacent_find(begin, end, std::greater_equal<Index>()) == end;
     }
-    for (std::ptrdiff_t e = 0; e < n_entries; ++e) ++entries_before_[indices_[e] + 1];
+    const std::ptrdiff_t begin = X_.begin_of_row(0), end = X_.begin_of_row(X_.n_rows);
+    for (std::ptrdiff_t e = begin; e < end; ++e) ++entries_before_[indices_[e] + 1];
     std::partial_sum(entries_before_.data(), entries_before_.data() + n_features_ + 1,
                      entries_before_.data());
   }
@@ -209,7 +208,9 @@ class CsrProducts final : public Products<T> {
     const SparseRow<In> found = entries(row, features);
     const Index* indices = indices_ + (found.values - data_);
     for (std::ptrdiff_t e = 0; e < found.n_entries; ++e) {
-      visit(static_cast<std::ptrdiff_t>(indices[e]), static_cast<double>(found.values[e]));
+      const auto f = static_cast<std::ptrdiff_t>(indices[e]);
+      if (!is_sorted_ && (f < features.begin || f >= features.end)) continue;
+      visit(f, static_cast<double>(found.values[e]));
     }
   }
 

@@ -53,16 +53,6 @@ constexpr double kLeastReducedTol = 5e-5;
 // 36, 78 and 37, 83 and 39.
 constexpr double kReducedShift = 8.0, kSingleShift = 64.0;
 
-// Of X, those that are stored.
-std::ptrdiff_t n_entries(const LogisticProblem& problem) {
-  const std::ptrdiff_t n = problem.n_rows();
-  if (!problem.csr) return n * problem.n_cols();
-  const auto* indptr = problem.csr->indptr;
-  return problem.csr->wide_indptr
-             ? static_cast<std::ptrdiff_t>(static_cast<const std::int64_t*>(indptr)[n])
-             : static_cast<std::ptrdiff_t>(static_cast<const std::int32_t*>(indptr)[n]);
-}
-
 // Whether the squares of the inputs fit float32, by some rows.
 template <class In>
 bool fits_float32(const In* data, std::ptrdiff_t n, double scale) {
@@ -137,7 +127,8 @@ bool LogisticFit::needs_double() const {
   if (options_.tol < kLeastFloat32Tol || d_ <= kFewFeatures) return true;
   if (problem_.csr) {
     if (problem_.csr->storage != Storage::kFloat32) return false;
-    return !fits_float32(static_cast<const float*>(problem_.csr->data), n_entries(problem_),
+    const auto* data = static_cast<const float*>(problem_.csr->data);
+    return !fits_float32(data + problem_.csr->begin_of_row(0), problem_.csr->n_entries(),
                          std::abs(problem_.input_scale));
   }
   if (problem_.dense->storage != Storage::kFloat32) return false;
@@ -155,7 +146,7 @@ bool LogisticFit::needs_double() const {
 
 void LogisticFit::make_models() {
   const double pair_bytes = 16.0 * static_cast<double>(size_);
-  const double of_feature = static_cast<double>(n_entries(problem_)) / static_cast<double>(d_);
+  const double of_feature = static_cast<double>(problem_.n_entries()) / static_cast<double>(d_);
   const double worth =
       std::max(std::min(of_feature / kEntriesOfPair, kManyPairs), kCachedBytes / pair_bytes);
   const auto memory = [&](double pairs) {

@@ -3,10 +3,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include "aligned_buffer.h"
 #include "fastsoftmax/solvers.h"
+#include "finite.h"
 #include "parallel.h"
 #include "solvers/sgd_batches.h"
 #include "storage.h"
@@ -52,11 +52,6 @@ struct RowList {
     }
   }
 };
-
-template <class T>
-bool all_finite(const T* numbers, std::ptrdiff_t n) {
-  return std::all_of(numbers, numbers + n, [](T x) { return std::isfinite(x); });
-}
 
 // The intercepts, b of two steps in turn: while one thread makes those of the next step, others may
 // still read these.
