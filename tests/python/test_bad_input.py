@@ -234,11 +234,38 @@ def test_bad_y(state, case):
     refuses(make(state), "partial_fit", error, message, X, bad, classes=[0, 1, 2])
 
 
+DATE = np.datetime64("2020-01-01", "us")
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"a": [DATE] * 12, "b": Y}), "column 'a' is of datetime64"),
+        (pd.DataFrame({"b": Y, "c": [DATE - DATE] * 12}), "column 'c' is of timedelta64"),
+        (pd.DataFrame({"a": [DATE] * 12}), "column 'a' is of datetime64"),
+        (pl.DataFrame({"a": [DATE.item()] * 12, "b": Y / 2}), "column 'a' is of Datetime"),
+        (pl.DataFrame({"a": [DATE.item().date()] * 12, "b": Y / 2}), "column 'a' is of Date"),
+        (pl.DataFrame({"a": [DATE.item().time()] * 12, "b": Y / 2}), "column 'a' is of Time"),
+        (pl.DataFrame({"b": Y / 2, "a": [DATE.item() - DATE.item()] * 12}), "column 'a' is of Dur"),
+    ],
+)
+def test_dates_in_a_frame(frame, message):
+    message = f"X must be of real numbers, but {message}"
+    refuses(make("unfitted"), "fit", TypeError, message, frame, Y)
+
+
 @pytest.mark.parametrize("label", [0, -3.0, "only", True])
 @pytest.mark.parametrize("state", ["unfitted", "fitted"])
 def test_one_class(state, label):
     message = f"y has one class only, {label!r}; a classifier needs at least two"
     refuses(make(state), "fit", ValueError, message, X, np.array([label] * 12))
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression, SoftmaxClassifier])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_one_class_in_a_warm_start(estimator, n_classes):
+    clf = estimator(warm_start=True).fit(X, Y % n_classes)
+    refuses(clf, "fit", ValueError, "y has one class only, 1;", X, np.ones(12, int))
 
 
 @pytest.mark.parametrize(
@@ -378,6 +405,11 @@ BAD_WEIGHTS = {
     "None in it": ([None] * 12, ValueError, r"sample_weight\[0\] is nan, which is not finite"),
     "masked": (np.ma.masked_array(np.ones(12)), TypeError, "sample_weight is a masked array"),
     "string": ("balanced", TypeError, "sample_weight must be of real numbers"),
+    "sparse": (
+        scipy.sparse.csr_array(np.ones((12, 1))),
+        TypeError,
+        "sample_weight must be an array, not a sparse matrix",
+    ),
 }
 
 

@@ -243,6 +243,28 @@ def test_warm_start(n_classes):
     assert_allclose(clf.coef_, again, atol=1e-3)
 
 
+@pytest.mark.parametrize("absent", [1, 2])
+def test_warm_start_where_classes_are_absent(absent):
+    X, y = blobs(4000, 30, 4)
+    there = y >= absent
+    clf = LogisticRegression(tol=1e-8, warm_start=True).fit(X, y)
+    first = clf.fit(X[there], y[there]).n_iter_[0]
+    # Two rows of weights, each other's negatives, have half the penalty of their difference.
+    cold = LogisticRegression(tol=1e-8, C=absent).fit(X[there], y[there])
+    coef = clf.coef_.copy()
+    assert_allclose(clf.objective_, cold.objective_, rtol=2e-8)
+    assert_allclose(clf.coef_[absent:], cold.coef_ if absent == 1 else pair(cold), atol=1e-3)
+    assert (clf.coef_[:absent] == 0).all()
+    assert (clf.intercept_[:absent] == -100).all()
+    assert clf.fit(X[there], y[there]).n_iter_[0] <= min(2, first)
+    assert_allclose(clf.coef_, coef, atol=1e-3)
+
+
+def pair(of_two):
+    """The weights of both classes whose difference a model of two has."""
+    return np.concatenate([-of_two.coef_, of_two.coef_]) / 2
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_warm_start_without_the_intercept_of_before(n_classes):
     X, y = blobs(300, 8, n_classes)
