@@ -43,9 +43,8 @@ void scale_and_shift(Acc* logits, std::ptrdiff_t row_stride, std::ptrdiff_t n_ro
                      std::ptrdiff_t n, Acc scale, const Acc* b) {
   using V = Vec<Acc>;
   const V factor = V::splat(scale);
-  if (n == 1 &&
-      row_stride ==
-          1) {  // rows are lanes: a masked vector for each was a sixth of sparse predictions
+  // Rows as lanes: a masked vector for each was a sixth of sparse predictions.
+  if (n == 1 && row_stride == 1) {
     const V shift = V::splat(b ? *b : Acc(0));
     for (std::ptrdiff_t i = 0; i < n_rows; i += V::kLanes) {
       const std::ptrdiff_t left = n_rows - i < V::kLanes ? n_rows - i : V::kLanes;
