@@ -79,10 +79,11 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         The labels, sorted.
     gap_ : float
         The certificate: ``(objective_ - minimum) / minimum`` is proven to be at most this, infinity
-        where nothing is. With ``C=np.inf``, or with a penalty that float64 loses beside the
-        curvature of every feature (inputs of 1e6 at C = 1e7, of 1e30 at any), it is an estimate, or NaN. At least 3e-8 where float32 has multiplied (1e-6
-        with the errors below), whose rounding no bound knows. It is that of the float64 weights of
-        the fit: where X is float32, ``coef_`` is rounded after it, which may add ``tol / 10``.
+        where nothing is. With ``C=np.inf``, or with a penalty that float64 loses beside the curvature
+        of every feature (inputs of 1e6 at C = 1e7, of 1e30 at any), it is an estimate, or NaN. At
+        least 3e-8 where float32 has multiplied (1e-6 with the errors below), whose rounding no bound
+        knows. It is that of the float64 weights of the fit: where X is float32, ``coef_`` is rounded
+        after it, which may add ``tol / 10``.
     objective_ : float
         ``sum_i s_i loss_i + |coef_|^2 / (2 C)``.
     n_iter_ : ndarray of shape (1,), int32

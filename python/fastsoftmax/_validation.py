@@ -91,7 +91,7 @@ def _is_known_csr(estimator: Any, X: Any) -> bool:
     known = vars(estimator)
     if X.shape[1] != known.get("n_features_in_") or "feature_names_in_" in known:
         return False
-    return _are_readable(X) and len(X.indptr) == X.shape[0] + 1
+    return _are_readable(X) and len(X.indptr) == X.shape[0] + 1 and X.indptr[0] == 0
 
 
 def _are_readable(X: Any) -> bool:
@@ -179,7 +179,7 @@ def _plain_floats(array: _Array, name: str) -> _Array:
 def nonfinite_message(X: Any) -> str | None:
     """Say where the first NaN or infinity of `X`, dense or CSR, is; None if it has none."""
     if issparse(X):
-        bad = np.flatnonzero(~np.isfinite(X.data))[:1]
+        bad = np.flatnonzero(~np.isfinite(X.data[: X.indptr[-1]]))[:1]  # there may be room for more
         if not bad.size:
             return None
         value, column = X.data[bad[0]], X.indices[bad[0]]

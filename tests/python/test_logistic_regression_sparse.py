@@ -192,6 +192,7 @@ def test_what_is_wrong_with_csr_to_predict():
         (broken("data", 40, np.nan), where),
         (broken("indices", 40, 50), "X.indices must be columns of X"),
         (broken("indices", 40, -1), "X.indices must be columns of X"),
+        (broken("indptr", 0, 1), "should start with 0"),
         (broken("indptr", 3, 10**6), "X.indptr must ascend"),
         (broken("indptr", 3, -1), "X.indptr must ascend"),
         (broken("indptr", 3, X.indptr[4] + 1), "X.indptr must ascend"),
@@ -202,6 +203,16 @@ def test_what_is_wrong_with_csr_to_predict():
         for method in METHODS:
             with pytest.raises(ValueError, match=message):
                 getattr(clf, method)(bad)
+
+
+def test_logits_that_are_not_finite_are_not_blamed_on_spare_room():
+    clf, X = with_weights(4, 50, np.float64)
+    X = X.copy()
+    X.data[0] = 1e308
+    X.data, X.indices = np.append(X.data, np.nan), np.append(X.indices, 2)
+    clf.coef_ = clf.coef_ * 1e10
+    with pytest.raises(ValueError, match="the logits are not finite although X is"):
+        clf.predict(X)
 
 
 def test_names_of_features_are_missed_in_sparse_rows():

@@ -1,6 +1,6 @@
 // The kernels as functions of whole arrays, rows shared among threads. T is float or double, and
-// the type of the arithmetic. Every result has the same bits for any n_threads >= 1, but
-// for the sign and the payload of a NaN.
+// the type of the arithmetic. Every result has the same bits for any n_threads >= 1, but for the
+// sign and the payload of a NaN.
 #pragma once
 
 #include <cstddef>

@@ -45,11 +45,11 @@ struct SgdResult {
 };
 
 // Mini-batch stochastic gradient descent on the loss of objective.h, one threaded region for all
-// epochs. labels (n_samples) in 0..n_classes-1; sample_weight (n_samples), finite, none
-// negative, not all zero, or null. loss_curve
-// (n_epochs) gets the weighted mean of the losses met during each epoch, without the penalty.
-// The same bits for any n_threads >= 1. Throws std::invalid_argument for a label out of range or
-// sizes that make no sense, std::bad_alloc; then nothing has been changed.
+// epochs. labels (n_samples) in 0..n_classes-1; sample_weight (n_samples), finite, none negative,
+// not all zero, or null. loss_curve (n_epochs) gets the weighted mean of the losses met during each
+// epoch, without the penalty. The same bits for any n_threads >= 1. Throws std::invalid_argument
+// for a label out of range or sizes that make no sense, std::bad_alloc; then nothing has been
+// changed.
 template <class T>
 SgdResult fit_sgd(const InputView& X, const std::int64_t* labels, const T* sample_weight,
                   const SgdOptions& options, const SgdState<T>& state, double* loss_curve,

@@ -13,7 +13,8 @@
 //
 // Bounds hold but for the rounding of the losses and gradients. That of the sums of products, which
 // may cancel (1e100 of inputs of 1e50, 1e23 of features with a mean of 1e9), is taken off: it is
-// known by the sizes of what is added up, the magnitudes below.
+// known by the sizes of what is added up, the magnitudes below. So is that of logits which are
+// small differences of large numbers, of weights times means.
 #pragma once
 
 #include <algorithm>
@@ -68,6 +69,7 @@ class Certificate {
   struct Mixture {
     double entropy = 0.0, squared = 0.0, sum_xy = 0.0;  // E, |G|^2, <G, class_sums>
     double magnitude = 0.0, entropy_magnitude = 0.0;    // of what was added up to |G|^2, to E
+    double in_logits = 0.0, in_gradient = 0.0;  // what their rounding leaves of E and of |G|
     std::vector<double> residual, on_sum;
   };
 
@@ -76,6 +78,9 @@ class Certificate {
     return (newest_ - age + max_points_) % max_points_;
   }
   std::vector<std::size_t> points() const;
+  double logit_rounding(const double* W, double loss) const;
+  double gradient_rounding(double loss) const;
+  double cost_of_rounding(double in_gradient, double squared, double loss) const;
   void describe(std::ptrdiff_t at, const double* G, const double* x, const double* r, double loss);
   void put_products(std::ptrdiff_t at, const double* G, const Lbfgs& solver, double product);
   void set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product);
@@ -90,7 +95,7 @@ class Certificate {
   double bound_of(const Mixture& mixture) const;
   void consider(const Mixture& mixture, const double* b, double f, double* best);
   Mixture cancelled_by_extra();
-  double rounding_of(const Mixture& mixture, const Constant& constant) const;
+  double rounding_of(const Mixture& mixture, const Constant& constant, double squared) const;
   // The gap of the newest point alone, without the cancellation between f and the bound.
   double own_gap(const Lbfgs& solver) const;
 
@@ -105,6 +110,7 @@ class Certificate {
   // the share.
   std::vector<double> gram_, entropy_, entropy_magnitude_, residual_gram_, residual_, on_sum_,
       sum_xy_, share_;
+  std::vector<double> logit_rounding_, gradient_rounding_;  // of the loss and of |G|
   std::ptrdiff_t n_points_ = 0, newest_ = 0, n_extra_ = 0, next_extra_ = 0;
   std::vector<double> target_, residual_of_mixture_;
   double bound_ = -1e300, free_gap_ = 1e300;

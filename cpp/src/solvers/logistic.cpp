@@ -260,10 +260,11 @@ void LogisticFit::end_by_rounding(Model& model) {
   const bool is_lost = model.certificate && model.preconditioner &&
                        model.penalty <= kLost * model.preconditioner->least_curvature() &&
                        model.solver->f() > kSeparable * zero_objective(model);
-  const double *x = model.solver->x(), promised = promised_gap(model);
-  const double of_penalty = 0.5 * model.penalty * dot(x, x, n_outputs_ * d_, options_.n_threads);
+  const double promised = promised_gap(model);
   if (is_lost && model.gap > options_.tol && promised <= kMargin * options_.tol) {
-    model.gap = 2.0 * (promised + of_penalty / model.solver->f());
+    const double* x = model.solver->x();
+    const double of_penalty = 0.5 * model.penalty * dot(x, x, n_outputs_ * d_, options_.n_threads);
+    model.gap = std::min(model.gap, 2.0 * (promised + of_penalty / model.solver->f()));
   }
   const bool is_near = model.certificate && model.gap <= options_.tol;
   finish(model, is_near ? LogisticStatus::kCertified : LogisticStatus::kRounding);
@@ -345,7 +346,8 @@ void LogisticFit::begin_anew(Model& model, bool with_bound) {
   model.last_progress = model.n_iter;
   const double bound = with_bound && model.certificate ? model.certificate->bound() : -HUGE_VAL;
   begin_proof(model);
-  if (model.certificate) model.certificate->know(bound);
+  // What is not below f is rounding: kept, it has certified fits that were 4e-6 above the minimum.
+  if (model.certificate && bound < model.solver->f()) model.certificate->know(bound);
 }
 
 // Two digits do not show losses that are small differences of large products, nor a proof from them
