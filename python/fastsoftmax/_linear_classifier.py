@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -16,9 +16,12 @@ from ._arrays import (
     floating_dtype,
     interruptible_slices,
     is_plain,
+    is_readable,
     is_short,
     new_output,
+    readable,
     refuse_masked,
+    storage_dtype,
     threads_or_default,
     work_of_row,
 )
@@ -96,6 +99,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_features_before = getattr(self, "n_features_in_", None)
         names_before: Any = getattr(self, "feature_names_in_", None)
         X = check_X(self, X, reset=True, sparse=self.accepts_sparse)
+        X = readable(X) if isinstance(X, np.ndarray) else X
         labels = check_labels(self, X, y)
         if goes_on:
             if X.shape[1] != n_features_before:
@@ -268,30 +272,34 @@ def predict_rows(
     labels: np.dtype[Any] | None = None,
 ) -> _Array:
     """What a kernel makes of the rows of `X`, dense or CSR, in slices that Ctrl-C can end."""
-    W, b = coef, intercept
-    holds_X = X.dtype.itemsize <= W.dtype.itemsize
+    W, b, storage, copied = coef, intercept, X.dtype, 0
+    is_dense = type(X) is np.ndarray
+    if is_dense and not is_readable(X):
+        storage = storage_dtype(storage)
+        copied = storage.itemsize * W.shape[1]  # bytes of a row
+    holds_X = storage.itemsize <= W.dtype.itemsize
     if not (holds_X and is_plain(W) and b.dtype is W.dtype and b.flags.c_contiguous):
-        dtype = np.result_type(W, floating_dtype(X.dtype))
+        dtype = np.result_type(W, floating_dtype(storage))
         W, b = np.require(W, dtype, ["C", "A"]), np.require(b, dtype, ["C", "A"])
     n_rows = X.shape[0]
     out = new_output((n_rows,) if labels else (n_rows, len(W)), labels or W.dtype)
-    is_dense = isinstance(X, np.ndarray)
-    rows_of: Callable[[slice], Any] = X.__getitem__ if is_dense else partial(_csr_rows, X)
     work = work_of_row(W.shape[1] if is_dense else X.nnz // n_rows + 1, len(W))
-    if is_short(n_rows, work):
-        is_finite = kernel(rows_of(_ALL), W, b, input_scale, out, n_threads)
+    if not copied and is_short(n_rows, work):
+        is_finite = kernel(X if is_dense else _rows(X, _ALL), W, b, input_scale, out, n_threads)
     else:
         is_finite = all(
-            kernel(rows_of(rows), W, b, input_scale, out[rows], n_threads)
-            for rows in interruptible_slices(n_rows, work)
+            kernel(_rows(X, rows), W, b, input_scale, out[rows], n_threads)
+            for rows in interruptible_slices(n_rows, work, copied)
         )
     if not is_finite:
         raise ValueError(nonfinite_message(X) or _overflow(W.dtype))
     return out
 
 
-def _csr_rows(X: Any, rows: slice) -> tuple[_Array, _Array, _Array]:
-    """Some rows of CSR as kernels take them, without a copy."""
+def _rows(X: Any, rows: slice) -> Any:
+    """Some rows as kernels take them, copied only if the core does not read them; of CSR its parts."""
+    if isinstance(X, np.ndarray):
+        return readable(X[rows])
     stop = None if rows.stop is None else rows.stop + 1  # where the last one ends
     return X.data, X.indices, X.indptr[rows.start : stop]
 

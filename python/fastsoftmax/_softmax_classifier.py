@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from . import _core
-from ._arrays import floating_dtype, threads_or_default
+from ._arrays import floating_dtype, readable, threads_or_default
 from ._callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from ._linear_classifier import LinearClassifier, unchanged_on_error
 from ._validation import (
@@ -76,7 +76,8 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
     nesterov : bool, default=False
         Nesterov's momentum [1]_: ``coef_ += momentum * v - learning_rate * gradient``.
     shuffle : bool, default=True
-        Visit the samples in a new random order in every epoch; else in the order of `X`.
+        Visit the samples in a new random order in every epoch; else, and where a batch is all of them,
+        in the order of `X`.
     fit_intercept : bool, default=True
         Train an intercept; else it stays zero.
     input_scale : float, default=1.0
@@ -253,7 +254,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         first = not hasattr(self, "coef_")
         if first and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit")
-        X = check_X(self, X, reset=first)
+        X = readable(check_X(self, X, reset=first))
         labels = check_labels(self, X, y)
         if not first:
             self._check_weights("partial_fit")

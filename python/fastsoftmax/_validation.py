@@ -24,9 +24,8 @@ from ._arrays import (
     STORAGE_DTYPES,
     as_numbers,
     floating_dtype,
-    has_whole_strides,
+    readable,
     refuse_masked,
-    storage_dtype,
 )
 
 _Array = NDArray[Any]
@@ -34,9 +33,10 @@ _INDICES = (np.dtype(np.int32), np.dtype(np.int64))  # of CSR
 
 
 def check_X(estimator: Any, X: Any, *, reset: bool, sparse: bool = False) -> _Array:
-    """`X` as a 2-D array that the core reads: itself, if it can be, else one copy.
+    """`X` as a 2-D array of numbers, itself if it is one.
 
-    With `sparse`, a matrix of scipy.sparse becomes CSR likewise, for a fit with sorted columns.
+    With `sparse`, a matrix of scipy.sparse becomes CSR that the core reads, for a fit (`reset`) with
+    sorted columns.
     """
     if _accepted_as_it_is(estimator, X, reset):
         return X  # type: ignore[no-any-return]
@@ -55,12 +55,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool, sparse: bool = False) -> _Ar
     )
     if issparse(array):
         return cast(_Array, _readable_csr(array, canonical=reset))
-    array = as_numbers(_plain_floats(array, "X"), "X")
-    dtype = storage_dtype(array.dtype)
-    has_contiguous_rows = array.shape[1] == 1 or array.strides[1] == array.itemsize
-    if has_contiguous_rows and has_whole_strides(array, dtype):
-        return array
-    return np.require(array, dtype=dtype, requirements=["C", "A", "O"])
+    return as_numbers(_plain_floats(array, "X"), "X")
 
 
 def _accepted_as_it_is(estimator: Any, X: Any, reset: bool) -> bool:
@@ -185,7 +180,7 @@ def nonfinite_message(X: Any) -> str | None:
         value, column = X.data[bad[0]], X.indices[bad[0]]
         row = np.searchsorted(X.indptr, bad[0], side="right") - 1
     else:
-        position = _core.first_nonfinite(X)
+        position = _core.first_nonfinite(readable(X))
         if position is None:
             return None
         row, column = position

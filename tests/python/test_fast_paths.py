@@ -1,5 +1,7 @@
 """Plain arrays skip checks and copies: the same results, the same errors as by the long way."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,48 @@ def random(shape, dtype=np.float32):
 def roundabout(x):
     """The same numbers in an array that is not plain."""
     return x.view(Array)
+
+
+COPIED = {
+    "Fortran": np.asfortranarray,
+    "columns backwards": lambda X: np.ascontiguousarray(X[:, ::-1])[:, ::-1],
+    "float16": lambda X: X.astype(np.float16),
+    "int64": lambda X: (8 * X).astype(np.int64),
+    "int16": lambda X: (8 * X).astype(np.int16),
+    "big-endian": lambda X: X.astype(X.dtype.newbyteorder(">")),
+}
+
+
+@pytest.mark.parametrize("form", COPIED)
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("method", METHODS)
+def test_copies_slice_by_slice(method, n_classes, form, monkeypatch):
+    X, y = blobs(300, 9, n_classes, np.float32)
+    clf = SoftmaxClassifier(random_state=0).fit(X, y)
+    given = COPIED[form](X)
+    wide = np.float64 if form == "int64" else np.float32
+    expected = getattr(clf, method)(np.ascontiguousarray(given, dtype=wide))
+    assert_array_equal(getattr(clf, method)(given), expected, strict=True)
+    monkeypatch.setattr("fastsoftmax._arrays._COPIED", 1000)
+    assert_array_equal(getattr(clf, method)(given), expected, strict=True)
+
+
+def test_copies_of_predictions_are_small():
+    X = np.asfortranarray(random((100_000, 80)))
+    clf = SoftmaxClassifier(random_state=0, max_iter=1).fit(X[:100], np.arange(100) % 3)
+    tracemalloc.start()
+    clf.predict(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < X.nbytes / 4
+
+
+def test_one_that_is_not_finite_among_copies():
+    X = random((200, 4), np.float16)
+    clf = SoftmaxClassifier(random_state=0, max_iter=1).fit(X, np.arange(200) % 3)
+    X[150, 2] = np.nan
+    with pytest.raises(ValueError, match="X contains NaN at row 150, column 2"):
+        clf.predict(X)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 40])

@@ -18,7 +18,8 @@ struct SgdOptions {
   double alpha = 0.0;  // L2 strength of the mean loss
   double momentum = 0.0;
   bool nesterov = false;
-  bool shuffle = true;  // the rows anew in every epoch, by seed and number of the epoch alone
+  // The rows anew in every epoch, by seed and number of the epoch alone; not where a batch is all.
+  bool shuffle = true;
   bool fit_intercept = true;
   double input_scale = 1.0;
   std::int64_t batch_size = 100;  // the last batch of an epoch may be smaller

@@ -33,6 +33,8 @@ struct ChunkLimits {
   }
 };
 
+// Of a batch that is all rows the order means nothing: shuffled, 100,000 x 30 float32 of two
+// classes took 1.5 times as long.
 class Batches {
  public:
   Batches(std::ptrdiff_t n_rows, const ChunkLimits& limits, const SgdOptions& options)
@@ -42,7 +44,7 @@ class Batches {
         chunks_per_batch_(ceil_div(batch_size_, chunk_rows_)),
         n_chunks_(n_rows / batch_size_ * chunks_per_batch_ +
                   ceil_div(n_rows % batch_size_, chunk_rows_)),
-        order_(options.shuffle ? n_rows : 0) {}
+        order_(options.shuffle && batch_size_ < n_rows ? n_rows : 0) {}
 
   void shuffle(std::uint64_t seed, std::int64_t epoch) {
     if (order_.size() > 0) epoch_permutation(seed, epoch, n_rows_, order_.data());
