@@ -23,17 +23,17 @@ py::tuple fit_sgd_on_arrays(const py::array& X, const py::array& labels,
                             py::array loss_curve, SgdOptions options) {
   const InputView view = input_view(X);
   require(W.ndim() == 2, "W must have two dimensions");
-  const py::ssize_t n_classes = W.shape(0), n_features = view.n_cols;
+  const py::ssize_t n_outputs = W.shape(0), n_features = view.n_cols;
   const SgdResult result = with_arithmetic(W, "W", [&](auto zero) {
     using T = decltype(zero);
     const auto* y = checked_data<std::int64_t>(labels, {view.n_rows}, "labels");
     const T* weights = sample_weight.is_none() ? nullptr
                                                : checked_data<T>(py::cast<py::array>(sample_weight),
                                                                  {view.n_rows}, "sample_weight");
-    const SgdState<T> state{n_classes, checked_output<T>(W, {n_classes, n_features}, "W"),
-                            checked_output<T>(b, {n_classes}, "b"),
-                            optional_output<T>(velocity_W, {n_classes, n_features}, "velocity_W"),
-                            optional_output<T>(velocity_b, {n_classes}, "velocity_b")};
+    const SgdState<T> state{n_outputs, checked_output<T>(W, {n_outputs, n_features}, "W"),
+                            checked_output<T>(b, {n_outputs}, "b"),
+                            optional_output<T>(velocity_W, {n_outputs, n_features}, "velocity_W"),
+                            optional_output<T>(velocity_b, {n_outputs}, "velocity_b")};
     require((state.velocity_W == nullptr) == (state.velocity_b == nullptr),
             "velocity_W and velocity_b go together");
     double* losses = checked_output<double>(loss_curve, {options.n_epochs}, "loss_curve");
@@ -41,7 +41,7 @@ py::tuple fit_sgd_on_arrays(const py::array& X, const py::array& labels,
         static_cast<double>(std::min<std::int64_t>(options.batch_size, view.n_rows));
     options.n_threads =
         plan_threads(options.n_threads, rows_of_step * static_cast<double>(n_features) *
-                                            static_cast<double>(n_classes) / kProductsPerNs);
+                                            static_cast<double>(n_outputs) / kProductsPerNs);
     const ReleasedGil release;
     return fit_sgd<T>(view, y, weights, options, state, losses, signal_raised);
   });

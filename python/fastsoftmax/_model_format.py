@@ -108,8 +108,8 @@ def check_model(arrays: Arrays) -> dict[str, Any]:
     shapes: dict[str, tuple[int | None, ...]] = {
         "coef_": (n_rows, n_features),
         "intercept_": (n_rows,),
-        "velocity_coef": (n_classes, n_features),
-        "velocity_intercept": (n_classes,),
+        "velocity_coef": (n_rows, n_features),
+        "velocity_intercept": (n_rows,),
         "loss_curve_": (None,),
         "gap_": (),
         "objective_": (),

@@ -37,20 +37,12 @@ _Array = NDArray[Any]
 class _State:
     """What training changes: copies, so that nothing is lost when it fails."""
 
-    W: _Array  # (n_classes, n_features)
-    b: _Array  # (n_classes,)
+    W: _Array  # (n_outputs, n_features); for two classes one, the difference
+    b: _Array  # (n_outputs,)
     velocity: tuple[_Array, _Array] | None  # like W and b; None without momentum
     seed: int
     n_iter: int
     losses: list[float]  # of the epochs since then
-
-
-def _has_finite_difference(state: _State) -> bool:
-    """Whether what stands for two classes is finite: that of their weights may be twice as large."""
-    if len(state.W) != 2:
-        return True
-    with np.errstate(over="ignore"):
-        return bool(all(np.isfinite(v[1] - v[0]).all() for v in (state.W, state.b)))
 
 
 class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore[misc]
@@ -303,9 +295,10 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
     def _zero_state(self, X: _Array) -> _State:
         n_classes = check_two_classes(self.classes_)
         dtype = floating_dtype(X.dtype)
-        W = np.zeros((n_classes, X.shape[1]), dtype)
+        n_outputs = 1 if n_classes == 2 else n_classes
+        W, b = np.zeros((n_outputs, X.shape[1]), dtype), np.zeros(n_outputs, dtype)
         self.loss_curve_ = []
-        return _State(W, np.zeros(n_classes, dtype), None, self._new_seed(), 0, [])
+        return _State(W, b, None, self._new_seed(), 0, [])
 
     def _new_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -316,9 +309,6 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         dtype = np.result_type(self.coef_, floating_dtype(X.dtype))
         W = np.array(self.coef_, dtype, order="C")
         b = np.array(self.intercept_, dtype) * bool(self.fit_intercept)
-        if len(self.classes_) == 2:
-            # From zero, the two rows of weights stay each other's negatives to the last bit.
-            W, b = np.concatenate([-W / 2, W / 2]), np.concatenate([-b / 2, b / 2])
         velocity = self._velocity and (
             np.array(self._velocity[0], dtype, order="C"),
             np.array(self._velocity[1], dtype) * bool(self.fit_intercept),
@@ -371,12 +361,9 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
 
     def _fitted(self, state: _State) -> dict[str, Any]:
         """The attributes of an estimator in this state, but for `loss_curve_`."""
-        W, b = state.W, state.b
-        if len(self.classes_) == 2:
-            W, b = W[1:] - W[:1], b[1:] - b[:1]
         return {
-            "coef_": W,
-            "intercept_": b,
+            "coef_": state.W,
+            "intercept_": state.b,
             "n_iter_": state.n_iter,
             "_velocity": state.velocity,
             "_seed": state.seed,
@@ -409,7 +396,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         )
         state.n_iter += n_done
         state.losses += losses[:n_done].tolist()
-        if diverged or not _has_finite_difference(state):
+        if diverged:
             raise ValueError(
                 nonfinite_message(X)
                 or f"the training diverged in epoch {state.n_iter}: the loss or a weight is not "

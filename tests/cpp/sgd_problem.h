@@ -26,7 +26,7 @@ bool same_bits(const Trained<T>& a, const Trained<T>& b) {
 
 template <class In, class T>
 struct SgdProblem {
-  std::ptrdiff_t n, d, K;
+  std::ptrdiff_t n, d, K;  // K outputs: one of two classes
   fastsoftmax::SgdOptions options;
   std::vector<In> X;
   std::vector<std::int64_t> labels;
@@ -44,7 +44,7 @@ struct SgdProblem {
     options.seed = 7;
     options.input_scale = sizeof(In) == 1 ? 1 / 255.0 : 1.0;
     X = uniform<In>(n * d, 1);
-    labels = test::labels(n, K, 2);
+    labels = test::labels(n, std::max<std::ptrdiff_t>(2, K), 2);
     start.W = uniform<T>(K * d, 3, -0.1, 0.1);
     start.b = uniform<T>(K, 4);
   }

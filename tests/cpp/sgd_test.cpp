@@ -38,21 +38,38 @@ double tolerance(const SgdProblem<In, T>& p, const Trained<T>& actual) {
   return test::kEps<T> * n_steps * 2 * (2 * size + p.options.learning_rate * of_gradient);
 }
 
+// One output as two rows, each other's negatives.
+template <class T>
+std::vector<double> both(const std::vector<T>& difference) {
+  std::vector<double> rows;
+  for (const double sign : {-0.5, 0.5}) {
+    for (const T v : difference) rows.push_back(sign * static_cast<double>(v));
+  }
+  return rows;
+}
+std::vector<double> difference_of(const std::vector<double>& rows) {
+  const std::size_t half = rows.size() / 2;
+  std::vector<double> difference;
+  for (std::size_t i = 0; i < half; ++i) difference.push_back(rows[half + i] - rows[i]);
+  return difference;
+}
+
 template <class In, class T>
 reference::Sgd train_reference(const SgdProblem<In, T>& p, std::vector<double>& loss_curve) {
   const auto& o = p.options;
+  const auto rows = [&](const std::vector<T>& v) { return p.K == 1 ? both(v) : test::widen(v); };
   reference::Sgd sgd{p.d,
-                     p.K,
+                     std::max<std::ptrdiff_t>(2, p.K),
                      o.learning_rate,
                      o.alpha,
                      o.momentum,
                      o.input_scale,
                      o.nesterov,
                      o.fit_intercept,
-                     test::widen(p.start.W),
-                     test::widen(p.start.b),
-                     test::widen(p.start.velocity_W),
-                     test::widen(p.start.velocity_b)};
+                     rows(p.start.W),
+                     rows(p.start.b),
+                     rows(p.start.velocity_W),
+                     rows(p.start.velocity_b)};
   sgd.velocity_W.resize(sgd.W.size());
   sgd.velocity_b.resize(sgd.b.size());
   const auto X = test::widen(p.X), weights = test::widen(p.weights);
@@ -61,6 +78,9 @@ reference::Sgd train_reference(const SgdProblem<In, T>& p, std::vector<double>& 
     for (std::int64_t i = 0; i < p.n; ++i) order[static_cast<std::size_t>(i)] = i;
     if (o.shuffle) fastsoftmax::epoch_permutation(o.seed, epoch, p.n, order.data());
     loss_curve.push_back(sgd.epoch(X, p.labels, weights, order, o.batch_size));
+  }
+  if (p.K == 1) {
+    for (auto* v : {&sgd.W, &sgd.b, &sgd.velocity_W, &sgd.velocity_b}) *v = difference_of(*v);
   }
   return sgd;
 }

@@ -327,7 +327,7 @@ def test_classes_that_float64_cannot_tell_from_a_label(labels):
         SoftmaxClassifier().partial_fit(X, labels, classes=[2**53 + 1, 2**53 + 3])
 
 
-def test_weights_that_are_finite_but_not_their_difference():
+def test_weights_of_two_classes_that_are_not_finite():
     clf = SoftmaxClassifier(learning_rate=1e308, max_iter=1, batch_size=2)
     refuses(clf, "fit", ValueError, "the training diverged in epoch 1", [[3.0], [-3.0]], [1, 0])
 

@@ -29,12 +29,14 @@ struct SgdOptions {
   int n_threads = 1;
 };
 
-// What is trained, updated in place.
+// What is trained, updated in place. An output is a class; one output stands for two classes, as
+// the logit of class 1 less that of class 0: what training both from zero, or from each other's
+// negatives, makes of their difference.
 template <class T>
 struct SgdState {
-  std::ptrdiff_t n_classes;
-  T* W;           // (n_classes, n_features)
-  T* b;           // (n_classes)
+  std::ptrdiff_t n_outputs;
+  T* W;           // (n_outputs, n_features)
+  T* b;           // (n_outputs)
   T* velocity_W;  // like W; null if momentum is 0
   T* velocity_b;  // like b; null if momentum is 0
 };
@@ -46,7 +48,7 @@ struct SgdResult {
 };
 
 // Mini-batch stochastic gradient descent on the loss of objective.h, one threaded region for all
-// epochs. labels (n_samples) in 0..n_classes-1; sample_weight (n_samples), finite, none negative,
+// epochs. labels (n_samples) of the classes; sample_weight (n_samples), finite, none negative,
 // not all zero, or null. loss_curve (n_epochs) gets the weighted mean of the losses met during each
 // epoch, without the penalty. The same bits for any n_threads >= 1. Throws std::invalid_argument
 // for a label out of range or sizes that make no sense, std::bad_alloc; then nothing has been

@@ -24,11 +24,10 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
       Base::slices_of;
 
  public:
-  // Two classes are left to panels, where one's weights stay the negative of the other's to the
-  // last bit: digits are not symmetric.
+  // One output, of two classes, and two are left to panels.
   static bool fits(const SgdProblem<In, T>& problem) {
-    return problem.kernels.bytes.update && problem.state.n_classes > 2 &&
-           problem.state.n_classes <= kMaxByteClasses && problem.X.n_cols <= kMaxByteFeatures &&
+    return problem.kernels.bytes.update && problem.state.n_outputs > 2 &&
+           problem.state.n_outputs <= kMaxByteClasses && problem.X.n_cols <= kMaxByteFeatures &&
            std::min<std::ptrdiff_t>(problem.options.batch_size, problem.X.n_rows) >= kMinBatch;
   }
 
@@ -39,10 +38,10 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
 
   ByteStep(const SgdProblem<In, T>& problem, const Batches& batches)
       : Base(problem, batches,
-             Slices<T>(problem.state.n_classes, problem.X.n_cols,
-                       kSliceFeatures * std::min(problem.state.n_classes, kGroupClasses) *
+             Slices<T>(problem.state.n_outputs, problem.X.n_cols,
+                       kSliceFeatures * std::min(problem.state.n_outputs, kGroupClasses) *
                            static_cast<std::ptrdiff_t>(sizeof(T))),
-             problem.state.n_classes),
+             problem.state.n_outputs),
         kernels_(problem.kernels.bytes),
         row_bytes_(round_up(slices_.stride(), 64)),
         // One number more: what is stored of a class's digits ends in one that means nothing.

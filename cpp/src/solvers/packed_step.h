@@ -21,7 +21,7 @@ class PackedStep {
  public:
   // As many rows as serve the tiles well, be they in the second-level cache or not.
   static ChunkLimits chunk_limits(const SgdProblem<In, T>& problem) {
-    return {(problem.X.n_cols + problem.state.n_classes) * static_cast<std::ptrdiff_t>(sizeof(T)),
+    return {(problem.X.n_cols + problem.state.n_outputs) * static_cast<std::ptrdiff_t>(sizeof(T)),
             512 << 10, 96};
   }
 
@@ -32,7 +32,7 @@ class PackedStep {
         problem_(problem),
         batches_(batches),
         d_(problem.X.n_cols),
-        n_classes_(problem.state.n_classes),
+        n_classes_(problem.state.n_outputs),
         n_panels_(ceil_div(n_classes_, arithmetic_.step_columns)),
         x_stride_(odd_lines(d_)),
         row_stride_(odd_lines(n_panels_ * arithmetic_.step_columns)),

@@ -31,13 +31,13 @@ class PanelStep : public SlicedStep<In, T, MaskedRowList<In, T>> {
   // passes: the tutorial's batch, 100 x (784 + 10) float32, is 318 KB and one chunk.
   static ChunkLimits chunk_limits(const SgdProblem<In, T>& problem) {
     return {problem.X.n_cols * static_cast<std::ptrdiff_t>(sizeof(In)) +
-                problem.state.n_classes * static_cast<std::ptrdiff_t>(sizeof(T)),
+                problem.state.n_outputs * static_cast<std::ptrdiff_t>(sizeof(T)),
             384 << 10, 32};
   }
 
   PanelStep(const SgdProblem<In, T>& problem, const Batches& batches)
-      : Base(problem, batches, Slices<T>(problem.state.n_classes, problem.X.n_cols, kSliceBytes),
-             padded<T>(problem.state.n_classes)),
+      : Base(problem, batches, Slices<T>(problem.state.n_outputs, problem.X.n_cols, kSliceBytes),
+             padded<T>(problem.state.n_outputs)),
         kernels_(storage_kernels<In, T>(problem.kernels)),
         sparse_(has_zero_blocks(kernels_, problem.data, problem.X)),
         mask_words_(slices_.mask_words(kernels_.block_features)),

@@ -1,6 +1,7 @@
 // Mini-batch gradient descent: one threaded region for all epochs. What a step does, and how
 // threads share it, is the step's (panel_step.h, packed_step.h, byte_step.h). A batch that is
 // larger than the cache comes in chunks of rows; only then is there a gradient buffer.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -41,7 +42,7 @@ class SgdRun {
                                             problem.sample_weight + problem.X.n_rows, 0.0)
                           : static_cast<double>(problem.X.n_rows)),
         products_per_row_(static_cast<double>(problem.X.n_cols) *
-                          static_cast<double>(problem.state.n_classes)),
+                          static_cast<double>(problem.state.n_outputs)),
         batches_(problem.X.n_rows, Step::chunk_limits(problem), options_),
         step_(problem, batches_),
         team_(options_.n_threads),
@@ -142,12 +143,12 @@ template <class T>
 SgdResult fit_sgd(const InputView& X, const std::int64_t* labels, const T* sample_weight,
                   const SgdOptions& options, const SgdState<T>& state, double* loss_curve,
                   const StopRequested& stop_requested) {
-  if (X.n_rows < 1 || X.n_cols < 1 || state.n_classes < 1 || options.batch_size < 1 ||
+  if (X.n_rows < 1 || X.n_cols < 1 || state.n_outputs < 1 || options.batch_size < 1 ||
       options.n_threads < 1) {
     throw std::invalid_argument(
-        "fit_sgd needs at least one row, feature, class, row a batch and thread");
+        "fit_sgd needs at least one row, feature, output, row a batch and thread");
   }
-  check_labels(labels, X.n_rows, state.n_classes);
+  check_labels(labels, X.n_rows, std::max<std::ptrdiff_t>(2, state.n_outputs));
   return with_storage<T>(X, [&](const auto* data) {
     using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
     const SgdProblem<In, T> problem{kernels(), data, X, labels, sample_weight, options, state};
@@ -156,8 +157,8 @@ SgdResult fit_sgd(const InputView& X, const std::int64_t* labels, const T* sampl
         return SgdRun<ByteStep<In, T>, In, T>(problem, loss_curve, stop_requested).run();
       }
     }
-    if (state.n_classes >= kManyClasses ||
-        (state.n_classes >= kManyWithZeros && has_few_nonzero(data, X))) {
+    if (state.n_outputs >= kManyClasses ||
+        (state.n_outputs >= kManyWithZeros && has_few_nonzero(data, X))) {
       return SgdRun<PackedStep<In, T>, In, T>(problem, loss_curve, stop_requested).run();
     }
     return SgdRun<PanelStep<In, T>, In, T>(problem, loss_curve, stop_requested).run();

@@ -67,8 +67,8 @@ class Intercepts {
         b_(2 * stride),
         db_(stride) {
     std::fill_n(b_.data(), b_.size(), T(0));
-    std::copy_n(state_.b, state_.n_classes, b_.data());
-    std::copy_n(state_.b, state_.n_classes, b_.data() + stride_);
+    std::copy_n(state_.b, state_.n_outputs, b_.data());
+    std::copy_n(state_.b, state_.n_outputs, b_.data() + stride_);
   }
 
   T* of(std::int64_t step) { return b_.data() + step % 2 * stride_; }
@@ -76,14 +76,14 @@ class Intercepts {
   // Those of the next step, from the dlogits of a chunk.
   void update(const Chunk& chunk, std::int64_t step, const T* dlogits) {
     T* b = of(step + 1);
-    std::copy_n(of(step), state_.n_classes, b);
+    std::copy_n(of(step), state_.n_outputs, b);
     if (!options_.fit_intercept) return;
     if (chunk.first) std::fill_n(db_.data(), db_.size(), T(0));
-    arithmetic_.add_rows(dlogits, stride_, chunk.n_rows, state_.n_classes, db_.data());
+    arithmetic_.add_rows(dlogits, stride_, chunk.n_rows, state_.n_outputs, db_.data());
     if (!chunk.last) return;
     const T rate = static_cast<T>(options_.learning_rate);
     const T momentum = static_cast<T>(options_.momentum);
-    for (std::ptrdiff_t c = 0; c < state_.n_classes; ++c) {
+    for (std::ptrdiff_t c = 0; c < state_.n_outputs; ++c) {
       const T change = -rate * db_[c];
       if (!state_.velocity_b) {
         b[c] += change;
@@ -96,9 +96,9 @@ class Intercepts {
   }
 
   // Those before a step, to the state.
-  void store(std::int64_t step) { std::copy_n(of(step), state_.n_classes, state_.b); }
+  void store(std::int64_t step) { std::copy_n(of(step), state_.n_outputs, state_.b); }
   // As stored last.
-  bool are_finite() const { return all_finite(state_.b, state_.n_classes); }
+  bool are_finite() const { return all_finite(state_.b, state_.n_outputs); }
 
  private:
   const ArithmeticKernels<T>& arithmetic_;
@@ -141,12 +141,13 @@ CrossEntropyArgs<T> cross_entropy_args(const SgdProblem<In, T>& problem, RowList
                                        const Chunk& chunk, Range mine, const T* b) {
   CrossEntropyArgs<T> a{};
   a.n_rows = mine.end - mine.begin;
-  a.n_classes = problem.state.n_classes;
+  const bool is_difference = problem.state.n_outputs == 1;  // that of two steps, twice as long
+  a.n_classes = problem.state.n_outputs;
   a.scale = static_cast<T>(problem.options.input_scale);
   a.b = b;
   a.labels = list.labels.data() + mine.begin;
   a.weights = problem.sample_weight ? list.weights.data() + mine.begin : nullptr;
-  a.gradient_scale = T(1) / static_cast<T>(chunk.batch_rows);
+  a.gradient_scale = T(is_difference ? 2 : 1) / static_cast<T>(chunk.batch_rows);
   a.few_rows = chunk.n_rows < kLaneRows;
   return a;
 }

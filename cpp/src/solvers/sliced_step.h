@@ -33,7 +33,7 @@ class SlicedStep {
         problem_(problem),
         batches_(batches),
         chunk_rows_(batches.chunk_rows()),
-        n_classes_(problem.state.n_classes),
+        n_classes_(problem.state.n_outputs),
         row_stride_(padded<T>(n_classes_)),
         slices_(slices),
         part_row_stride_(part_row_stride),
@@ -80,7 +80,7 @@ class SlicedStep {
     a.dlogits_stride = row_stride_;
     a.dlogits = to.dlogits.data() + mine.begin * row_stride_;
     a.losses = to.losses.data() + mine.begin;
-    arithmetic_.cross_entropy_of_parts(a);
+    n_classes_ > 1 ? arithmetic_.cross_entropy_of_parts(a) : arithmetic_.logistic_of_parts(a);
   }
 
   // Intercepts and losses, from the first workspace.
@@ -111,7 +111,9 @@ class SlicedStep {
     Workspace(std::ptrdiff_t n_rows, std::ptrdiff_t row_stride, bool weighted)
         : lists{List(n_rows, weighted), List(n_rows, weighted), List(n_rows, weighted)},
           dlogits(n_rows * row_stride),
-          losses(n_rows) {}
+          losses(n_rows) {
+      std::fill_n(dlogits.data(), dlogits.size(), 0);  // a single one of a row is written alone
+    }
   };
 
   Workspace& workspace(int piece) { return *workspaces_[static_cast<std::size_t>(piece)]; }
