@@ -218,11 +218,7 @@ class Predict:
 
     def check(self, sample: Array) -> None:
         W, b = self.model()
-        logits = self.images() / 255.0 @ W.astype(np.float64) + b
-        assert sample.shape == (self.n,), sample.shape
-        chosen = logits[np.arange(self.n), sample.astype(np.int64)]
-        # Of two classes whose logits are equal up to rounding either may win.
-        assert (chosen >= logits.max(axis=1) - 1e-4).all(), f"{self.name}: wrong classes"
+        _check_classes(self.name, self.images() / 255.0 @ W.astype(np.float64) + b, sample)
 
 
 @dataclass(frozen=True)
@@ -263,11 +259,14 @@ class PredictTexts:
 
     def check(self, sample: Array) -> None:
         W, b = self.model()
-        logits = self.texts().astype(np.float64) @ W.T + b
-        assert sample.shape == (self.n,), sample.shape
-        chosen = logits[np.arange(self.n), sample.astype(np.int64)]
-        # Of two classes whose logits are equal up to rounding either may win.
-        assert (chosen >= logits.max(axis=1) - 1e-4).all(), f"{self.name}: wrong classes"
+        _check_classes(self.name, self.texts().astype(np.float64) @ W.T + b, sample)
+
+
+def _check_classes(name: str, logits: Array, sample: Array) -> None:
+    assert sample.shape == (len(logits),), sample.shape
+    chosen = logits[np.arange(len(logits)), sample.astype(np.int64)]
+    # Of two classes whose logits are equal up to rounding either may win.
+    assert (chosen >= logits.max(axis=1) - 1e-4).all(), f"{name}: wrong classes"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Array: TypeAlias = NDArray[Any]
+_Csr: TypeAlias = tuple[_Array, _Array, _Array]  # data, indices, indptr
 
 def supported_isas() -> list[str]: ...
 def active_isa() -> str: ...
@@ -28,16 +29,16 @@ def cross_entropy(
 ) -> None: ...
 def matmul(a: _Array, b: _Array, out: _Array, n_threads: int, /) -> None: ...
 def predict_logits(
-    X: _Array, W: _Array, b: _Array, input_scale: float, out: _Array, n_threads: int, /
+    X: _Array | _Csr, W: _Array, b: _Array, input_scale: float, out: _Array, n_threads: int, /
 ) -> bool: ...
 def predict_probs(
-    X: _Array, W: _Array, b: _Array, input_scale: float, out: _Array, n_threads: int, /
+    X: _Array | _Csr, W: _Array, b: _Array, input_scale: float, out: _Array, n_threads: int, /
 ) -> bool: ...
 def predict_log_probs(
-    X: _Array, W: _Array, b: _Array, input_scale: float, out: _Array, n_threads: int, /
+    X: _Array | _Csr, W: _Array, b: _Array, input_scale: float, out: _Array, n_threads: int, /
 ) -> bool: ...
 def predict_class(
-    X: _Array,
+    X: _Array | _Csr,
     W: _Array,
     b: _Array,
     input_scale: float,
@@ -71,7 +72,7 @@ def fit_sgd(
 ) -> tuple[int, bool]: ...
 def epoch_permutation(seed: int, epoch: int, n: int) -> NDArray[np.int64]: ...
 def fit_logistic(
-    X: _Array | tuple[_Array, _Array, _Array],
+    X: _Array | _Csr,
     labels: NDArray[np.int64],
     sample_weight: NDArray[np.float64] | None,
     fold_of_row: NDArray[np.int32] | None,
@@ -93,7 +94,7 @@ def fit_logistic(
     shape: tuple[int, int] | None = None,
 ) -> dict[str, Any]: ...
 def logistic_loss(
-    X: _Array | tuple[_Array, _Array, _Array],
+    X: _Array | _Csr,
     labels: NDArray[np.int64],
     sample_weight: NDArray[np.float64] | None,
     W: NDArray[np.float64],
