@@ -234,6 +234,15 @@ def test_bad_y(state, case):
     refuses(make(state), "partial_fit", error, message, X, bad, classes=[0, 1, 2])
 
 
+@pytest.mark.parametrize("batch_size", [1, 5, 12])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_that_is_not_finite_with_two_classes(value, dtype, batch_size):
+    clf = SoftmaxClassifier(random_state=0, max_iter=1, batch_size=batch_size)
+    message = "X contains (NaN|infinity) at row 7, column 1"
+    refuses(clf, "fit", ValueError, message, with_value(value, dtype=dtype), Y % 2)
+
+
 DATE = np.datetime64("2020-01-01", "us")
 
 
