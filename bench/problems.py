@@ -179,10 +179,34 @@ class Matmul:
 
 
 @dataclass(frozen=True)
-class Predict:
+class _Predict:
     """The most likely class of each row, from given weights."""
 
     n: int
+
+    @property
+    def work(self) -> float:
+        return self.n
+
+    def logits(self) -> Array:
+        """float64 (n, k)."""
+        raise NotImplementedError
+
+    def sample(self, result: Any) -> Array:
+        return np.asarray(result).flatten()
+
+    def check(self, sample: Array) -> None:
+        logits = self.logits()
+        assert sample.shape == (self.n,), sample.shape
+        chosen = logits[np.arange(self.n), sample.astype(np.int64)]
+        # Of two classes whose logits are equal up to rounding either may win.
+        assert (chosen >= logits.max(axis=1) - 1e-4).all(), f"{self}: wrong classes"
+
+
+@dataclass(frozen=True)
+class Predict(_Predict):
+    """Of images."""
+
     d: int = 784
     k: int = 10
     kind: ClassVar[str] = "predict"
@@ -191,10 +215,6 @@ class Predict:
     @property
     def name(self) -> str:
         return f"predict {self.n} row{'s' * (self.n > 1)}"
-
-    @property
-    def work(self) -> float:
-        return self.n
 
     @property
     def flops(self) -> float:
@@ -213,19 +233,15 @@ class Predict:
         """W (d, k) and b (k,), float32."""
         return normal(3, self.d, self.k), normal(4, 1, self.k)[0]
 
-    def sample(self, result: Any) -> Array:
-        return np.asarray(result).flatten()
-
-    def check(self, sample: Array) -> None:
+    def logits(self) -> Array:
         W, b = self.model()
-        _check_classes(self.name, self.images() / 255.0 @ W.astype(np.float64) + b, sample)
+        return np.asarray(self.images() / 255.0 @ W.astype(np.float64) + b)
 
 
 @dataclass(frozen=True)
-class PredictTexts:
-    """The most likely class of each text, rows of CSR, from given weights."""
+class PredictTexts(_Predict):
+    """Of texts, rows of CSR."""
 
-    n: int
     d: int = 30_000
     k: int = 20
     kind: ClassVar[str] = "predict texts"
@@ -234,10 +250,6 @@ class PredictTexts:
     @property
     def name(self) -> str:
         return f"predict {self.n} text{'s' * (self.n > 1)} of {self.k} classes"
-
-    @property
-    def work(self) -> float:
-        return self.n
 
     @property
     def flops(self) -> float:
@@ -254,19 +266,9 @@ class PredictTexts:
         """W (k, d) and b (k,), float32."""
         return normal(3, self.k, self.d), normal(4, 1, self.k)[0]
 
-    def sample(self, result: Any) -> Array:
-        return np.asarray(result).flatten()
-
-    def check(self, sample: Array) -> None:
+    def logits(self) -> Array:
         W, b = self.model()
-        _check_classes(self.name, self.texts().astype(np.float64) @ W.T + b, sample)
-
-
-def _check_classes(name: str, logits: Array, sample: Array) -> None:
-    assert sample.shape == (len(logits),), sample.shape
-    chosen = logits[np.arange(len(logits)), sample.astype(np.int64)]
-    # Of two classes whose logits are equal up to rounding either may win.
-    assert (chosen >= logits.max(axis=1) - 1e-4).all(), f"{name}: wrong classes"
+        return np.asarray(self.texts().astype(np.float64) @ W.T + b)
 
 
 @dataclass(frozen=True)

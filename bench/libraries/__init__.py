@@ -15,6 +15,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 Prepare = Callable[[Any], Callable[[], Any]]
 
 # The order of tables. The file of X is libraries/X.py.
@@ -65,6 +67,16 @@ def load(name: str) -> Library:
     library = importlib.import_module(f"libraries.{name}").LIBRARY
     assert isinstance(library, Library)
     return library
+
+
+def with_weights(classifier: Any, W: Any, b: Any) -> Any:
+    """A classifier with weights (k, d) and (k,), for two classes with their difference."""
+    k, d = W.shape
+    if k == 2:
+        W, b = W[1:] - W[:1], b[1:] - b[:1]
+    classifier.coef_, classifier.intercept_ = np.ascontiguousarray(W), b
+    classifier.classes_, classifier.n_features_in_ = np.arange(k), d
+    return classifier
 
 
 def limit_blas_threads(n: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import Library
+from . import Library, with_weights
 
 _n_threads = 1
 
@@ -86,9 +86,7 @@ def _matmul(problem: Any, reuse: bool) -> Any:
 def _predict(problem: Any, uint8: bool) -> Any:
     X = problem.images() if uint8 else problem.floats()
     W, b = problem.model()
-    classifier = _estimator(problem, uint8)
-    classifier.fit(np.zeros((problem.k, problem.d), X.dtype), np.arange(problem.k))
-    classifier.coef_, classifier.intercept_ = np.ascontiguousarray(W.T), b
+    classifier = with_weights(_estimator(problem, uint8), W.T, b)
     return lambda: classifier.predict(X)
 
 
@@ -116,8 +114,6 @@ def _predict_core(problem: Any, uint8: bool) -> Any:
 
 def _predict_texts(problem: Any) -> Any:
     import fastsoftmax as fs
-
-    from .sklearn import with_weights
 
     X = problem.texts()
     classifier = with_weights(fs.LogisticRegression(n_threads=_n_threads), *problem.model())

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import Library, limit_blas_threads
+from . import Library, limit_blas_threads, with_weights
 
 
 def _epoch(problem: Any) -> Any:
@@ -47,17 +47,6 @@ def _epoch(problem: Any) -> Any:
 
     fit(np.zeros((problem.k, problem.d), np.float32), np.arange(problem.k))  # makes coefs_
     return run
-
-
-def with_weights(classifier: Any, W: Any, b: Any) -> Any:
-    """A logistic regression with weights (k, d) and (k,), of two classes with their difference."""
-    k, d = W.shape
-    two = [[-1.0, 1.0]]
-    classifier.coef_, classifier.intercept_ = (W, b) if k > 2 else (two @ W, (two @ b))
-    classifier.coef_ = np.ascontiguousarray(classifier.coef_, np.float32)
-    classifier.intercept_ = np.asarray(classifier.intercept_, np.float32)
-    classifier.classes_, classifier.n_features_in_ = np.arange(k), d
-    return classifier
 
 
 def _predict(problem: Any) -> Any:

@@ -282,7 +282,7 @@ def _along_axis(
     n_threads: int | None,
 ) -> _Array:
     threads = threads_or_default(n_threads)
-    rows = (x if is_plain(x) else _plain_rows(x)) if axis == -1 else None
+    rows = _plain_rows(x) if axis == -1 else None
     if rows is not None and is_short(rows.shape[0], work_of_exponentials(rows.shape[1])):
         # Nothing to prepare: a row takes 1 microsecond in place of 12.
         if out is x and rows.flags.writeable:

@@ -40,7 +40,6 @@ from ._validation import (
 
 _Array = NDArray[Any]
 _INDEX = np.dtype(np.int64)
-_ALL = slice(None)
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -285,7 +284,8 @@ def predict_rows(
     out = new_output((n_rows,) if labels else (n_rows, len(W)), labels or W.dtype)
     work = work_of_row(W.shape[1] if is_dense else X.nnz // n_rows + 1, len(W))
     if not copied and is_short(n_rows, work):
-        is_finite = kernel(X if is_dense else _rows(X, _ALL), W, b, input_scale, out, n_threads)
+        whole = X if is_dense else _rows(X, slice(0, n_rows))
+        is_finite = kernel(whole, W, b, input_scale, out, n_threads)
     else:
         is_finite = all(
             kernel(_rows(X, rows), W, b, input_scale, out[rows], n_threads)
@@ -300,8 +300,7 @@ def _rows(X: Any, rows: slice) -> Any:
     """Some rows as kernels take them, copied only if the core does not read them; of CSR its parts."""
     if isinstance(X, np.ndarray):
         return readable(X[rows])
-    stop = None if rows.stop is None else rows.stop + 1  # where the last one ends
-    return X.data, X.indices, X.indptr[rows.start : stop]
+    return X.data, X.indices, X.indptr[rows.start : rows.stop + 1]  # to where the last one ends
 
 
 def _overflow(dtype: np.dtype[Any]) -> str:

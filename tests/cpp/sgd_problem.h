@@ -7,6 +7,7 @@
 
 #include "data.h"
 #include "fastsoftmax/solvers.h"
+#include "views.h"
 
 namespace test {
 
@@ -67,12 +68,7 @@ struct SgdProblem {
     start.velocity_b = uniform<T>(K, 7, -0.01, 0.01);
   }
 
-  fastsoftmax::InputView view() const {
-    const auto storage = sizeof(In) == 1   ? fastsoftmax::Storage::kUInt8
-                         : sizeof(In) == 4 ? fastsoftmax::Storage::kFloat32
-                                           : fastsoftmax::Storage::kFloat64;
-    return {storage, X.data(), n, d, d};
-  }
+  fastsoftmax::InputView view() const { return {kStorage<In>, X.data(), n, d, d}; }
 
   // Training goes on from there.
   void train(Trained<T>& at, const fastsoftmax::StopRequested& stop = nullptr) const {

@@ -103,7 +103,6 @@ void Certificate::put_products(std::ptrdiff_t at, const double* G, const Lbfgs& 
 // What the rounding of logits, of weights times means, leaves of a loss and its entropy: no row's
 // |p - y| is more than twice its loss.
 double Certificate::logit_rounding(const double* W, double loss) const {
-  if (!sums_) return 0.0;
   const std::ptrdiff_t d = size_ / n_outputs_;
   double largest = 0.0;
   for (std::ptrdiff_t r = 0; r < n_outputs_; ++r) {
@@ -120,7 +119,6 @@ double Certificate::logit_rounding(const double* W, double loss) const {
 // Likewise of the length of its gradient, of residuals times means: half an ulp of their sum, had
 // they one sign. (Sums of many rows have as much by chance: of 50,000 rows in any order a fifth.)
 double Certificate::gradient_rounding(double loss) const {
-  if (!sums_) return 0.0;
   return 0.5 * kEntropyRounding * std::abs(loss) * std::sqrt(sums_->sum_squared) /
          sums_->total_weight;
 }
@@ -137,10 +135,10 @@ void Certificate::describe(std::ptrdiff_t at, const double* G, const double* x, 
   const auto slot = static_cast<std::size_t>(at), k = static_cast<std::size_t>(n_outputs_);
   const double on_x = dot(G, x, size_, n_threads_);
   entropy_[slot] = on_x - loss;
-  logit_rounding_[slot] = logit_rounding(x, loss);
-  gradient_rounding_[slot] = gradient_rounding(loss);
   entropy_magnitude_[slot] = std::abs(on_x) + std::abs(loss);
   if (!sums_) return;
+  logit_rounding_[slot] = logit_rounding(x, loss);
+  gradient_rounding_[slot] = gradient_rounding(loss);
   const std::ptrdiff_t d = size_ / n_outputs_;
   for (std::size_t c = 0; c < k; ++c) {
     const auto i = static_cast<std::ptrdiff_t>(c);

@@ -13,8 +13,8 @@
 //
 // Bounds hold but for the rounding of the losses and gradients. That of the sums of products, which
 // may cancel (1e100 of inputs of 1e50, 1e23 of features with a mean of 1e9), is taken off: it is
-// known by the sizes of what is added up, the magnitudes below. So is that of logits which are
-// small differences of large numbers, of weights times means.
+// known by the sizes of what is added up, the magnitudes below. So is that of logits and gradients
+// which are small differences of large numbers: of weights times means, of residuals times means.
 #pragma once
 
 #include <algorithm>
