@@ -23,6 +23,7 @@ PROBLEMS = {
     "ten classes": (500, 30, 10, 0.1, {}, True),
     "class weights": (400, 12, 4, 1.0, {"class_weight": {0: 3.0, 2: 0.2}}, True),
     "fewer samples than features": (60, 90, 3, 0.5, {"class_weight": "balanced"}, False),
+    "far fewer samples than features": (40, 400, 3, 1.0, {}, True),
     "a hundred classes": (1500, 24, 100, 1.0, {}, True),
 }
 
@@ -159,6 +160,22 @@ def test_few_rows_of_many_features(case, dtype):
             for each in (reference, clf)
         )
         assert found <= least * (1 + 1.01 * clf.tol)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("C", [1e-2, 1.0, 100.0])
+def test_few_rows_that_a_few_directions_nearly_make_up(C, dtype):
+    """As embeddings are: in all features L-BFGS takes 200 to 1600 passes of these."""
+    rng = np.random.default_rng(0)
+    X = 10 * rng.normal(size=(80, 10)) @ rng.normal(size=(10, 1500))
+    X = (X + 0.1 * rng.normal(size=X.shape)).astype(dtype)
+    y = rng.integers(3, size=80)
+    clf = LogisticRegression(C=C, tol=1e-6).fit(X, y)
+    assert clf.gap_ <= 1e-6
+    assert clf.n_passes_ < 50
+    reference = fit_reference(X.astype(float), y, None, {"C": C})
+    value = [logistic_objective(X, y, c.coef_, c.intercept_, C) for c in (clf, reference)]
+    assert value[0] <= value[1] * (1 + 1.1e-6)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])

@@ -130,7 +130,9 @@ bool LogisticFit::run_to_end(const Rows& all) {
   next_curvature_ = 0.0;
   if (!has_started_ || options_.warm || wave_ > 0 || !knows_centres()) take_curvature(0.0);
   if (stop_.stopped()) return false;
-  for (double passes = 0.0; any_active(); passes += 1.0) {
+  double passes = 0.0;
+  for (; any_active(); passes += 1.0) {
+    if (passes_of_waves_ + passes >= limits_.max_passes) return false;
     const bool is_due = passes >= next_curvature_;
     evaluate(all, is_due && knows_centres());
     if (stop_.stopped()) return false;
@@ -162,6 +164,7 @@ bool LogisticFit::run_to_end(const Rows& all) {
     if (progress_(iteration, any_active() || wave_ + 1 < n_waves_)) return false;
   }
   last_of_waves_ = last_reported_;
+  passes_of_waves_ += passes;
   return true;
 }
 
@@ -397,7 +400,9 @@ bool fit_logistic(const LogisticProblem& problem, const LogisticOptions& options
   check(problem, options.n_threads);
   bool is_complete = false;
   with_crew(options.n_threads, [&] {
-    is_complete = LogisticFit(problem, options, models, progress, stop_requested).run();
+    is_complete = has_row_space(problem, models)
+                      ? fit_in_row_space(problem, options, models, progress, stop_requested)
+                      : LogisticFit(problem, options, models, progress, stop_requested).run();
   });
   return is_complete;
 }

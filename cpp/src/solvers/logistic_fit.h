@@ -21,11 +21,20 @@
 
 namespace fastsoftmax {
 
+// Of a fit that is a part of another (logistic_row_space.cpp): how many passes over X it may make,
+// and whether float64 is the arithmetic from the beginning.
+struct FitLimits {
+  double max_passes = HUGE_VAL;
+  bool in_double = false;
+};
+
 class LogisticFit {
  public:
   LogisticFit(const LogisticProblem& problem, const LogisticOptions& options,
-              LogisticModels& models, const FitProgress& progress, const StopRequested& stop)
-      : problem_(problem),
+              LogisticModels& models, const FitProgress& progress, const StopRequested& stop,
+              const FitLimits& limits = {})
+      : limits_(limits),
+        problem_(problem),
         options_(options),
         out_(models),
         progress_(progress),
@@ -37,7 +46,7 @@ class LogisticFit {
         size_(n_outputs_ * (d_ + 1)),
         has_newton_(options.solver == LogisticSolver::kNewtonCg) {}
 
-  // False if stop_requested stopped it.
+  // False if stop_requested stopped it. Models that limits ended are kStopped.
   bool run();
 
  private:
@@ -197,6 +206,7 @@ class LogisticFit {
   void evaluate_extra(const std::vector<Proof*>& proofs, const Rows& all);
   std::vector<double> inverse_intercept_hessian(const Rows& all, const Proof& proof);
 
+  const FitLimits limits_;
   const LogisticProblem problem_;
   const LogisticOptions options_;
   LogisticModels& out_;
@@ -209,6 +219,7 @@ class LogisticFit {
   bool has_started_ = false;                     // from zero, that is
   bool is_dense_ = true;                         // the preconditioner
   double next_curvature_ = 0.0;                  // when it is taken anew, in passes of the wave
+  double passes_of_waves_ = 0.0;                 // of those before
   std::ptrdiff_t max_points_ = 0;                // of a certificate
   int wave_ = 0, n_waves_ = 1;
   std::int64_t last_reported_ = 0, last_of_waves_ = 0;
@@ -218,5 +229,11 @@ class LogisticFit {
   std::vector<double> mean_squares_;  // of the features, over all rows; empty: not asked for yet
   std::map<std::pair<std::ptrdiff_t, Fold>, double> scales_;
 };
+
+// Whether it is of use to fit in the span of the rows, and then all of the fit.
+bool has_row_space(const LogisticProblem& problem, const LogisticModels& models);
+bool fit_in_row_space(const LogisticProblem& problem, const LogisticOptions& options,
+                      LogisticModels& models, const FitProgress& progress,
+                      const StopRequested& stop);
 
 }  // namespace fastsoftmax

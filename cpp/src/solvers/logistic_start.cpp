@@ -113,7 +113,7 @@ Arithmetic LogisticFit::first_arithmetic() const {
       is_rounded ? largest_mean_in_spreads(static_cast<const float*>(problem_.dense->data), n_, d_,
                                            problem_.dense->row_stride)
                  : 0.0;
-  if (shift > kSingleShift || needs_double()) return Arithmetic::kDouble;
+  if (limits_.in_double || shift > kSingleShift || needs_double()) return Arithmetic::kDouble;
   const bool is_proven = std::all_of(out_.penalty, out_.penalty + out_.n_models,
                                      [](double penalty) { return penalty > 0.0; });
   return can_reduce_precision() && options_.tol >= kLeastReducedTol && shift <= kReducedShift &&

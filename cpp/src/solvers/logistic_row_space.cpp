@@ -1,0 +1,261 @@
+// Fits of few rows of many features. With a penalty weights lie in the span of the rows, so what
+// there is to find has as many features as X has rows, and a matrix of them for its preconditioner.
+// Found there, it is gone on from in all features: one pass proves it, as a rule.
+#include <algorithm>
+#include <vector>
+
+#include "solvers/logistic_fit.h"
+#include "solvers/row_space.h"
+#include "solvers/vectors.h"
+#include "storage.h"
+
+namespace fastsoftmax {
+namespace {
+
+// Some of the models, in so many features, with numbers of their own.
+class Selection {
+ public:
+  Selection(const std::vector<std::ptrdiff_t>& which, const LogisticModels& from,
+            std::ptrdiff_t n_outputs, std::ptrdiff_t n_features)
+      : which_(which),
+        n_outputs_(n_outputs),
+        n_weights_(n_outputs * n_features),
+        W_(size(n_weights_)),
+        b_(size(n_outputs)),
+        objective_(size(1)),
+        gap_(size(1)),
+        float32_cost_(size(1)),
+        n_passes_(size(1)),
+        n_iter_(size(1)),
+        status_(size(1)) {
+    for (const std::ptrdiff_t m : which) {
+      penalty_.push_back(from.penalty[m]);
+      held_out_.push_back(from.held_out ? from.held_out[m] : -1);
+    }
+    models_.n_models = static_cast<std::ptrdiff_t>(which.size());
+    models_.penalty = penalty_.data();
+    models_.held_out = held_out_.data();
+    models_.W = W_.data();
+    models_.b = b_.data();
+    models_.objective = objective_.data();
+    models_.gap = gap_.data();
+    models_.float32_cost = float32_cost_.data();
+    models_.n_iter = n_iter_.data();
+    models_.n_passes = n_passes_.data();
+    models_.status = status_.data();
+  }
+
+  LogisticModels& models() { return models_; }
+  double* W(std::size_t i) { return W_.data() + static_cast<std::ptrdiff_t>(i) * n_weights_; }
+  double* b(std::size_t i) { return b_.data() + static_cast<std::ptrdiff_t>(i) * n_outputs_; }
+
+  // All but W, n_iter and n_passes.
+  void give_back(LogisticModels& all) {
+    for (std::size_t i = 0; i < which_.size(); ++i) {
+      const std::ptrdiff_t m = which_[i];
+      std::copy_n(b(i), n_outputs_, all.b + m * n_outputs_);
+      all.objective[m] = objective_[i];
+      all.gap[m] = gap_[i];
+      all.float32_cost[m] = float32_cost_[i];
+      all.status[m] = status_[i];
+    }
+  }
+
+ private:
+  std::size_t size(std::ptrdiff_t of_model) const {
+    return which_.size() * static_cast<std::size_t>(of_model);
+  }
+
+  const std::vector<std::ptrdiff_t> which_;
+  const std::ptrdiff_t n_outputs_, n_weights_;
+  std::vector<double> penalty_, W_, b_, objective_, gap_, float32_cost_, n_passes_;
+  std::vector<std::int32_t> held_out_;
+  std::vector<std::int64_t> n_iter_;
+  std::vector<LogisticStatus> status_;
+  LogisticModels models_;
+};
+
+// What it takes to know the row space, and to fit in it, in passes over X of all models. Rows of
+// few outputs wait for their numbers, not for products with them, and small X for what is beside
+// passes.
+double passes_of_row_space(const LogisticProblem& problem, std::ptrdiff_t n_models) {
+  constexpr double kProductsPerNs = 20.0, kBytesPerNs = 10.0, kFitNs = 5e5, kIterationNs = 2e4;
+  const auto n = static_cast<double>(problem.n_rows()), d = static_cast<double>(problem.n_cols());
+  const double size = with_storage<double>(
+      *problem.dense, [](const auto* data) { return static_cast<double>(sizeof(*data)); });
+  const double pass =
+      std::max(pass_ns(problem, n_models), n * d * size / kBytesPerNs) + kIterationNs;
+  return (n * n * (0.5 * d + n / 6.0) / kProductsPerNs + kFitNs) / pass;
+}
+
+class RowSpaceFit {
+ public:
+  RowSpaceFit(const LogisticProblem& problem, const LogisticOptions& options,
+              LogisticModels& models, const FitProgress& progress, const StopRequested& stop)
+      : problem_(problem),
+        options_(options),
+        models_(models),
+        progress_(progress),
+        stop_(stop),
+        n_outputs_(problem.n_outputs()),
+        n_weights_(n_outputs_ * problem.n_cols()) {}
+
+  bool run() {
+    if (!begin()) return false;
+    find_unfinished();
+    if (unfinished_.empty() || is_ended_) return true;
+    bool is_near = false;
+    if (options_.max_iter - n_iter_ > 1) {
+      StopPoll poll(stop_);
+      const RowSpace space(*problem_.dense, options_.n_threads, poll);
+      if (poll.stopped()) return false;
+      is_near = space.is_known();
+      if (is_near && !find(space)) return false;
+      if (is_ended_) return true;
+    }
+    return finish(is_near);
+  }
+
+ private:
+  // As any fit, for as many passes as the row space would take: who is done by then needs none.
+  bool begin() {
+    constexpr double kFew = 4.0;
+    const double passes = passes_of_row_space(problem_, models_.n_models);
+    if (passes >= kFew || options_.max_iter < 3) {
+      const FitLimits limits{options_.max_iter < 3 ? HUGE_VAL : passes, false};
+      return LogisticFit(problem_, options_, models_, watched([] {}, true), stop_, limits).run();
+    }
+    for (std::ptrdiff_t m = 0; m < models_.n_models; ++m) {
+      models_.n_iter[m] = 0;
+      models_.n_passes[m] = 0.0;
+      models_.status[m] = LogisticStatus::kStopped;
+    }
+    return true;
+  }
+
+  void find_unfinished() {
+    for (std::ptrdiff_t m = 0; m < models_.n_models; ++m) {
+      if (models_.status[m] != LogisticStatus::kStopped) continue;
+      unfinished_.push_back(m);
+    }
+    iter_before_.resize(unfinished_.size());
+    passes_before_.resize(unfinished_.size());
+    remember_counts();
+  }
+
+  void remember_counts() {
+    for (std::size_t i = 0; i < unfinished_.size(); ++i) {
+      iter_before_[i] = models_.n_iter[unfinished_[i]];
+      passes_before_[i] = models_.n_passes[unfinished_[i]];
+      n_iter_ = std::max(n_iter_, iter_before_[i]);
+    }
+  }
+
+  // The optima in the row space, nearer than is asked for.
+  bool find(const RowSpace& space) {
+    constexpr double kPart = 0.01, kLeastTol = 1e-15;
+    const InputView rows = space.rows();
+    LogisticProblem problem = problem_;
+    problem.dense = &rows;
+    LogisticOptions options = options_;
+    options.warm = false;
+    options.tol = std::max(kPart * options.tol, std::min(options.tol, kLeastTol));
+    options.max_iter -= n_iter_ + 1;
+    Selection found(unfinished_, models_, n_outputs_, rows.n_cols);
+    const double part = static_cast<double>(rows.n_cols) / static_cast<double>(problem_.n_cols());
+    const auto tell = [&] {
+      for (std::size_t i = 0; i < unfinished_.size(); ++i) {
+        space.weights_of(found.W(i), n_outputs_, models_.W + unfinished_[i] * n_weights_);
+      }
+      found.give_back(models_);
+      count(found.models(), part);
+    };
+    if (!LogisticFit(problem, options, found.models(), watched(tell, false), stop_).run()) {
+      return false;
+    }
+    tell();
+    remember_counts();
+    models_.n_curvature_rows += found.models().n_curvature_rows;
+    return true;
+  }
+
+  // In all features, from where the models are.
+  bool finish(bool is_near) {
+    Selection rest(unfinished_, models_, n_outputs_, problem_.n_cols());
+    for (std::size_t i = 0; i < unfinished_.size(); ++i) {
+      std::copy_n(models_.W + unfinished_[i] * n_weights_, n_weights_, rest.W(i));
+      std::copy_n(models_.b + unfinished_[i] * n_outputs_, n_outputs_, rest.b(i));
+    }
+    LogisticOptions options = options_;
+    options.warm = true;
+    options.max_iter = std::max<std::int64_t>(1, options.max_iter - n_iter_);
+    const auto tell = [&] {
+      for (std::size_t i = 0; i < unfinished_.size(); ++i) {
+        std::copy_n(rest.W(i), n_weights_, models_.W + unfinished_[i] * n_weights_);
+      }
+      rest.give_back(models_);
+      count(rest.models(), 1.0);
+    };
+    // Of float32 rounding is more than what there is left to find.
+    const FitLimits limits{HUGE_VAL, is_near};
+    if (!LogisticFit(problem_, options, rest.models(), watched(tell, true), stop_, limits).run()) {
+      return false;
+    }
+    tell();
+    models_.n_curvature_rows += rest.models().n_curvature_rows;
+    // Who is told of iterations alone has not heard of a proof that took none.
+    if (progress_ && goes_on_ && !is_ended_) progress_(n_iter_ + 1, false);
+    return true;
+  }
+
+  // The iterations and passes of a fit to those before it; its passes are over that part of X.
+  void count(const LogisticModels& found, double part) {
+    for (std::size_t i = 0; i < unfinished_.size(); ++i) {
+      models_.n_iter[unfinished_[i]] = iter_before_[i] + found.n_iter[i];
+      models_.n_passes[unfinished_[i]] = passes_before_[i] + part * found.n_passes[i];
+    }
+  }
+
+  // The caller's progress, told by a fit that writes the models by tell() and, unless it is the
+  // last, is gone on from.
+  template <class F>
+  FitProgress watched(const F& tell, bool is_last) {
+    if (!progress_) return nullptr;
+    return [this, tell, is_last, before = n_iter_](std::int64_t iteration, bool goes_on) {
+      tell();
+      goes_on_ = goes_on || !is_last;
+      is_ended_ = progress_(before + iteration, goes_on_);
+      return is_ended_;
+    };
+  }
+
+  const LogisticProblem problem_;
+  const LogisticOptions options_;
+  LogisticModels& models_;
+  const FitProgress& progress_;
+  const StopRequested& stop_;
+  const std::ptrdiff_t n_outputs_, n_weights_;
+  std::vector<std::ptrdiff_t> unfinished_;
+  std::vector<std::int64_t> iter_before_;  // of these
+  std::vector<double> passes_before_;
+  std::int64_t n_iter_ = 0;  // the most that a model has had
+  bool is_ended_ = false;    // by progress
+  bool goes_on_ = false;     // as progress was told last
+};
+
+}  // namespace
+
+bool has_row_space(const LogisticProblem& problem, const LogisticModels& models) {
+  constexpr std::ptrdiff_t kMostRows = 11585;  // whose products are 1 GB
+  return problem.dense && problem.n_rows() <= std::min(kMostRows, problem.n_cols() / 2) &&
+         std::all_of(models.penalty, models.penalty + models.n_models,
+                     [](double penalty) { return penalty > 0.0; });
+}
+
+bool fit_in_row_space(const LogisticProblem& problem, const LogisticOptions& options,
+                      LogisticModels& models, const FitProgress& progress,
+                      const StopRequested& stop) {
+  return RowSpaceFit(problem, options, models, progress, stop).run();
+}
+
+}  // namespace fastsoftmax
