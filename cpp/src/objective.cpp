@@ -23,7 +23,7 @@ constexpr std::ptrdiff_t kMaxUnpacked = 32;
 // The logits of blocks of rows, for few classes: written to place(thread, first_row), then handed
 // to finish(logits, first_row, n_rows).
 template <class In, class T, class Place, class Finish>
-void for_few_logits(const KernelTable& table, const In* data, const InputView& X,
+void for_few_logits(const KernelTable& table, const In* data, const StridedInputView& X,
                     const Model<T>& model, int n_threads, const Place& place,
                     const Finish& finish) {
   const auto& kernels = storage_kernels<In, T>(table);
@@ -31,7 +31,9 @@ void for_few_logits(const KernelTable& table, const In* data, const InputView& X
   const std::ptrdiff_t size = n_classes * X.n_cols;
   ThreadWeights W(is_well_placed(model.W, X.n_rows) ? model.W : nullptr, size, n_threads,
                   [&](T* to) { std::copy_n(model.W, size, to); });
-  for_row_blocks(data, X.row_stride, X.n_rows, n_threads, [&](const auto& block, int thread) {
+  RowCopies<In> copies(table, X, n_threads);
+  for_row_blocks(data, X.row_stride, X.n_rows, n_threads, [&](const auto& found, int thread) {
+    const auto block = copies.with_rows(found, thread);
     T* logits = place(thread, block.first);
     kernels.logits({block.rows, block.next, block.n_rows, block.n_next, X.n_cols, n_classes,
                     W.of(thread), logits});
@@ -74,14 +76,9 @@ void for_sparse_logits(const KernelTable& table, const CsrView& X, const Model<T
 
 // The same product, X W', for many.
 template <class In, class T>
-PackedProduct<In, T> many_logits(const KernelTable& table, const In* data, const InputView& X,
-                                 const Model<T>& model, int n_threads) {
-  return {table,
-          data,
-          {X.storage, X.data, X.n_rows, X.n_cols, X.row_stride, 1},
-          {model.W, X.n_cols, model.n_classes, 1, X.n_cols},
-          n_threads,
-          true};
+PackedProduct<In, T> many_logits(const KernelTable& table, const In* data,
+                                 const StridedInputView& X, const Model<T>& model, int n_threads) {
+  return {table, data, X, {model.W, X.n_cols, model.n_classes, 1, X.n_cols}, n_threads, true};
 }
 
 // Rows of logits to what is asked for; true if all were finite.
@@ -141,7 +138,7 @@ bool find_nonfinite_in(const T* data, const InputView& X, std::ptrdiff_t* row,
 
 }  // namespace
 
-double prediction_ns(const InputView& X, std::ptrdiff_t n_classes) {
+double prediction_ns(const StridedInputView& X, std::ptrdiff_t n_classes) {
   return static_cast<double>(X.n_rows) * static_cast<double>(X.n_cols) *
          static_cast<double>(n_classes) / kProductsPerNs;
 }
@@ -155,7 +152,8 @@ double prediction_ns(const CsrView& X, std::ptrdiff_t n_classes) {
 }
 
 template <class T>
-bool predict(const InputView& X, const Model<T>& model, Prediction what, T* out, int n_threads) {
+bool predict(const StridedInputView& X, const Model<T>& model, Prediction what, T* out,
+             int n_threads) {
   const KernelTable& table = fastsoftmax::kernels();
   const std::ptrdiff_t n_classes = model.n_classes;
   if (X.n_rows == 0) return true;
@@ -196,7 +194,8 @@ bool predict(const CsrView& X, const Model<T>& model, Prediction what, T* out, i
 }
 
 template <class T>
-bool predict_class(const InputView& X, const Model<T>& model, std::int64_t* out, int n_threads) {
+bool predict_class(const StridedInputView& X, const Model<T>& model, std::int64_t* out,
+                   int n_threads) {
   const KernelTable& table = fastsoftmax::kernels();
   const std::ptrdiff_t n_classes = model.n_classes;
   if (X.n_rows == 0) return true;
@@ -258,12 +257,15 @@ void check_labels(const std::int64_t* labels, std::ptrdiff_t n, std::ptrdiff_t n
   }
 }
 
-template bool predict<float>(const InputView&, const Model<float>&, Prediction, float*, int);
-template bool predict<double>(const InputView&, const Model<double>&, Prediction, double*, int);
+template bool predict<float>(const StridedInputView&, const Model<float>&, Prediction, float*, int);
+template bool predict<double>(const StridedInputView&, const Model<double>&, Prediction, double*,
+                              int);
 template bool predict<float>(const CsrView&, const Model<float>&, Prediction, float*, int);
 template bool predict<double>(const CsrView&, const Model<double>&, Prediction, double*, int);
-template bool predict_class<float>(const InputView&, const Model<float>&, std::int64_t*, int);
-template bool predict_class<double>(const InputView&, const Model<double>&, std::int64_t*, int);
+template bool predict_class<float>(const StridedInputView&, const Model<float>&, std::int64_t*,
+                                   int);
+template bool predict_class<double>(const StridedInputView&, const Model<double>&, std::int64_t*,
+                                    int);
 template bool predict_class<float>(const CsrView&, const Model<float>&, std::int64_t*, int);
 template bool predict_class<double>(const CsrView&, const Model<double>&, std::int64_t*, int);
 

@@ -50,6 +50,49 @@ void for_row_blocks(const In* data, std::ptrdiff_t row_stride, std::ptrdiff_t n_
   });
 }
 
+// The rows of blocks where those of X do not lie together: copies in the second-level cache. Of two
+// classes, columns together, on one thread and two of a Zen 4, and with NumPy's copies of 4 MB
+// instead, milliseconds: 60000x784 float32 22, 14 and 53; 20000x100 float64 1.1, 0.85 and 2.5.
+template <class In>
+class RowCopies {
+ public:
+  RowCopies(const KernelTable& table, const StridedInputView& X, int n_threads)
+      : table_(table),
+        X_(X),
+        size_(X.col_stride == 1 ? 0 : padded<In>(kBlockRows * X.n_cols)),
+        copies_(size_ * n_threads),
+        rows_(X.col_stride == 1 ? 0 : kBlockRows * n_threads) {}
+
+  RowBlock<In> with_rows(const RowBlock<In>& block, int thread) {
+    if (X_.col_stride == 1) return block;
+    In* copy = copies_.data() + thread * size_;
+    const In** rows = rows_.data() + thread * kBlockRows;
+    copy_rows(block.rows[0], block.n_rows, copy);
+    point_at_rows(copy, X_.n_cols, 0, block.n_rows, rows);
+    return {block.first, block.n_rows, 0, rows, rows};
+  }
+
+ private:
+  void copy_rows(const In* from, std::ptrdiff_t n_rows, In* copy) const {
+    if constexpr (sizeof(In) > 1) {
+      arithmetic_kernels<In>(table_).transpose(from, X_.col_stride, X_.row_stride, X_.n_cols,
+                                               n_rows, copy, X_.n_cols);
+    } else {
+      for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
+        for (std::ptrdiff_t f = 0; f < X_.n_cols; ++f) {
+          copy[i * X_.n_cols + f] = from[i * X_.row_stride + f * X_.col_stride];
+        }
+      }
+    }
+  }
+
+  const KernelTable& table_;
+  const StridedInputView X_;
+  const std::ptrdiff_t size_;
+  AlignedBuffer<In> copies_;
+  AlignedBuffer<const In*> rows_;
+};
+
 // Weights (n_classes, n_features) for the kernels: those given, or copies that begin where a cache
 // line does. Each thread makes its own at first, if it is small: lines that another core has just
 // written come late (100x784x10 float32 on two threads of a Zen 4: 19.7 microseconds, then 16.7).

@@ -128,6 +128,20 @@ py::object matmul_of_arrays(const Arguments& arguments) {
   return py::none();
 }
 
+void transpose_array(const py::array& b, py::array out, int n_threads) {
+  constexpr double kBytesPerNs = 5.0;
+  const StridedInputView B = strided_input(b, "b");
+  with_arithmetic(b, "b", [&](auto zero) {
+    using T = decltype(zero);
+    T* to = checked_output<T>(out, {B.n_cols, B.n_rows}, "out");
+    const StridedView<const T> from{static_cast<const T*>(B.data), B.n_rows, B.n_cols, B.row_stride,
+                                    B.col_stride};
+    const double work_ns = static_cast<double>(b.nbytes()) / kBytesPerNs;
+    const ReleasedGil release;
+    call_on_threads(n_threads, work_ns, [&](int n) { transpose<T>(from, to, n); });
+  });
+}
+
 }  // namespace
 
 void bind_functions(py::module_& m) {
@@ -140,6 +154,8 @@ void bind_functions(py::module_& m) {
   m.def("cross_entropy", &cross_entropy_of_arrays, py::arg("logits").noconvert(),
         py::arg("labels").noconvert(), py::arg("losses").noconvert(), py::arg("n_threads"));
   def_fast<&matmul_of_arrays, 4>(m, "matmul");
+  m.def("transpose", &transpose_array, py::arg("b").noconvert(), py::arg("out").noconvert(),
+        py::arg("n_threads"));
 }
 
 }  // namespace fastsoftmax

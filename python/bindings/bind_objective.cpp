@@ -45,7 +45,7 @@ py::object predict_arrays(const Arguments& arguments, const F& f) {
   if (py::isinstance<py::tuple>(arguments[0])) {
     return predict_view(csr_view(py::reinterpret_borrow<py::tuple>(arguments[0]), W.shape(1)));
   }
-  return predict_view(input_view(arguments.array(0, "X")));
+  return predict_view(strided_input(arguments.array(0, "X"), "X"));
 }
 
 template <Prediction kWhat>

@@ -156,18 +156,22 @@ def _load_named(name: str, data_dir: str | None) -> tuple[tuple[Array, Array], t
 def _read_arrays(path: str, wanted: Collection[str]) -> dict[str, Array]:
     """Read those of the wanted arrays that an .npz file has, or an .npy file as X."""
     with open(path, "rb") as opened:
-        # A pipe is read to its end first: archives are read from there.
-        file = opened if opened.seekable() else io.BytesIO(opened.read())
-        magic = file.read(6)
-        file.seek(0)
-        if not magic.startswith((b"PK", b"\x93NUMPY")):
+        magic = opened.read(6)
+        if not magic.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")):
             raise ValueError(f"{path}: neither an .npz nor an .npy file")
         try:
+            # A pipe is read to its end: archives are read from there.
+            file = opened if opened.seekable() else io.BytesIO(magic + opened.read())
+            file.seek(0)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"X": loaded}
             with loaded:
-                return {name: loaded[name] for name in wanted if name in loaded}
+                arrays = {name: loaded[name] for name in wanted if name in loaded}
+            for name, array in arrays.items():
+                if not isinstance(array, np.ndarray):  # but the bytes of another file
+                    raise ValueError(f"{name} is not an .npy array")
+            return arrays
         except MemoryError as error:
             raise MemoryError(f"{path}: {error}") from error
         # numpy.load lets TokenError, TypeError, zlib.error and more out on damaged files.

@@ -17,6 +17,7 @@ from ._arrays import (
     interruptible_slices,
     is_plain,
     is_readable,
+    is_readable_by_columns,
     is_short,
     new_output,
     readable,
@@ -30,6 +31,7 @@ from ._validation import (
     check_bool,
     check_labels,
     check_number,
+    check_scale,
     check_two_classes,
     check_X,
     encode,
@@ -98,7 +100,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_features_before = getattr(self, "n_features_in_", None)
         names_before: Any = getattr(self, "feature_names_in_", None)
         X = check_X(self, X, reset=True, sparse=self.accepts_sparse)
-        X = readable(X) if isinstance(X, np.ndarray) else X
+        X = readable(X, threads_or_default(self.n_threads)) if isinstance(X, np.ndarray) else X
         labels = check_labels(self, X, y)
         if goes_on:
             if X.shape[1] != n_features_before:
@@ -121,14 +123,20 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _check_weights(self, wanted_by: str) -> None:
         """Refuse to go on from weights that were set by hand and do not fit."""
-        n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
-        shapes = {"coef_": (n_outputs, self.n_features_in_), "intercept_": (n_outputs,)}
-        for name, shape in shapes.items():
+        for name, shape in self._shapes_of_weights().items():
             weights = np.asarray(getattr(self, name))
             if weights.shape != shape:
                 raise ValueError(f"{wanted_by}: {name} has shape {weights.shape}, not {shape}")
+            if weights.dtype.kind not in "fiu" or weights.dtype.itemsize > 8:
+                raise TypeError(f"{wanted_by}: {name} is of dtype {weights.dtype}, not float64")
             if not np.isfinite(weights).all():
                 raise ValueError(f"{wanted_by}: {name} is not finite")
+
+    def _shapes_of_weights(self) -> dict[str, tuple[int, ...]]:
+        n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
+        # A model that was put together by hand may know its number of features by coef_ alone.
+        n_features = getattr(self, "n_features_in_", None) or (*np.shape(self.coef_), 0, 0)[1]
+        return {"coef_": (n_outputs, n_features), "intercept_": (n_outputs,)}
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Mean accuracy of the predictions.
@@ -252,12 +260,23 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> _Array:
         """Logits, probabilities or (with a dtype for them) class indices, by a kernel."""
         require_fitted(self)
-        if len(self.coef_) != (1 if len(self.classes_) == 2 else len(self.classes_)):
-            self._check_weights("prediction")
         X = check_X(self, X, reset=False, sparse=self.accepts_sparse)
+        W, b = self.coef_, self.intercept_
+        shape = (1 if len(self.classes_) == 2 else len(self.classes_), X.shape[1])
+        if not (
+            is_plain(W) and W.shape == shape and type(b) is np.ndarray and b.shape == shape[:1]
+        ):
+            W, b = self._weights_set_by_hand(shape[1])
         scale = check_number(self.input_scale, "input_scale", exclusive=True)
         threads = threads_or_default(self.n_threads)
-        return predict_rows(kernel, X, self.coef_, self.intercept_, scale, threads, labels=labels)
+        return predict_rows(kernel, X, W, b, scale, threads, labels=labels)
+
+    def _weights_set_by_hand(self, n_features: int) -> tuple[_Array, _Array]:
+        self._check_weights("prediction")
+        W, b = np.asarray(self.coef_), np.asarray(self.intercept_)
+        if W.shape[1] != n_features:
+            raise ValueError(f"X has {n_features} features, but coef_ is for {W.shape[1]}")
+        return W, b
 
 
 def predict_rows(
@@ -273,13 +292,15 @@ def predict_rows(
     """What a kernel makes of the rows of `X`, dense or CSR, in slices that Ctrl-C can end."""
     W, b, storage, copied = coef, intercept, X.dtype, 0
     is_dense = type(X) is np.ndarray
-    if is_dense and not is_readable(X):
+    if is_dense and not (is_readable(X) or is_readable_by_columns(X)):
         storage = storage_dtype(storage)
         copied = storage.itemsize * W.shape[1]  # bytes of a row
     holds_X = storage.itemsize <= W.dtype.itemsize
     if not (holds_X and is_plain(W) and b.dtype is W.dtype and b.flags.c_contiguous):
         dtype = np.result_type(W, floating_dtype(storage))
         W, b = np.require(W, dtype, ["C", "A"]), np.require(b, dtype, ["C", "A"])
+    if input_scale != 1.0:
+        check_scale(input_scale, "input_scale", W.dtype)
     n_rows = X.shape[0]
     out = new_output((n_rows,) if labels else (n_rows, len(W)), labels or W.dtype)
     work = work_of_row(W.shape[1] if is_dense else X.nnz // n_rows + 1, len(W))
@@ -299,7 +320,8 @@ def predict_rows(
 def _rows(X: Any, rows: slice) -> Any:
     """Some rows as kernels take them, copied only if the core does not read them; of CSR its parts."""
     if isinstance(X, np.ndarray):
-        return readable(X[rows])
+        some = X[rows]
+        return some if is_readable_by_columns(some) else readable(some)
     return X.data, X.indices, X.indptr[rows.start : rows.stop + 1]  # to where the last one ends
 
 

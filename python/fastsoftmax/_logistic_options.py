@@ -76,8 +76,10 @@ def check_penalty(penalty: object) -> bool:
 
 def _check_solver(solver: object) -> str:
     if not isinstance(solver, str) or solver not in SOLVERS:
+        # It penalizes the intercept, and fits a class against the rest.
+        other = " but for what 'liblinear' makes of intercepts" if solver == "liblinear" else ""
         raise ValueError(
-            f"solver={solver!r} is not supported; solver='auto' finds the same optimum "
+            f"solver={solver!r} is not supported; solver='auto' finds the same optimum{other} "
             f"(others are {', '.join(map(repr, SOLVERS[1:]))})"
         )
     return str(solver)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
 
 from ._arrays import refuse_masked
 from ._held_out import best_of, fit_folds, positions, score_folds
@@ -114,6 +114,9 @@ class LogisticRegressionCV(LinearClassifier):
     """
 
     accepts_sparse = True
+
+    # With metadata routing weights are the scorer's, as in scikit-learn.
+    __metadata_request__score: ClassVar = {"sample_weight": UNUSED}
 
     def __init__(
         self,
@@ -270,8 +273,9 @@ class LogisticRegressionCV(LinearClassifier):
         self.intercept_ = models.intercept[rows].mean(axis=0).astype(dtype)
         self.objective_ = self.gap_ = self.n_passes_ = float("nan")
 
-    # Without sample_weight by name, as in scikit-learn: with metadata routing it is the scorer's.
-    def score(self, X: ArrayLike, y: ArrayLike, **params: Any) -> float:  # type: ignore[override]
+    def score(  # type: ignore[override]
+        self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, **params: Any
+    ) -> float:
         """Score of the predictions by `scoring`.
 
         Parameters
@@ -280,8 +284,10 @@ class LogisticRegressionCV(LinearClassifier):
             Finite data.
         y : array_like of shape (n_samples,)
             Their labels.
+        sample_weight : array_like of shape (n_samples,), optional
+            Weights, for the scorer.
         **params
-            What the scorer is to be given, such as `sample_weight`.
+            What else the scorer is to be given.
 
         Returns
         -------
@@ -289,6 +295,8 @@ class LogisticRegressionCV(LinearClassifier):
             The mean accuracy, if there is no `scoring`.
         """
         require_fitted(self)
+        if sample_weight is not None:
+            params["sample_weight"] = sample_weight
         if get_config()["enable_metadata_routing"]:
             params = dict(process_routing(self, "score", **params).scorer.score)
         refuse_masked(params.get("sample_weight"), "sample_weight")

@@ -21,11 +21,13 @@ def check_writable(path: Path) -> None:
         Where a file shall go. What is there already must be a regular file.
     """
     try:
-        names_none = not os.path.basename(path)
-        if names_none or (os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)):
+        is_there = False
+        with contextlib.suppress(FileNotFoundError):  # of all errors: a name may be too long
+            is_there = bool(os.stat(path))
+        if not os.path.basename(path) or (is_there and not stat.S_ISREG(os.stat(path).st_mode)):
             raise OSError(errno.EINVAL, "not a regular file")
         # Only trials tell for sure: os.access knows nothing of quotas and network disks.
-        if os.path.exists(path):  # and may be replaced, but is not to be where it is read-only
+        if is_there:  # and may be replaced, but is not to be where it is read-only
             with open(path, "ab"):
                 pass
         with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):

@@ -52,6 +52,11 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
     ``alpha / 2`` times the squared norm of the weights, from weights that are zero. Each step takes
     the mean gradient over a batch; an epoch visits every sample once, the last batch may be smaller.
 
+    Two classes are trained as two rows of weights, each the other's negative, of which `coef_` is the
+    difference: the penalty is ``alpha / 4`` times its squared norm, that of
+    ``LogisticRegression(C=2 / (alpha * n_samples))``, and its steps are twice those of the formulas
+    below. With more classes C is ``1 / (alpha * n_samples)``.
+
     Parameters
     ----------
     learning_rate : float, default=0.01
@@ -246,7 +251,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         first = not hasattr(self, "coef_")
         if first and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit")
-        X = readable(check_X(self, X, reset=first))
+        X = readable(check_X(self, X, reset=first), options["n_threads"])
         labels = check_labels(self, X, y)
         if not first:
             self._check_weights("partial_fit")
@@ -308,7 +313,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         seed = self.random_state
         if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
             check_random_state(seed)  # which nothing is asked of: to make one takes 10 microseconds
-        dtype = np.result_type(self.coef_, floating_dtype(X.dtype))
+        dtype = np.result_type(np.asarray(self.coef_), floating_dtype(X.dtype))
         W = np.array(self.coef_, dtype, order="C")
         b = np.array(self.intercept_, dtype) * bool(self.fit_intercept)
         velocity = self._velocity and (
@@ -334,6 +339,8 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
             check_scale(options[name], name, state.W.dtype)
         if options["alpha"] > 1:  # a small one may round to zero
             check_scale(options["alpha"], "alpha", state.W.dtype)
+        if state.W.dtype.type(options["momentum"]) >= 1:
+            raise ValueError(f"momentum {options['momentum']} is 1 in {state.W.dtype}")
         if not options["momentum"]:
             state.velocity = None
         elif state.velocity is None:

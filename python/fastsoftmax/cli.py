@@ -234,11 +234,14 @@ def _predict(arguments: argparse.Namespace) -> None:
         else map(_label_line, labels)
     )
     if arguments.output is None:
-        if not arguments.proba:
-            _check_encoding(model.classes_)
+        if not arguments.proba and sys.stdout is not None:  # closed: print writes nothing
+            encoding = sys.stdout.encoding or "utf-8"
+            _check_encoding(model.classes_, encoding, sys.stdout.errors or "strict")
         for line in lines:
             _say(line)
     else:
+        if not arguments.proba:
+            _check_encoding(model.classes_, "utf-8", "strict", arguments.output)
         with replacement(arguments.output) as file:
             file.writelines(f"{line}\n".encode() for line in lines)
     if y is not None:
@@ -250,18 +253,16 @@ def _label_line(label: Any) -> str:
     return text if text.splitlines() in ([], [text]) else repr(text)
 
 
-def _check_encoding(classes: Any) -> None:
-    """Refuse labels that standard output cannot take, before the first is written."""
-    if sys.stdout is None:  # closed: print writes nothing
-        return
-    encoding = sys.stdout.encoding or "utf-8"
+def _check_encoding(classes: Any, encoding: str, errors: str, output: str | None = None) -> None:
+    """Refuse labels that the output cannot take, before the first is written."""
     for label in classes:
         try:
-            _label_line(label).encode(encoding, sys.stdout.errors or "strict")
+            _label_line(label).encode(encoding, errors)
         except UnicodeEncodeError:
+            advice = "" if output else "; --output writes UTF-8"
             raise ValueError(
-                f"standard output, in {encoding}, does not take the label {str(label)!a}; "
-                f"--output writes UTF-8"
+                f"{output or 'standard output'}, in {encoding}, does not take the label "
+                f"{str(label)!a}{advice}"
             ) from None
 
 

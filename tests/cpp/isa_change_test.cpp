@@ -82,8 +82,8 @@ void check_prediction(std::ptrdiff_t n_classes, int n_times) {
   const auto X = test::uniform<float>(kRows * kFeatures, 1);
   const auto W = test::uniform<float>(n_classes * kFeatures, 2);
   const auto b = test::uniform<float>(n_classes, 3);
-  const fastsoftmax::InputView view{fastsoftmax::Storage::kFloat32, X.data(), kRows, kFeatures,
-                                    kFeatures};
+  const fastsoftmax::StridedInputView view{
+      fastsoftmax::Storage::kFloat32, X.data(), kRows, kFeatures, kFeatures, 1};
   const fastsoftmax::Model<float> model{W.data(), b.data(), n_classes, 0.5f};
   check(
       "probabilities of " + std::to_string(n_classes) + " classes",

@@ -20,6 +20,7 @@ namespace {
 using fastsoftmax::CsrView;
 using fastsoftmax::InputView;
 using fastsoftmax::Prediction;
+using fastsoftmax::StridedInputView;
 
 template <class In, class Acc>
 struct Problem {
@@ -38,8 +39,11 @@ struct Problem {
         b(test::uniform<T>(K, 3)),
         scale(static_cast<T>(sizeof(In) == 1 ? 1 / 255.0 : 1)) {}
 
-  InputView view() const { return {test::kStorage<In>, X.data(), n, d, d}; }
-  InputView row(std::ptrdiff_t i) const { return {test::kStorage<In>, X.data() + i * d, 1, d, d}; }
+  StridedInputView view() const { return {test::kStorage<In>, X.data(), n, d, d, 1}; }
+  InputView rows() const { return {test::kStorage<In>, X.data(), n, d, d}; }
+  StridedInputView row(std::ptrdiff_t i) const {
+    return {test::kStorage<In>, X.data() + i * d, 1, d, d, 1};
+  }
   fastsoftmax::Model<T> model() const { return {W.data(), n % 2 ? b.data() : nullptr, K, scale}; }
 };
 
@@ -212,7 +216,7 @@ template <class In, class T>
 void test_row_strides() {
   const Problem<In, T> p(40, 9, 4);
   const auto all = predictions(p, Prediction::kProbs, 1);
-  InputView view = p.view();
+  StridedInputView view = p.view();
   view.data = p.X.data() + 39 * p.d;
   view.row_stride = -2 * p.d;
   view.n_rows = 20;
@@ -221,6 +225,36 @@ void test_row_strides() {
   for (std::size_t i = 0; i < 20; ++i) {
     const auto row = all.begin() + static_cast<std::ptrdiff_t>(39 - 2 * i) * 4;
     CHECK(std::equal(row, row + 4, out.begin() + static_cast<std::ptrdiff_t>(i) * 4));
+  }
+}
+
+// Columns that lie together, forwards and every second one backwards, are the same rows: their
+// bits.
+template <class In, class T>
+void test_columns() {
+  for (const std::ptrdiff_t n : {1, 2, 17, 64, 65, 300}) {
+    for (const std::ptrdiff_t K : {1, 3, 32, 33}) {
+      const Problem<In, T> p(n, 21, K);
+      for (const std::ptrdiff_t stride : {n + 3, -2 * n}) {
+        const std::ptrdiff_t first = stride < 0 ? -stride * (p.d - 1) : 0;
+        std::vector<In> columns(static_cast<std::size_t>(std::abs(stride) * p.d + n));
+        for (std::ptrdiff_t i = 0; i < n; ++i) {
+          for (std::ptrdiff_t f = 0; f < p.d; ++f) {
+            columns[static_cast<std::size_t>(first + f * stride + i)] =
+                p.X[static_cast<std::size_t>(i * p.d + f)];
+          }
+        }
+        const StridedInputView view{test::kStorage<In>, columns.data() + first, n, p.d, 1, stride};
+        for (const int n_threads : {1, 3}) {
+          std::vector<T> out(static_cast<std::size_t>(n * K));
+          CHECK(fastsoftmax::predict(view, p.model(), Prediction::kProbs, out.data(), n_threads));
+          CHECK(test::same_bits(out, predictions(p, Prediction::kProbs, 1)));
+          std::vector<std::int64_t> classes(static_cast<std::size_t>(n));
+          CHECK(fastsoftmax::predict_class(view, p.model(), classes.data(), n_threads));
+          CHECK(classes == predicted_classes(p, 1));
+        }
+      }
+    }
   }
 }
 
@@ -237,7 +271,7 @@ void test_nonfinite() {
         const auto before = predictions(p, Prediction::kLogits, 1);
         p.X[row * 5 + 2] = value;
         std::ptrdiff_t i = -1, j = -1;
-        CHECK(fastsoftmax::find_nonfinite(p.view(), &i, &j));
+        CHECK(fastsoftmax::find_nonfinite(p.rows(), &i, &j));
         CHECK_EQ(static_cast<std::size_t>(i), row);
         CHECK_EQ(j, 2);
         for (const int n_threads : {1, 3}) {
@@ -306,6 +340,7 @@ int main() {
       test_shapes<decltype(in), decltype(acc)>();
       test_sparse<decltype(in), decltype(acc)>();
       test_row_strides<decltype(in), decltype(acc)>();
+      test_columns<decltype(in), decltype(acc)>();
       test_nonfinite<decltype(in), decltype(acc)>();
     });
     test_overflow();

@@ -608,6 +608,22 @@ def test_beyond_the_range_of_float32(name, value):
         SoftmaxClassifier(**{name: value}).fit(X.astype(np.float64), y)
 
 
+def test_momentum_that_float32_rounds_to_one():
+    X, y = blobs(20, 3, 3, np.float32)
+    clf = SoftmaxClassifier(momentum=1 - 1e-9)
+    with pytest.raises(ValueError, match=r"momentum 0\.999999999 is 1 in float32"):
+        clf.fit(X, y)
+    clf.fit(X.astype(np.float64), y)
+
+
+@pytest.mark.parametrize("value", [1e-60, 1e60])
+def test_scales_of_predictions_beyond_the_range_of_float32(value):
+    X, y = blobs(20, 3, 3, np.float32)
+    clf = SoftmaxClassifier().fit(X, y).set_params(input_scale=value)
+    with pytest.raises(ValueError, match=re.escape(f"input_scale {value} is out of the range")):
+        clf.predict(X)
+
+
 def test_too_many_epochs():
     X, y = blobs(20, 3, 3, np.float32)
     with pytest.raises(ValueError, match=r"max_iter must be >= 1 and < 2\.147"):

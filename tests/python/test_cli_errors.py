@@ -1,6 +1,7 @@
 """The command on bad input: exit code 2 and one line that says what is wrong, never a traceback."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -125,15 +126,21 @@ def make_bad_files(folder):
     (folder / "truncated.npz").write_bytes(data[:-100])
     (folder / "damaged.npz").write_bytes(data[:300] + b"????" + data[304:])
     (folder / "folder.npz").mkdir()
+    (folder / "two letters.npz").write_bytes(b"PK")
+    with zipfile.ZipFile(folder / "archive of text.npz", "w") as archive:
+        for name in ("X", "y.npy"):
+            archive.writestr(name, "1,2,3")
     (folder / "good.npz").unlink()
     return [*folder.glob("*.npz"), folder / "missing.npz"]
 
 
 def test_bad_files(capsys, tmp_path, digits_model):
     bad = make_bad_files(tmp_path)
-    assert len(bad) == 6
+    assert len(bad) == 8
     for path in bad:
-        assert path.name in refuse(capsys, "train", path)
+        complaint = refuse(capsys, "train", path)
+        assert path.name in complaint
+        assert "allow_pickle" not in complaint
         assert path.name in refuse(capsys, "predict", digits_model, path)
         assert path.name in refuse(capsys, "predict", path, "digits")
     np.savez(tmp_path / "arrays.npz", X=X, y=Y)
@@ -234,16 +241,17 @@ def test_predictions_that_cannot_all_be_written_leave_the_file(capsys, tmp_path)
 
 
 @pytest.mark.parametrize("command", ["train", "predict"])
-@pytest.mark.parametrize("output", ["missing/file", ".", "", "file/x"])
+@pytest.mark.parametrize("output", ["missing/file", ".", "", "file/x", "a" * 300, "loop"])
 def test_unwritable_output_is_found_at_once(
     capsys, tmp_path, monkeypatch, digits_model, command, output
 ):
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
+    os.symlink("loop", "loop")
     monkeypatch.setattr(datasets, "load_digits", lambda: pytest.fail("too late"))
     argv = ["train"] if command == "train" else ["predict", digits_model, "digits"]
     assert "cannot be written" in refuse(capsys, *argv, "--output", output)
-    assert os.listdir() == ["file"]
+    assert sorted(os.listdir()) == ["file", "loop"]
 
 
 @pytest.mark.parametrize("which", ["x_train", "x_test"])

@@ -94,6 +94,27 @@ def test_labels_that_standard_output_does_not_take(tmp_path):
     assert "\u1234" in output.read_text(encoding="utf-8")
 
 
+def test_labels_that_utf8_does_not_take(tmp_path):
+    data, model, output = tmp_path / "data.npz", tmp_path / "model", tmp_path / "labels"
+    np.savez(data, X=np.eye(4), y=["a", "\udcff", "a", "\udcff"])
+    assert process("-m", "fastsoftmax", "train", data, "--output", model)[0] == 0
+    code, out, err = process("-m", "fastsoftmax", "predict", model, data, "--output", output)
+    assert (code, out) == (2, "")
+    assert_one_complaint(err)
+    assert rf"{output}, in utf-8, does not take the label '\udcff'" in err
+    assert not output.exists()
+
+
+def test_a_pipe_of_something_else_is_not_read_to_its_end():
+    train = f"{shlex.quote(sys.executable)} -m fastsoftmax train /dev/stdin"
+    command = f"ulimit -v 4000000 2> /dev/null; yes | {train}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "neither an .npz nor an .npy file" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["train", "info"])
 @pytest.mark.parametrize("variable", ["FASTSOFTMAX_ISA", "FASTSOFTMAX_CPUS"])
 def test_nonsense_in_the_environment(command, variable):

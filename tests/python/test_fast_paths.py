@@ -62,6 +62,23 @@ def test_copies_of_predictions_are_small():
     assert peak < X.nbytes / 4
 
 
+@pytest.mark.parametrize("n_columns", [9, 8193])
+@pytest.mark.parametrize("n_classes", [2, 40])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_columns_that_lie_together(dtype, n_classes, n_columns):
+    """As those of frames: predicted in blocks of rows, or copied where these are wide; trained on."""
+    X, y = blobs(100, n_columns, n_classes, dtype)
+    given = np.asfortranarray(X)
+    clf = SoftmaxClassifier(random_state=0, input_scale=1 / 64, max_iter=2).fit(X, y)
+    assert_array_equal(SoftmaxClassifier(**clf.get_params()).fit(given, y).coef_, clf.coef_)
+    for method in METHODS:
+        expected = getattr(clf, method)(X)
+        assert_array_equal(getattr(clf, method)(given), expected, strict=True)
+        assert_array_equal(getattr(clf, method)(given[::2]), expected[::2], strict=True)
+        wider = np.asfortranarray(np.repeat(X, 2, axis=1))[:, ::2]
+        assert_array_equal(getattr(clf, method)(wider), expected, strict=True)
+
+
 def test_one_that_is_not_finite_among_copies():
     X = random((200, 4), np.float16)
     clf = SoftmaxClassifier(random_state=0, max_iter=1).fit(X, np.arange(200) % 3)

@@ -153,7 +153,7 @@ BAD_PARAMETERS = [
     ("penalty", "l1", ValueError, "penalty='l1' is not supported.*solver='saga'"),
     ("penalty", "elasticnet", ValueError, "penalty='elasticnet' is not supported"),
     ("penalty", np.array(["l2", "l2"]), ValueError, r"penalty=array.* is not supported"),
-    ("solver", "liblinear", ValueError, "solver='liblinear' is not supported; solver='auto'"),
+    ("solver", "liblinear", ValueError, "the same optimum but for what 'liblinear' makes of inter"),
     ("solver", "saga", ValueError, "solver='saga' is not supported; solver='auto'"),
     ("solver", None, ValueError, "solver=None is not supported"),
     ("class_weight", "even", ValueError, "class_weight must be a dict, 'balanced' or None"),

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegressionCV as Reference
 from sklearn.metrics import accuracy_score, make_scorer, recall_score
 from sklearn.model_selection import (
+    GridSearchCV,
     GroupKFold,
     KFold,
     LeaveOneOut,
@@ -346,6 +347,21 @@ def test_cv_of_other_inputs(form):
     assert_allclose(clf.scores_, plain.scores_, atol=0.021)  # a sample on the border
     assert clf.coef_.dtype == (np.float64 if form == "csr" else np.float32)
     assert hasattr(clf, "feature_names_in_") == (form == "frame")
+
+
+def test_score_takes_weights_by_name():
+    X, y = blobs(150, 5, 3)
+    X = X + np.random.default_rng(0).normal(scale=2, size=X.shape)
+    weights = np.where(y == 0, 9.0, 1.0)
+    clf = LogisticRegressionCV(Cs=CS, cv=3).fit(X, y)
+    expected = np.average(clf.predict(X) == y, weights=weights)
+    assert clf.score(X, y, sample_weight=weights) == pytest.approx(expected)
+    unweighted = LogisticRegressionCV(Cs=CS, cv=3, scoring=lambda clf, X, y: 0.25).fit(X, y)
+    assert unweighted.score(X, y, sample_weight=None) == 0.25
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that weights do not reach the score
+        search = GridSearchCV(LogisticRegressionCV(Cs=CS, cv=3), {"fit_intercept": [True]}, cv=3)
+        search.fit(X, y, sample_weight=weights)
 
 
 class TestMetadataRouting:

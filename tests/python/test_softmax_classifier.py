@@ -452,3 +452,32 @@ def test_weights_set_by_hand_that_do_not_fit_are_named():
     for method in ("predict", "predict_proba", "decision_function"):
         with pytest.raises(ValueError, match=r"prediction: coef_ has shape \(2, 4\), not \(1, 4\)"):
             getattr(clf, method)(X)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "error", "message"),
+    [
+        ("coef_", lambda w: w[:, :3], ValueError, r"coef_ has shape \(3, 3\), not \(3, 4\)"),
+        ("coef_", lambda w: w.astype(complex), TypeError, "coef_ is of dtype complex128"),
+        ("coef_", lambda w: w.astype(str), TypeError, "coef_ is of dtype <U"),
+        ("intercept_", lambda b: b[:2], ValueError, r"intercept_ has shape \(2,\), not \(3,\)"),
+        ("intercept_", lambda b: 0.0, ValueError, r"intercept_ has shape \(\), not \(3,\)"),
+    ],
+)
+def test_what_is_wrong_with_weights_set_by_hand_is_named(name, change, error, message):
+    X, y = blobs(20, 4, 3)
+    clf = make().fit(X, y)
+    setattr(clf, name, change(getattr(clf, name)))
+    for method in (clf.predict, clf.predict_proba, lambda X: clf.partial_fit(X, y)):
+        with pytest.raises(error, match=message):
+            method(X)
+
+
+def test_a_model_put_together_by_hand():
+    X, y = blobs(20, 4, 3)
+    fitted, clf = make().fit(X, y), make()
+    clf.classes_ = fitted.classes_
+    clf.coef_, clf.intercept_ = fitted.coef_.tolist(), fitted.intercept_.tolist()
+    assert_array_equal(clf.predict_proba(X), fitted.predict_proba(X))
+    with pytest.raises(ValueError, match="X has 3 features, but coef_ is for 4"):
+        clf.predict(X[:, :3])

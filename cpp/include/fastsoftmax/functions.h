@@ -46,4 +46,8 @@ void cross_entropy(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n_clas
 template <class T>
 void matmul(const StridedInputView& A, const StridedView<const T>& B, T* C, int n_threads);
 
+// out (n_cols, n_rows), contiguous, = B', whose strides are any; they do not overlap.
+template <class T>
+void transpose(const StridedView<const T>& B, T* out, int n_threads);
+
 }  // namespace fastsoftmax

@@ -27,19 +27,23 @@ struct Model {
 enum class Prediction { kLogits, kProbs, kLogProbs };
 
 // What the predictions of X take one thread, an estimate in nanoseconds for call_on_threads.
-double prediction_ns(const InputView& X, std::ptrdiff_t n_classes);
+double prediction_ns(const StridedInputView& X, std::ptrdiff_t n_classes);
 double prediction_ns(const CsrView& X, std::ptrdiff_t n_classes);
 
 // out (n_samples, n_classes), contiguous. True if every logit was finite: if not, X is not, or the
-// numbers overflow. Same bits for any n_threads >= 1 and any split of X into rows.
+// numbers overflow. Same bits for any n_threads >= 1, any split of X into rows and any strides;
+// where a column's numbers lie side by side, and no row's, some 64 rows of each thread are copied
+// at once.
 template <class T>
-bool predict(const InputView& X, const Model<T>& model, Prediction what, T* out, int n_threads);
+bool predict(const StridedInputView& X, const Model<T>& model, Prediction what, T* out,
+             int n_threads);
 template <class T>
 bool predict(const CsrView& X, const Model<T>& model, Prediction what, T* out, int n_threads);
 
 // The class of the largest logit of each row, the first of equals. Return value as above.
 template <class T>
-bool predict_class(const InputView& X, const Model<T>& model, std::int64_t* out, int n_threads);
+bool predict_class(const StridedInputView& X, const Model<T>& model, std::int64_t* out,
+                   int n_threads);
 template <class T>
 bool predict_class(const CsrView& X, const Model<T>& model, std::int64_t* out, int n_threads);
 

@@ -62,10 +62,12 @@ class LogisticFit {
     std::shared_ptr<const Preconditioner> preconditioner;  // neighbours may share one
     double penalty = 0.0, objective = 0.0, gap = HUGE_VAL, n_passes = 0.0;
     double best_gap = HUGE_VAL, best_objective = HUGE_VAL;
-    double last_gain = HUGE_VAL;  // of an iteration, in parts of the objective
+    double last_gain = HUGE_VAL;       // of an iteration, in parts of the objective
+    double least_promised = HUGE_VAL;  // of steps' decrements
     std::int32_t held_out = -1;
     int wave = 0;
-    std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, next_proof = 0, next_smooth = 0;
+    std::int64_t n_iter = -1, stage_iter = 0, last_progress = 0, last_polish = 0, next_proof = 0,
+                 next_smooth = 0;
     bool active = true, stuck = false, has_stepped = false, awaits_direction = false;
     bool began_anew = false, by_newton = false;
     bool by_diagonal = false;          // its preconditioner is one, whatever the others' are
