@@ -95,6 +95,20 @@ def table(n: int, d: int, k: int) -> tuple[Array, Array]:
     return X, logits.argmax(axis=1)
 
 
+@functools.lru_cache(maxsize=1)
+def spectra(n: int, d: int, k: int) -> tuple[Array, Array]:
+    """Rows of a spectrometer: mixtures of 20 substances of a few lines each, and 1 % of noise."""
+    rng = np.random.default_rng(10)
+    centres, widths = rng.uniform(0, d, (20, 8)), d * rng.uniform(0.005, 0.05, (20, 8))
+    at = np.arange(d)[:, None, None]
+    substances = np.exp(-(((at - centres) / widths) ** 2) / 2).sum(axis=2).T
+    shares = rng.gamma(2, size=(n, 20))
+    X = shares @ substances
+    X += 0.01 * X.std() * rng.standard_normal((n, d))
+    logits = (shares - 2) @ rng.standard_normal((20, k)) + rng.gumbel(0, 1, (n, k))
+    return (X / X.std()).astype(np.float32), logits.argmax(axis=1)
+
+
 def some_rows(n: int, width: int) -> Array:
     """Up to 1000 row indices, fewer of wide rows, the first and the last among them."""
     count = min(n, 1000, max(10, 1_000_000 // width))
@@ -103,7 +117,7 @@ def some_rows(n: int, width: int) -> Array:
 
 def forget() -> None:
     """Give the memory of inputs back."""
-    for cache in (floats, normal, embeddings, words, table, _synthetic):
+    for cache in (floats, normal, embeddings, words, table, spectra, _synthetic):
         cache.cache_clear()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from data import Array, digits, embeddings, floats, small_digits, table, words
+from data import Array, digits, embeddings, floats, small_digits, spectra, table, words
 
 GAPS = (1e-2, 1e-4, 1e-6)
 N_DIGITS = 1437  # the training part of the embedded ones
@@ -17,7 +17,7 @@ class Optimum:
     """min over W, b of the sum of the cross-entropies plus |W|^2 / (2 C), as scikit-learn has it."""
 
     name: str
-    data: str  # images, small digits, embeddings, words or table
+    data: str  # images, small digits, embeddings, words, table or spectra
     n: int
     d: int
     k: int
@@ -44,10 +44,16 @@ class Optimum:
 
     def arrays(self) -> tuple[Any, Array]:
         """X (n, d), float32, dense or CSR, and labels (n,), int64."""
-        make = {"images": floats, "embeddings": embeddings, "words": words, "table": table}
         if self.data == "small digits":
             X, y = small_digits()
             return np.divide(X[: self.n], 16, dtype=np.float32), y[: self.n]
+        make = {
+            "images": floats,
+            "embeddings": embeddings,
+            "words": words,
+            "table": table,
+            "spectra": spectra,
+        }
         return make[self.data](self.n, self.d, self.k)
 
     def images(self) -> tuple[Array, Array]:
@@ -99,6 +105,7 @@ FULL: list[Optimum] = [
     ),
     Optimum("words 20,000 x 30,000 (CSR), 20 classes", "words", 20_000, 30_000, 20, cap=4.0),
     Optimum("few embeddings, 400 x 2048, 10 classes", "embeddings", 400, 2048, 10, cap=4.0),
+    Optimum("spectra 200 x 5000, 5 classes", "spectra", 200, 5000, 5, cap=4.0),
     Optimum("table 300,000 x 30, 3 classes", "table", 300_000, 30, 3, cap=4.0),
 ]  # fmt: skip
 PATHS: list[Path] = [

@@ -285,7 +285,7 @@ void test_nonfinite() {
     }
   }
   std::ptrdiff_t i = -1, j = -1;
-  CHECK(!fastsoftmax::find_nonfinite(Problem<In, T>(100, 5, 3).view(), &i, &j));
+  CHECK(!fastsoftmax::find_nonfinite(Problem<In, T>(100, 5, 3).rows(), &i, &j));
   CHECK(i == -1 && j == -1);
 }
 
