@@ -124,6 +124,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _check_weights(self, wanted_by: str) -> None:
         """Refuse to go on from weights that were set by hand and do not fit."""
         for name, shape in self._shapes_of_weights().items():
+            refuse_masked(getattr(self, name), name)
             weights = np.asarray(getattr(self, name))
             if weights.shape != shape:
                 raise ValueError(f"{wanted_by}: {name} has shape {weights.shape}, not {shape}")
@@ -263,9 +264,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X = check_X(self, X, reset=False, sparse=self.accepts_sparse)
         W, b = self.coef_, self.intercept_
         shape = (1 if len(self.classes_) == 2 else len(self.classes_), X.shape[1])
-        if not (
-            is_plain(W) and W.shape == shape and type(b) is np.ndarray and b.shape == shape[:1]
-        ):
+        has_plain_b = type(b) is np.ndarray and b.shape == shape[:1] and b.dtype.kind == "f"
+        if not (has_plain_b and is_plain(W) and W.shape == shape):
             W, b = self._weights_set_by_hand(shape[1])
         scale = check_number(self.input_scale, "input_scale", exclusive=True)
         threads = threads_or_default(self.n_threads)

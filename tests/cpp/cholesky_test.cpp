@@ -8,6 +8,9 @@
 
 namespace {
 
+const fastsoftmax::StopRequested never;
+fastsoftmax::StopPoll poll(never);
+
 // B B' of uniform numbers (n, rank); those of row i are of length scale(i).
 template <class Scale>
 std::vector<double> semidefinite(std::ptrdiff_t n, std::ptrdiff_t rank, const Scale& scale) {
@@ -30,7 +33,7 @@ std::vector<double> semidefinite(std::ptrdiff_t n, std::ptrdiff_t rank, const Sc
 // Stability, 10.3), and by the root of what counts as dependent, 4 n roundings, where rows do.
 void check_factor(const std::vector<double>& A, std::ptrdiff_t n, std::ptrdiff_t rank) {
   auto L = A;
-  CHECK(fastsoftmax::factor_semidefinite(L.data(), n, 1));
+  CHECK(fastsoftmax::factor_semidefinite(L.data(), n, 1, poll));
   const auto at = [&](std::ptrdiff_t i, std::ptrdiff_t j) {
     return L[static_cast<std::size_t>(i * n + j)];
   };
@@ -51,7 +54,7 @@ void check_factor(const std::vector<double>& A, std::ptrdiff_t n, std::ptrdiff_t
   CHECK_EQ(n_independent, std::min(n, rank));
   for (const int n_threads : {2, 3}) {
     auto threaded = A;
-    CHECK(fastsoftmax::factor_semidefinite(threaded.data(), n, n_threads));
+    CHECK(fastsoftmax::factor_semidefinite(threaded.data(), n, n_threads, poll));
     CHECK(test::same_bits(threaded, L));
   }
 }
@@ -72,7 +75,7 @@ void test_not_finite() {
   for (const double bad : {HUGE_VAL, std::nan("")}) {
     std::vector<double> A(16, 0.5);
     A[15] = bad;
-    CHECK(!fastsoftmax::factor_semidefinite(A.data(), 4, 1));
+    CHECK(!fastsoftmax::factor_semidefinite(A.data(), 4, 1, poll));
   }
 }
 
@@ -80,7 +83,7 @@ void test_not_finite() {
 void test_solve() {
   constexpr std::ptrdiff_t n = 90, n_rows = 40;
   auto L = semidefinite(n, n + 20, [](std::ptrdiff_t) { return 1.0; });
-  CHECK(fastsoftmax::factor_semidefinite(L.data(), n, 1));
+  CHECK(fastsoftmax::factor_semidefinite(L.data(), n, 1, poll));
   const auto B = test::uniform<double>(n_rows * n, 7);
   auto X = B;
   fastsoftmax::solve_from_right(L.data(), n, n_rows, X.data(), 1);

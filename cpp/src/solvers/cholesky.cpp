@@ -80,7 +80,7 @@ class Rest {
 
 }  // namespace
 
-bool factor_semidefinite(double* A, std::ptrdiff_t n, int n_threads) {
+bool factor_semidefinite(double* A, std::ptrdiff_t n, int n_threads, StopPoll& stop) {
   std::vector<double> diagonal;
   for (std::ptrdiff_t i = 0; i < n; ++i) diagonal.push_back(A[i * (n + 1)]);
   if (!std::all_of(diagonal.begin(), diagonal.end(), [](double x) { return std::isfinite(x); })) {
@@ -94,6 +94,8 @@ bool factor_semidefinite(double* A, std::ptrdiff_t n, int n_threads) {
     for_shared(n_rest, n_rest * kBlock * kBlock / 2 < kWorthThreads ? 1 : n_threads,
                [&](std::ptrdiff_t i) { reduce_row(A, n, block, A + (block.end + i) * n); });
     rest.reduce(A, n, block);
+    stop.poll();
+    if (stop.stopped()) return false;
   }
   for (std::ptrdiff_t i = 0; i < n; ++i) std::fill(A + i * n + i + 1, A + (i + 1) * n, 0.0);
   return true;
@@ -101,7 +103,9 @@ bool factor_semidefinite(double* A, std::ptrdiff_t n, int n_threads) {
 
 void solve_from_right(const double* L, std::ptrdiff_t n, std::ptrdiff_t n_rows, double* X,
                       int n_threads) {
-  const auto solve = [&](Range mine) {
+  const bool is_worth = n_rows > 1 && n * n / 2 * n_rows >= kWorthThreads;
+  parallel_region(is_worth ? n_threads : 1, [&](int thread, int n_running) {
+    const Range mine = share(n_rows, 1, thread, n_running);
     for (std::ptrdiff_t j = n - 1; j >= 0; --j) {
       const double* row = L + j * n;
       for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) {
@@ -110,10 +114,7 @@ void solve_from_right(const double* L, std::ptrdiff_t n, std::ptrdiff_t n_rows, 
         for (std::ptrdiff_t k = 0; k < j; ++k) x[k] -= x[j] * row[k];
       }
     }
-  };
-  const bool is_worth = n_rows > 1 && n * n / 2 * n_rows >= kWorthThreads;
-  parallel_region(is_worth ? n_threads : 1,
-                  [&](int thread, int n_running) { solve(share(n_rows, 1, thread, n_running)); });
+  });
 }
 
 }  // namespace fastsoftmax

@@ -134,9 +134,8 @@ bool LogisticFit::run_to_end(const Rows& all) {
   next_curvature_ = 0.0;
   if (!has_started_ || options_.warm || wave_ > 0 || !knows_centres()) take_curvature(0.0);
   if (stop_.stopped()) return false;
-  double passes = 0.0;
-  for (; any_active(); passes += 1.0) {
-    if (passes_of_waves_ + passes >= limits_.max_passes) return false;
+  for (double passes = 0.0; any_active(); passes += 1.0) {
+    if (has_no_passes_left(passes)) return false;
     const bool is_due = passes >= next_curvature_;
     evaluate(all, is_due && knows_centres());
     if (stop_.stopped()) return false;
@@ -168,8 +167,16 @@ bool LogisticFit::run_to_end(const Rows& all) {
     if (progress_(iteration, any_active() || wave_ + 1 < n_waves_)) return false;
   }
   last_of_waves_ = last_reported_;
-  passes_of_waves_ += passes;
   return true;
+}
+
+bool LogisticFit::has_no_passes_left(double passes) const {
+  constexpr double kNear = 10.0;
+  if (passes < limits_.max_passes) return false;
+  return passes >= 2.0 * limits_.max_passes ||
+         std::any_of(models_.begin(), models_.end(), [&](const Model& model) {
+           return model.active && !(model.gap <= kNear * options_.tol);
+         });
 }
 
 void LogisticFit::step(Model& model) {

@@ -21,8 +21,9 @@
 
 namespace fastsoftmax {
 
-// Of a fit that is a part of another (logistic_row_space.cpp): how many passes over X it may make,
-// and whether float64 is the arithmetic from the beginning.
+// Of a fit that is a part of another (logistic_row_space.cpp): how many passes over X a wave of
+// models may make, twice as many where all are near their end, and whether float64 is the
+// arithmetic from the beginning.
 struct FitLimits {
   double max_passes = HUGE_VAL;
   bool in_double = false;
@@ -177,6 +178,7 @@ class LogisticFit {
   bool is_misled(const Model& model) const;
   void begin_anew(Model& model, bool with_bound);
   void reopen();
+  bool has_no_passes_left(double passes) const;
   void finish(Model& model, LogisticStatus status) {
     model.active = false;
     model.status = status;
@@ -221,7 +223,6 @@ class LogisticFit {
   bool has_started_ = false;                     // from zero, that is
   bool is_dense_ = true;                         // the preconditioner
   double next_curvature_ = 0.0;                  // when it is taken anew, in passes of the wave
-  double passes_of_waves_ = 0.0;                 // of those before
   std::ptrdiff_t max_points_ = 0;                // of a certificate
   int wave_ = 0, n_waves_ = 1;
   std::int64_t last_reported_ = 0, last_of_waves_ = 0;

@@ -75,17 +75,26 @@ class Selection {
   LogisticModels models_;
 };
 
-// What it takes to know the row space, and to fit in it, in passes over X of all models. Rows of
-// few outputs wait for their numbers, not for products with them, and small X for what is beside
-// passes.
+// What a fit through the row space takes, in passes over X of all models: X X' and its factor, two
+// matrices for each preconditioner, some iterations. Rows of few outputs wait for their numbers,
+// not for products with them, and small X for what is beside passes.
 double passes_of_row_space(const LogisticProblem& problem, std::ptrdiff_t n_models) {
-  constexpr double kProductsPerNs = 20.0, kBytesPerNs = 10.0, kFitNs = 5e5, kIterationNs = 2e4;
+  constexpr double kProductsPerNs = 20.0, kBytesPerNs = 10.0, kBesideNs = 2e4;
+  constexpr double kLeast = 4.0;  // easy fits are done by then
   const auto n = static_cast<double>(problem.n_rows()), d = static_cast<double>(problem.n_cols());
+  const auto m = static_cast<double>(n_models);
   const double size = with_storage<double>(
       *problem.dense, [](const auto* data) { return static_cast<double>(sizeof(*data)); });
-  const double pass =
-      std::max(pass_ns(problem, n_models), n * d * size / kBytesPerNs) + kIterationNs;
-  return (n * n * (0.5 * d + n / 6.0) / kProductsPerNs + kFitNs) / pass;
+  const double plain_pass_ns = pass_ns(problem, n_models);
+  const auto in_features = [&](double features, double bytes) {
+    return std::max(plain_pass_ns * features / d, n * features * bytes / kBytesPerNs) +
+           m * kBesideNs;
+  };
+  // Of several models each waits for the slowest.
+  const double n_iterations = n_models > 1 ? 120.0 : 30.0;
+  const double products = n * n * (0.5 * d + 5.0 * n * m);
+  const double fit_ns = products / kProductsPerNs + n_iterations * in_features(n, 8.0);
+  return std::max(kLeast, fit_ns / in_features(d, size));
 }
 
 class RowSpaceFit {
@@ -101,42 +110,38 @@ class RowSpaceFit {
         n_weights_(n_outputs_ * problem.n_cols()) {}
 
   bool run() {
-    if (!begin()) return false;
+    // As any fit, for as many passes as the row space would take: who is done by then needs none.
+    constexpr double kWorthIterations = 20.0;
+    const double passes = passes_of_row_space(problem_, models_.n_models);
+    const bool has_time = static_cast<double>(options_.max_iter) > passes + kWorthIterations;
+    const FitLimits limits{has_time ? passes : HUGE_VAL, false};
+    if (!LogisticFit(problem_, options_, models_, watched([] {}, true), stop_, limits).run()) {
+      return false;
+    }
     find_unfinished();
     if (unfinished_.empty() || is_ended_) return true;
+    Selection rest(unfinished_, models_, n_outputs_, problem_.n_cols());
+    for (std::size_t i = 0; i < unfinished_.size(); ++i) {
+      std::copy_n(models_.W + unfinished_[i] * n_weights_, n_weights_, rest.W(i));
+      std::copy_n(models_.b + unfinished_[i] * n_outputs_, n_outputs_, rest.b(i));
+    }
     bool is_near = false;
     if (options_.max_iter - n_iter_ > 1) {
       StopPoll poll(stop_);
       const RowSpace space(*problem_.dense, options_.n_threads, poll);
       if (poll.stopped()) return false;
-      is_near = space.is_known();
-      if (is_near && !find(space)) return false;
+      if (space.is_known() && !find(space, rest, &is_near)) return false;
       if (is_ended_) return true;
     }
-    return finish(is_near);
+    return finish(rest, is_near);
   }
 
  private:
-  // As any fit, for as many passes as the row space would take: who is done by then needs none.
-  bool begin() {
-    constexpr double kFew = 4.0;
-    const double passes = passes_of_row_space(problem_, models_.n_models);
-    if (passes >= kFew || options_.max_iter < 3) {
-      const FitLimits limits{options_.max_iter < 3 ? HUGE_VAL : passes, false};
-      return LogisticFit(problem_, options_, models_, watched([] {}, true), stop_, limits).run();
-    }
-    for (std::ptrdiff_t m = 0; m < models_.n_models; ++m) {
-      models_.n_iter[m] = 0;
-      models_.n_passes[m] = 0.0;
-      models_.status[m] = LogisticStatus::kStopped;
-    }
-    return true;
-  }
-
   void find_unfinished() {
     for (std::ptrdiff_t m = 0; m < models_.n_models; ++m) {
       if (models_.status[m] != LogisticStatus::kStopped) continue;
       unfinished_.push_back(m);
+      objective_before_.push_back(models_.objective[m]);
     }
     iter_before_.resize(unfinished_.size());
     passes_before_.resize(unfinished_.size());
@@ -151,12 +156,19 @@ class RowSpaceFit {
     }
   }
 
-  // The optima in the row space, nearer than is asked for.
-  bool find(const RowSpace& space) {
+  // The optima in the row space, nearer than is asked for: they are the rest, where they are
+  // better. From zero: from where the rest is 200 x 5000 of 5 classes took 225 iterations, not 25.
+  bool find(const RowSpace& space, Selection& rest, bool* is_near) {
     constexpr double kPart = 0.01, kLeastTol = 1e-15;
     const InputView rows = space.rows();
+    const std::vector<std::int64_t> labels = in_order(space, problem_.labels);
+    const std::vector<double> weights = in_order(space, problem_.sample_weight);
+    const std::vector<std::int32_t> fold_of_row = in_order(space, problem_.fold_of_row);
     LogisticProblem problem = problem_;
     problem.dense = &rows;
+    problem.labels = labels.data();
+    problem.sample_weight = problem_.sample_weight ? weights.data() : nullptr;
+    problem.fold_of_row = problem_.fold_of_row ? fold_of_row.data() : nullptr;
     LogisticOptions options = options_;
     options.warm = false;
     options.tol = std::max(kPart * options.tol, std::min(options.tol, kLeastTol));
@@ -176,16 +188,43 @@ class RowSpaceFit {
     tell();
     remember_counts();
     models_.n_curvature_rows += found.models().n_curvature_rows;
+    return is_ended_ || keep_better(found, rest, is_near);
+  }
+
+  // What there is of each row, in the order of the row space; nothing, if there is nothing.
+  template <class T>
+  static std::vector<T> in_order(const RowSpace& space, const T* of_rows) {
+    std::vector<T> sorted;
+    if (!of_rows) return sorted;
+    for (const std::ptrdiff_t i : space.order()) sorted.push_back(of_rows[i]);
+    return sorted;
+  }
+
+  // Of means of 1e8 beside small spreads rounding leaves little: what was found there may be worse.
+  bool keep_better(Selection& found, Selection& rest, bool* is_near) {
+    StopPoll poll(stop_);
+    const auto loss = make_loss(problem_, Arithmetic::kDouble, 1, false, options_.n_threads, poll);
+    AlignedBuffer<double> at(n_weights_ + n_outputs_), gradient(at.size());
+    for (std::size_t i = 0; i < unfinished_.size(); ++i) {
+      const std::ptrdiff_t m = unfinished_[i];
+      std::copy_n(models_.W + m * n_weights_, n_weights_, at.data());
+      std::copy_n(found.b(i), n_outputs_, at.data() + n_weights_);
+      const std::int32_t held_out = models_.held_out ? models_.held_out[m] : -1;
+      LossPoint point{at.data(), gradient.data(), 0.0, held_out, 1.0};
+      loss->evaluate(Rows{problem_.n_rows(), 1, 0}, &point, 1);
+      if (poll.stopped()) return false;
+      passes_before_[i] += 1.0;
+      const double squared = dot(at.data(), at.data(), n_weights_, options_.n_threads);
+      if (!(point.loss + 0.5 * models_.penalty[m] * squared < objective_before_[i])) continue;
+      *is_near = true;
+      std::copy_n(at.data(), n_weights_, rest.W(i));
+      std::copy_n(found.b(i), n_outputs_, rest.b(i));
+    }
     return true;
   }
 
-  // In all features, from where the models are.
-  bool finish(bool is_near) {
-    Selection rest(unfinished_, models_, n_outputs_, problem_.n_cols());
-    for (std::size_t i = 0; i < unfinished_.size(); ++i) {
-      std::copy_n(models_.W + unfinished_[i] * n_weights_, n_weights_, rest.W(i));
-      std::copy_n(models_.b + unfinished_[i] * n_outputs_, n_outputs_, rest.b(i));
-    }
+  // In all features, from where the rest is.
+  bool finish(Selection& rest, bool is_near) {
     LogisticOptions options = options_;
     options.warm = true;
     options.max_iter = std::max<std::int64_t>(1, options.max_iter - n_iter_);
@@ -203,8 +242,9 @@ class RowSpaceFit {
     }
     tell();
     models_.n_curvature_rows += rest.models().n_curvature_rows;
+    remember_counts();
     // Who is told of iterations alone has not heard of a proof that took none.
-    if (progress_ && goes_on_ && !is_ended_) progress_(n_iter_ + 1, false);
+    if (progress_ && goes_on_ && !is_ended_) progress_(std::max(last_told_, n_iter_), false);
     return true;
   }
 
@@ -221,10 +261,11 @@ class RowSpaceFit {
   template <class F>
   FitProgress watched(const F& tell, bool is_last) {
     if (!progress_) return nullptr;
-    return [this, tell, is_last, before = n_iter_](std::int64_t iteration, bool goes_on) {
+    return [this, tell, is_last, before = last_told_](std::int64_t iteration, bool goes_on) {
       tell();
       goes_on_ = goes_on || !is_last;
-      is_ended_ = progress_(before + iteration, goes_on_);
+      last_told_ = before + iteration;
+      is_ended_ = progress_(last_told_, goes_on_);
       return is_ended_;
     };
   }
@@ -237,10 +278,11 @@ class RowSpaceFit {
   const std::ptrdiff_t n_outputs_, n_weights_;
   std::vector<std::ptrdiff_t> unfinished_;
   std::vector<std::int64_t> iter_before_;  // of these
-  std::vector<double> passes_before_;
-  std::int64_t n_iter_ = 0;  // the most that a model has had
-  bool is_ended_ = false;    // by progress
-  bool goes_on_ = false;     // as progress was told last
+  std::vector<double> objective_before_, passes_before_;
+  std::int64_t n_iter_ = 0;     // the most that a model has had
+  std::int64_t last_told_ = 0;  // iteration, to progress
+  bool is_ended_ = false;       // by progress
+  bool goes_on_ = false;        // as progress was told last
 };
 
 }  // namespace

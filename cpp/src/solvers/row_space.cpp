@@ -1,6 +1,7 @@
 #include "solvers/row_space.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "fastsoftmax/functions.h"
 #include "solvers/cholesky.h"
@@ -10,13 +11,33 @@ namespace fastsoftmax {
 
 RowSpace::RowSpace(const InputView& X, int n_threads, StopPoll& stop)
     : X_(X), n_threads_(n_threads), L_(X.n_rows * X.n_rows) {
-  with_storage<double>(X, [&](const auto* data) { add_products(data, stop); });
-  is_known_ = !stop.stopped() && factor_semidefinite(L_.data(), X.n_rows, n_threads);
+  AlignedBuffer<double> products(L_.size());
+  with_storage<double>(X, [&](const auto* data) { add_products(data, products.data(), stop); });
+  is_known_ = !stop.stopped() && sort_rows(products.data()) &&
+              factor_semidefinite(L_.data(), X.n_rows, n_threads, stop);
+}
+
+// The lower triangle of L is that of the products of rows in order; false if lengths are not
+// finite.
+bool RowSpace::sort_rows(const double* products) {
+  const std::ptrdiff_t n = X_.n_rows;
+  for (std::ptrdiff_t i = 0; i < n; ++i) {
+    if (!std::isfinite(products[i * (n + 1)])) return false;
+    order_.push_back(i);
+  }
+  std::stable_sort(order_.begin(), order_.end(), [&](std::ptrdiff_t i, std::ptrdiff_t j) {
+    return products[i * (n + 1)] > products[j * (n + 1)];
+  });
+  double* to = L_.data();
+  for (const std::ptrdiff_t i : order_) {
+    for (const std::ptrdiff_t j : order_) *to++ = products[std::max(i, j) * n + std::min(i, j)];
+  }
+  return true;
 }
 
 // X X', its lower triangle: tile by tile, which packs its rows for itself.
 template <class In>
-void RowSpace::add_products(const In* data, StopPoll& stop) {
+void RowSpace::add_products(const In* data, double* products, StopPoll& stop) const {
   constexpr std::ptrdiff_t kDepth = 256;  // 2 KB of a row, as in packed_product.h
   const KernelTable& table = kernels();
   const auto& arithmetic = arithmetic_kernels<double>(table);
@@ -32,7 +53,7 @@ void RowSpace::add_products(const In* data, StopPoll& stop) {
                           left);
       kernels.gemm_pack_b(data + j.begin * X_.row_stride + f, 1, X_.row_stride, depth, width,
                           right);
-      arithmetic.gemm(left, right, height, depth, width, L_.data() + i.begin * n + j.begin, n,
+      arithmetic.gemm(left, right, height, depth, width, products + i.begin * n + j.begin, n,
                       f > 0);
       if (thread == 0) stop.poll();
     }
@@ -46,9 +67,14 @@ InputView RowSpace::rows() const {
 // Q = L^-1 X, so W = (coordinates L^-1) X; its transpose is a product that reads X as it lies.
 void RowSpace::weights_of(const double* coordinates, std::ptrdiff_t n_outputs, double* W) const {
   const std::ptrdiff_t n = X_.n_rows, d = X_.n_cols;
-  AlignedBuffer<double> of_rows(n_outputs * n), transposed(d * n_outputs);
-  std::copy_n(coordinates, n_outputs * n, of_rows.data());
-  solve_from_right(L_.data(), n, n_outputs, of_rows.data(), n_threads_);
+  AlignedBuffer<double> sorted(n_outputs * n), of_rows(n_outputs * n), transposed(d * n_outputs);
+  std::copy_n(coordinates, n_outputs * n, sorted.data());
+  solve_from_right(L_.data(), n, n_outputs, sorted.data(), n_threads_);
+  for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+      of_rows[r * n + order_[static_cast<std::size_t>(i)]] = sorted[r * n + i];
+    }
+  }
   matmul<double>({X_.storage, X_.data, d, n, 1, X_.row_stride},
                  {of_rows.data(), n, n_outputs, 1, n}, transposed.data(), n_threads_);
   arithmetic_kernels<double>().transpose(transposed.data(), n_outputs, 1, d, n_outputs, W, d);
