@@ -185,13 +185,16 @@ void test_progress() {
     CHECK_NEAR(objective_of(c, fitted, 0, 1e-3), fitted.objective[0], 1e-9 * fitted.objective[0]);
     CHECK(same_bits(fitted, fit(c.problem(view), few, {1e-3})));
   }
-  for (const std::int64_t end : {1, 5, 20, 27, 30, 45}) {
+  double before = HUGE_VAL;
+  for (const std::int64_t end : {1, 5, 20, 27, 30, 32, 34, 36, 45}) {
     test::set_context("f64", "end", end);
     const Fitted ended = fit(c.problem(view), options(1e-9), {1e-3}, {}, nullptr, nullptr,
                              [&](std::int64_t i, bool) { return i >= end; });
     CHECK(ended.finished && ended.status[0] == LogisticStatus::kStopped);
     CHECK_EQ(ended.n_iter[0], end);
     CHECK_NEAR(objective_of(c, ended, 0, 1e-3), ended.objective[0], 1e-6 * ended.objective[0]);
+    CHECK(ended.objective[0] <= before * (1 + 1e-9));
+    before = ended.objective[0];
   }
 }
 

@@ -50,15 +50,13 @@ class Selection {
   double* b(std::size_t i) { return b_.data() + static_cast<std::ptrdiff_t>(i) * n_outputs_; }
 
   // All but W, n_iter and n_passes.
-  void give_back(LogisticModels& all) {
-    for (std::size_t i = 0; i < which_.size(); ++i) {
-      const std::ptrdiff_t m = which_[i];
-      std::copy_n(b(i), n_outputs_, all.b + m * n_outputs_);
-      all.objective[m] = objective_[i];
-      all.gap[m] = gap_[i];
-      all.float32_cost[m] = float32_cost_[i];
-      all.status[m] = status_[i];
-    }
+  void give_back(std::size_t i, LogisticModels& all) {
+    const std::ptrdiff_t m = which_[i];
+    std::copy_n(b(i), n_outputs_, all.b + m * n_outputs_);
+    all.objective[m] = objective_[i];
+    all.gap[m] = gap_[i];
+    all.float32_cost[m] = float32_cost_[i];
+    all.status[m] = status_[i];
   }
 
  private:
@@ -177,9 +175,10 @@ class RowSpaceFit {
     const double part = static_cast<double>(rows.n_cols) / static_cast<double>(problem_.n_cols());
     const auto tell = [&] {
       for (std::size_t i = 0; i < unfinished_.size(); ++i) {
+        if (!(found.models().objective[i] < objective_before_[i])) continue;
         space.weights_of(found.W(i), n_outputs_, models_.W + unfinished_[i] * n_weights_);
+        found.give_back(i, models_);
       }
-      found.give_back(models_);
       count(found.models(), part);
     };
     if (!LogisticFit(problem, options, found.models(), watched(tell, false), stop_).run()) {
@@ -200,13 +199,14 @@ class RowSpaceFit {
     return sorted;
   }
 
-  // Of means of 1e8 beside small spreads rounding leaves little: what was found there may be worse.
+  // As far as all features tell: of means of 1e8 beside small spreads rounding leaves little.
   bool keep_better(Selection& found, Selection& rest, bool* is_near) {
     StopPoll poll(stop_);
     const auto loss = make_loss(problem_, Arithmetic::kDouble, 1, false, options_.n_threads, poll);
     AlignedBuffer<double> at(n_weights_ + n_outputs_), gradient(at.size());
     for (std::size_t i = 0; i < unfinished_.size(); ++i) {
       const std::ptrdiff_t m = unfinished_[i];
+      if (!(found.models().objective[i] < objective_before_[i])) continue;
       std::copy_n(models_.W + m * n_weights_, n_weights_, at.data());
       std::copy_n(found.b(i), n_outputs_, at.data() + n_weights_);
       const std::int32_t held_out = models_.held_out ? models_.held_out[m] : -1;
@@ -231,8 +231,8 @@ class RowSpaceFit {
     const auto tell = [&] {
       for (std::size_t i = 0; i < unfinished_.size(); ++i) {
         std::copy_n(rest.W(i), n_weights_, models_.W + unfinished_[i] * n_weights_);
+        rest.give_back(i, models_);
       }
-      rest.give_back(models_);
       count(rest.models(), 1.0);
     };
     // Of float32 rounding is more than what there is left to find.
