@@ -244,7 +244,7 @@ class RowSpaceFit {
     models_.n_curvature_rows += rest.models().n_curvature_rows;
     remember_counts();
     // Who is told of iterations alone has not heard of a proof that took none.
-    if (progress_ && goes_on_ && !is_ended_) progress_(std::max(last_told_, n_iter_), false);
+    if (progress_ && goes_on_ && !is_ended_ && n_iter_ > last_told_) progress_(n_iter_, false);
     return true;
   }
 
