@@ -21,13 +21,13 @@ def check_writable(path: Path) -> None:
         Where a file shall go. What is there already must be a regular file.
     """
     try:
-        is_there = False
-        with contextlib.suppress(FileNotFoundError):  # of all errors: a name may be too long
-            is_there = bool(os.stat(path))
-        if not os.path.basename(path) or (is_there and not stat.S_ISREG(os.stat(path).st_mode)):
+        found = None
+        with contextlib.suppress(FileNotFoundError):  # and no other error: a name may be too long
+            found = os.stat(path)
+        if not os.path.basename(path) or (found and not stat.S_ISREG(found.st_mode)):
             raise OSError(errno.EINVAL, "not a regular file")
         # Only trials tell for sure: os.access knows nothing of quotas and network disks.
-        if is_there:  # and may be replaced, but is not to be where it is read-only
+        if found:  # and may be replaced, but is not to be where it is read-only
             with open(path, "ab"):
                 pass
         with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
