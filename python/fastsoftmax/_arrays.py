@@ -92,18 +92,18 @@ def is_readable(array: NDArray[Any]) -> bool:
 
 def is_readable_by_columns(array: NDArray[Any]) -> bool:
     """Whether the core reads a 2-D array where it lies for predictions, for which it copies blocks."""
-    return (
-        array.dtype in FLOATING_DTYPES
-        and has_whole_strides(array, array.dtype)
-        and array.shape[1] <= _MOST_COLUMNS
-    )
+    return array.shape[1] <= _MOST_COLUMNS and _can_transpose(array)
+
+
+def _can_transpose(array: NDArray[Any]) -> bool:
+    return array.dtype in FLOATING_DTYPES and has_whole_strides(array, array.dtype)
 
 
 def readable(array: NDArray[Any], n_threads: int = 1) -> NDArray[Any]:
     """A 2-D array as the core reads it: itself, if it can be, else a copy."""
     if is_readable(array):
         return array
-    if array.dtype in FLOATING_DTYPES and has_whole_strides(array, array.dtype):
+    if _can_transpose(array):
         # As columns, where frames have theirs: NumPy's copy takes three times as long.
         copy = new_output(array.shape, array.dtype)
         _core.transpose(array.T, copy, n_threads)

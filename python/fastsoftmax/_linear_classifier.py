@@ -114,16 +114,22 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     "warm_start: the features of X do not have the names, or not in the order, of "
                     "those that the fitted weights are for"
                 )
-            self._check_weights("warm_start")
+            self._check_weights("warm_start", X.shape[1])
             indices = encode_known(labels, self.classes_)
             check_two_classes(self.classes_[np.flatnonzero(np.bincount(indices))])
             return X, indices, True
         self.classes_, indices = encode(labels)
         return X, indices, False
 
-    def _check_weights(self, wanted_by: str) -> None:
+    def _n_outputs(self) -> int:
+        """Rows of `coef_`: for two classes one, their difference."""
+        return 1 if len(self.classes_) == 2 else len(self.classes_)
+
+    def _check_weights(self, wanted_by: str, n_features: int) -> None:
         """Refuse to go on from weights that were set by hand and do not fit."""
-        for name, shape in self._shapes_of_weights().items():
+        n_outputs = self._n_outputs()
+        shapes = {"coef_": (n_outputs, n_features), "intercept_": (n_outputs,)}
+        for name, shape in shapes.items():
             refuse_masked(getattr(self, name), name)
             weights = np.asarray(getattr(self, name))
             if weights.shape != shape:
@@ -132,12 +138,6 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise TypeError(f"{wanted_by}: {name} is of dtype {weights.dtype}, not float64")
             if not np.isfinite(weights).all():
                 raise ValueError(f"{wanted_by}: {name} is not finite")
-
-    def _shapes_of_weights(self) -> dict[str, tuple[int, ...]]:
-        n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
-        # A model that was put together by hand may know its number of features by coef_ alone.
-        n_features = getattr(self, "n_features_in_", None) or (*np.shape(self.coef_), 0, 0)[1]
-        return {"coef_": (n_outputs, n_features), "intercept_": (n_outputs,)}
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Mean accuracy of the predictions.
@@ -263,7 +263,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         require_fitted(self)
         X = check_X(self, X, reset=False, sparse=self.accepts_sparse)
         W, b = self.coef_, self.intercept_
-        shape = (1 if len(self.classes_) == 2 else len(self.classes_), X.shape[1])
+        shape = (self._n_outputs(), X.shape[1])
         has_plain_b = type(b) is np.ndarray and b.shape == shape[:1] and b.dtype.kind == "f"
         if not (has_plain_b and is_plain(W) and W.shape == shape):
             W, b = self._weights_set_by_hand(shape[1])
@@ -272,11 +272,12 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return predict_rows(kernel, X, W, b, scale, threads, labels=labels)
 
     def _weights_set_by_hand(self, n_features: int) -> tuple[_Array, _Array]:
-        self._check_weights("prediction")
-        W, b = np.asarray(self.coef_), np.asarray(self.intercept_)
-        if W.shape[1] != n_features:
-            raise ValueError(f"X has {n_features} features, but coef_ is for {W.shape[1]}")
-        return W, b
+        shape = np.shape(self.coef_)
+        # A model that was put together by hand may know its number of features by coef_ alone.
+        if not hasattr(self, "n_features_in_") and len(shape) == 2 and shape[1] != n_features:
+            raise ValueError(f"X has {n_features} features, but coef_ is for {shape[1]}")
+        self._check_weights("prediction", n_features)
+        return np.asarray(self.coef_), np.asarray(self.intercept_)
 
 
 def predict_rows(
@@ -305,11 +306,11 @@ def predict_rows(
     out = new_output((n_rows,) if labels else (n_rows, len(W)), labels or W.dtype)
     work = work_of_row(W.shape[1] if is_dense else X.nnz // n_rows + 1, len(W))
     if not copied and is_short(n_rows, work):
-        whole = X if is_dense else _rows(X, slice(0, n_rows))
+        whole = X if is_dense else _rows(X, slice(0, n_rows), False)
         is_finite = kernel(whole, W, b, input_scale, out, n_threads)
     else:
         is_finite = all(
-            kernel(_rows(X, rows), W, b, input_scale, out[rows], n_threads)
+            kernel(_rows(X, rows, copied > 0), W, b, input_scale, out[rows], n_threads)
             for rows in interruptible_slices(n_rows, work, copied)
         )
     if not is_finite:
@@ -317,11 +318,10 @@ def predict_rows(
     return out
 
 
-def _rows(X: Any, rows: slice) -> Any:
-    """Some rows as kernels take them, copied only if the core does not read them; of CSR its parts."""
+def _rows(X: Any, rows: slice, copied: bool) -> Any:
+    """Some rows as kernels take them; of CSR its parts."""
     if isinstance(X, np.ndarray):
-        some = X[rows]
-        return some if is_readable_by_columns(some) else readable(some)
+        return readable(X[rows]) if copied else X[rows]
     return X.data, X.indices, X.indptr[rows.start : rows.stop + 1]  # to where the last one ends
 
 

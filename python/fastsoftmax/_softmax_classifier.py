@@ -254,7 +254,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         X = readable(check_X(self, X, reset=first), options["n_threads"])
         labels = check_labels(self, X, y)
         if not first:
-            self._check_weights("partial_fit")
+            self._check_weights("partial_fit", X.shape[1])
         if classes is not None:
             self._check_classes(classes, first)
         indices = encode_known(labels, self.classes_)
@@ -298,9 +298,8 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         }
 
     def _zero_state(self, X: _Array) -> _State:
-        n_classes = check_two_classes(self.classes_)
-        dtype = floating_dtype(X.dtype)
-        n_outputs = 1 if n_classes == 2 else n_classes
+        check_two_classes(self.classes_)
+        dtype, n_outputs = floating_dtype(X.dtype), self._n_outputs()
         W, b = np.zeros((n_outputs, X.shape[1]), dtype), np.zeros(n_outputs, dtype)
         self.loss_curve_ = []
         return _State(W, b, None, self._new_seed(), 0, [])

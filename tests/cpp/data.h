@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 namespace test {
@@ -42,6 +43,19 @@ inline std::vector<std::int64_t> labels(std::ptrdiff_t n, std::ptrdiff_t n_class
   std::vector<std::int64_t> values(static_cast<std::size_t>(n));
   for (auto& v : values) v = random.next() % n_classes;
   return values;
+}
+
+// B B' of uniform numbers B (n, rank).
+inline std::vector<double> products_of_rows(std::ptrdiff_t n, std::ptrdiff_t rank) {
+  const auto B = uniform<double>(n * rank, 1);
+  std::vector<double> A;
+  for (std::ptrdiff_t i = 0; i < n; ++i) {
+    for (std::ptrdiff_t j = 0; j < n; ++j) {
+      const auto row = B.begin() + i * rank;
+      A.push_back(std::inner_product(row, row + rank, B.begin() + j * rank, 0.0));
+    }
+  }
+  return A;
 }
 
 template <class T>

@@ -7,17 +7,8 @@
 namespace {
 
 std::vector<double> positive_definite(std::ptrdiff_t n) {
-  const auto B = test::uniform<double>(n * n, 1);
-  std::vector<double> A(B.size());
-  for (std::ptrdiff_t i = 0; i < n; ++i) {
-    for (std::ptrdiff_t j = 0; j < n; ++j) {
-      double sum = i == j ? 1.0 : 0.0;
-      for (std::ptrdiff_t k = 0; k < n; ++k) {
-        sum += B[static_cast<std::size_t>(i * n + k)] * B[static_cast<std::size_t>(j * n + k)];
-      }
-      A[static_cast<std::size_t>(i * n + j)] = sum;
-    }
-  }
+  auto A = test::products_of_rows(n, n);
+  for (std::ptrdiff_t i = 0; i < n; ++i) A[static_cast<std::size_t>(i * (n + 1))] += 1.0;
   return A;
 }
 

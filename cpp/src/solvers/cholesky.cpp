@@ -22,26 +22,24 @@ double dependent_part(std::ptrdiff_t n) {
   return 4.0 * static_cast<double>(n) * std::numeric_limits<double>::epsilon();
 }
 
-// The rows and columns of a block, its diagonal being that of A before.
-void factor_block(double* A, std::ptrdiff_t n, Range block, const double* diagonal) {
-  for (std::ptrdiff_t j = block.begin; j < block.end; ++j) {
-    double* row = A + j * n;
-    for (std::ptrdiff_t k = block.begin; k < j; ++k) {
-      const double* other = A + k * n;
-      const double sum = dot_block(row + block.begin, other + block.begin, k - block.begin);
-      row[k] = other[k] > 0.0 ? (row[k] - sum) / other[k] : 0.0;
-    }
-    const double pivot = row[j] - dot_block(row + block.begin, row + block.begin, j - block.begin);
-    row[j] = pivot > dependent_part(n) * diagonal[j] ? std::sqrt(pivot) : 0.0;
+// Some columns of a row below the rows of these numbers, which are factored.
+void reduce_row(const double* A, std::ptrdiff_t n, Range columns, double* row) {
+  const std::ptrdiff_t begin = columns.begin;
+  for (std::ptrdiff_t k = begin; k < columns.end; ++k) {
+    const double* other = A + k * n;
+    const double sum = dot_block(row + begin, other + begin, k - begin);
+    row[k] = other[k] > 0.0 ? (row[k] - sum) / other[k] : 0.0;
   }
 }
 
-// The same columns of a row below the block.
-void reduce_row(const double* A, std::ptrdiff_t n, Range block, double* row) {
-  for (std::ptrdiff_t k = block.begin; k < block.end; ++k) {
-    const double* of_block = A + k * n;
-    const double sum = dot_block(row + block.begin, of_block + block.begin, k - block.begin);
-    row[k] = of_block[k] > 0.0 ? (row[k] - sum) / of_block[k] : 0.0;
+// The rows and columns of a block, its diagonal being that of A before.
+void factor_block(double* A, std::ptrdiff_t n, Range block, const double* diagonal) {
+  const std::ptrdiff_t begin = block.begin;
+  for (std::ptrdiff_t j = begin; j < block.end; ++j) {
+    double* row = A + j * n;
+    reduce_row(A, n, {begin, j}, row);
+    const double pivot = row[j] - dot_block(row + begin, row + begin, j - begin);
+    row[j] = pivot > dependent_part(n) * diagonal[j] ? std::sqrt(pivot) : 0.0;
   }
 }
 
@@ -63,11 +61,12 @@ class Rest {
     // Panels of doubles are as deep as the product (gemm_depth).
     kernels_.gemm_pack_a(negative_.data(), width, 1, n_rest, width, left_.data());
     kernels_.gemm_pack_b(rows, 1, n, width, n_rest, right_.data());
-    for_lower_tiles(n_rest, n_threads_, [&](Range i, Range j, int) {
-      arithmetic_.gemm(left_.data() + i.begin * width, right_.data() + j.begin * width,
-                       i.end - i.begin, width, j.end - j.begin, rest + i.begin * n + j.begin, n,
-                       true);
-    });
+    for_lower_tiles(n_rest, triangle_tile(n_rest, n_threads_), n_threads_,
+                    [&](Range i, Range j, int) {
+                      arithmetic_.gemm(left_.data() + i.begin * width,
+                                       right_.data() + j.begin * width, i.end - i.begin, width,
+                                       j.end - j.begin, rest + i.begin * n + j.begin, n, true);
+                    });
   }
 
  private:

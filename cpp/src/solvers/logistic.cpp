@@ -252,11 +252,11 @@ void LogisticFit::look_ahead(Model& model) {
     model.least_promised = promised;
     model.last_polish = model.n_iter;
   }
-  const bool is_polished = model.certificate &&
-                           model.best_gap <= std::max(options_.tol, kOfRounding) &&
-                           model.n_iter - model.last_polish > kPolish;
+  const bool has_all_digits = model.certificate &&
+                              model.best_gap <= std::max(options_.tol, kOfRounding) &&
+                              model.n_iter - model.last_polish > kPolish;
   // Newton's directions need more than two digits.
-  model.stuck = is_polished || model.n_iter - model.last_progress > kPatience ||
+  model.stuck = has_all_digits || model.n_iter - model.last_progress > kPatience ||
                 (arithmetic_ == Arithmetic::kReduced && is_slow(model)) || is_misled(model);
 }
 

@@ -120,21 +120,22 @@ class RowSpaceFit {
     if (unfinished_.empty() || is_ended_) return true;
     Selection rest(unfinished_, models_, n_outputs_, problem_.n_cols());
     for (std::size_t i = 0; i < unfinished_.size(); ++i) {
-      std::copy_n(models_.W + unfinished_[i] * n_weights_, n_weights_, rest.W(i));
+      std::copy_n(W_of(i), n_weights_, rest.W(i));
       std::copy_n(models_.b + unfinished_[i] * n_outputs_, n_outputs_, rest.b(i));
     }
-    bool is_near = false;
     if (options_.max_iter - n_iter_ > 1) {
       StopPoll poll(stop_);
       const RowSpace space(*problem_.dense, options_.n_threads, poll);
       if (poll.stopped()) return false;
-      if (space.is_known() && !find(space, rest, &is_near)) return false;
+      if (space.is_known() && !find(space, rest)) return false;
       if (is_ended_) return true;
     }
-    return finish(rest, is_near);
+    return finish(rest);
   }
 
  private:
+  double* W_of(std::size_t i) const { return models_.W + unfinished_[i] * n_weights_; }
+
   void find_unfinished() {
     for (std::ptrdiff_t m = 0; m < models_.n_models; ++m) {
       if (models_.status[m] != LogisticStatus::kStopped) continue;
@@ -156,7 +157,7 @@ class RowSpaceFit {
 
   // The optima in the row space, nearer than is asked for: they are the rest, where they are
   // better. From zero: from where the rest is 200 x 5000 of 5 classes took 225 iterations, not 25.
-  bool find(const RowSpace& space, Selection& rest, bool* is_near) {
+  bool find(const RowSpace& space, Selection& rest) {
     constexpr double kPart = 0.01, kLeastTol = 1e-15;
     const InputView rows = space.rows();
     const std::vector<std::int64_t> labels = in_order(space, problem_.labels);
@@ -176,7 +177,7 @@ class RowSpaceFit {
     const auto tell = [&] {
       for (std::size_t i = 0; i < unfinished_.size(); ++i) {
         if (!(found.models().objective[i] < objective_before_[i])) continue;
-        space.weights_of(found.W(i), n_outputs_, models_.W + unfinished_[i] * n_weights_);
+        space.weights_of(found.W(i), n_outputs_, W_of(i));
         found.give_back(i, models_);
       }
       count(found.models(), part);
@@ -187,7 +188,7 @@ class RowSpaceFit {
     tell();
     remember_counts();
     models_.n_curvature_rows += found.models().n_curvature_rows;
-    return is_ended_ || keep_better(found, rest, is_near);
+    return is_ended_ || keep_better(found, rest);
   }
 
   // What there is of each row, in the order of the row space; nothing, if there is nothing.
@@ -200,23 +201,21 @@ class RowSpaceFit {
   }
 
   // As far as all features tell: of means of 1e8 beside small spreads rounding leaves little.
-  bool keep_better(Selection& found, Selection& rest, bool* is_near) {
+  bool keep_better(Selection& found, Selection& rest) {
     StopPoll poll(stop_);
     const auto loss = make_loss(problem_, Arithmetic::kDouble, 1, false, options_.n_threads, poll);
     AlignedBuffer<double> at(n_weights_ + n_outputs_), gradient(at.size());
     for (std::size_t i = 0; i < unfinished_.size(); ++i) {
-      const std::ptrdiff_t m = unfinished_[i];
       if (!(found.models().objective[i] < objective_before_[i])) continue;
-      std::copy_n(models_.W + m * n_weights_, n_weights_, at.data());
+      std::copy_n(W_of(i), n_weights_, at.data());
       std::copy_n(found.b(i), n_outputs_, at.data() + n_weights_);
-      const std::int32_t held_out = models_.held_out ? models_.held_out[m] : -1;
-      LossPoint point{at.data(), gradient.data(), 0.0, held_out, 1.0};
+      LossPoint point{at.data(), gradient.data(), 0.0, rest.models().held_out[i], 1.0};
       loss->evaluate(Rows{problem_.n_rows(), 1, 0}, &point, 1);
       if (poll.stopped()) return false;
       passes_before_[i] += 1.0;
       const double squared = dot(at.data(), at.data(), n_weights_, options_.n_threads);
-      if (!(point.loss + 0.5 * models_.penalty[m] * squared < objective_before_[i])) continue;
-      *is_near = true;
+      if (!(point.loss + 0.5 * rest.models().penalty[i] * squared < objective_before_[i])) continue;
+      is_near_ = true;
       std::copy_n(at.data(), n_weights_, rest.W(i));
       std::copy_n(found.b(i), n_outputs_, rest.b(i));
     }
@@ -224,19 +223,19 @@ class RowSpaceFit {
   }
 
   // In all features, from where the rest is.
-  bool finish(Selection& rest, bool is_near) {
+  bool finish(Selection& rest) {
     LogisticOptions options = options_;
     options.warm = true;
     options.max_iter = std::max<std::int64_t>(1, options.max_iter - n_iter_);
     const auto tell = [&] {
       for (std::size_t i = 0; i < unfinished_.size(); ++i) {
-        std::copy_n(rest.W(i), n_weights_, models_.W + unfinished_[i] * n_weights_);
+        std::copy_n(rest.W(i), n_weights_, W_of(i));
         rest.give_back(i, models_);
       }
       count(rest.models(), 1.0);
     };
     // Of float32 rounding is more than what there is left to find.
-    const FitLimits limits{HUGE_VAL, is_near};
+    const FitLimits limits{HUGE_VAL, is_near_};
     if (!LogisticFit(problem_, options, rest.models(), watched(tell, true), stop_, limits).run()) {
       return false;
     }
@@ -281,6 +280,7 @@ class RowSpaceFit {
   std::vector<double> objective_before_, passes_before_;
   std::int64_t n_iter_ = 0;     // the most that a model has had
   std::int64_t last_told_ = 0;  // iteration, to progress
+  bool is_near_ = false;        // something that was found in the row space is kept
   bool is_ended_ = false;       // by progress
   bool goes_on_ = false;        // as progress was told last
 };

@@ -14,14 +14,17 @@ namespace fastsoftmax {
 // rows of 64 columns are 290 + 2 x 96 KB.
 constexpr std::ptrdiff_t kTriangleTile = 192;
 
-// f(rows, columns, thread) for the tiles of n rows that the lower triangle meets, those on the
-// diagonal whole.
-template <class F>
-void for_lower_tiles(std::ptrdiff_t n, int n_threads, const F& f) {
+// Rows of a tile of which every thread has some.
+inline std::ptrdiff_t triangle_tile(std::ptrdiff_t n, int n_threads) {
   constexpr std::ptrdiff_t kPanels = 48;  // whole ones of every instruction set
   const std::ptrdiff_t wanted = n_threads > 1 ? 3 * n_threads : 1;
-  const std::ptrdiff_t size =
-      std::clamp(round_up(ceil_div(n, wanted), kPanels), kPanels, kTriangleTile);
+  return std::clamp(round_up(ceil_div(n, wanted), kPanels), kPanels, kTriangleTile);
+}
+
+// f(rows, columns, thread) for the tiles, of so many rows, that the lower triangle of n rows meets,
+// those on the diagonal whole.
+template <class F>
+void for_lower_tiles(std::ptrdiff_t n, std::ptrdiff_t size, int n_threads, const F& f) {
   const std::ptrdiff_t n_tiles = ceil_div(n, size);
   Tasks tasks;
   parallel_region(n_tiles > 1 ? n_threads : 1, [&](int thread, int) {

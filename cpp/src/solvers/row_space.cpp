@@ -44,7 +44,7 @@ void RowSpace::add_products(const In* data, double* products, StopPoll& stop) co
   const auto& kernels = storage_kernels<In, double>(table);
   const std::ptrdiff_t n = X_.n_rows, size = kTriangleTile + 64;  // and the rest of a panel
   AlignedBuffer<double> packed(n_threads_ * 2 * size * kDepth);
-  for_lower_tiles(n, n_threads_, [&](Range i, Range j, int thread) {
+  for_lower_tiles(n, triangle_tile(n, n_threads_), n_threads_, [&](Range i, Range j, int thread) {
     double *left = packed.data() + thread * 2 * size * kDepth, *right = left + size * kDepth;
     const std::ptrdiff_t height = i.end - i.begin, width = j.end - j.begin;
     for (std::ptrdiff_t f = 0; f < X_.n_cols && !stop.stopped(); f += kDepth) {
@@ -77,7 +77,7 @@ void RowSpace::weights_of(const double* coordinates, std::ptrdiff_t n_outputs, d
   }
   matmul<double>({X_.storage, X_.data, d, n, 1, X_.row_stride},
                  {of_rows.data(), n, n_outputs, 1, n}, transposed.data(), n_threads_);
-  arithmetic_kernels<double>().transpose(transposed.data(), n_outputs, 1, d, n_outputs, W, d);
+  transpose<double>({transposed.data(), d, n_outputs, n_outputs, 1}, W, n_threads_);
 }
 
 }  // namespace fastsoftmax

@@ -6,12 +6,12 @@
 
 #include "aligned_buffer.h"
 #include "dispatch.h"
-#include "tasks.h"
+#include "solvers/lower_triangle.h"
 
 namespace fastsoftmax {
 namespace {
 
-constexpr std::ptrdiff_t kBlock = 64, kTile = 192;
+constexpr std::ptrdiff_t kBlock = 64, kTile = kTriangleTile;
 
 // D (n, n) with stride kBlock becomes -D^-1, column by column.
 bool sweep_block(double* D, std::ptrdiff_t n, double smallest_pivot) {
@@ -93,22 +93,17 @@ class Sweep {
 
   // A -= V U', the lower triangle.
   void update(std::ptrdiff_t width) {
-    const std::ptrdiff_t n_tiles = ceil_div(n_, kTile);
-    Tasks tasks;
-    parallel_region(n_tiles > 1 ? n_threads_ : 1, [&](int thread, int) {
+    for_lower_tiles(n_, kTile, n_threads_, [&](Range rows, Range columns, int thread) {
       double* tile = tiles_.data() + thread * kTile * kTile;
-      tasks.run(n_tiles * n_tiles, [&](std::ptrdiff_t task) {
-        const std::ptrdiff_t i = task / n_tiles * kTile, j = task % n_tiles * kTile;
-        if (j > i) return;
-        const std::ptrdiff_t height = std::min(kTile, n_ - i), n_columns = std::min(kTile, n_ - j);
-        arithmetic_.gemm(left_.data() + i * width, right_.data() + j * width, height, width,
-                         n_columns, tile, kTile, false);
-        for (std::ptrdiff_t r = 0; r < height; ++r) {
-          const std::ptrdiff_t n = std::min(n_columns, i + r + 1 - j);
-          double* to = A_ + (i + r) * n_ + j;
-          for (std::ptrdiff_t k = 0; k < n; ++k) to[k] += tile[r * kTile + k];
+      arithmetic_.gemm(left_.data() + rows.begin * width, right_.data() + columns.begin * width,
+                       rows.end - rows.begin, width, columns.end - columns.begin, tile, kTile,
+                       false);
+      for (std::ptrdiff_t i = rows.begin; i < rows.end; ++i, tile += kTile) {
+        const std::ptrdiff_t end = std::min(columns.end, i + 1);
+        for (std::ptrdiff_t j = columns.begin; j < end; ++j) {
+          A_[i * n_ + j] += tile[j - columns.begin];
         }
-      });
+      }
     });
   }
 
