@@ -97,13 +97,14 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         goes_on = check_bool(getattr(self, "warm_start", False), "warm_start") and hasattr(
             self, "coef_"
         )
+        # Those of a model that was put together by hand may be told by coef_ alone.
         n_features_before = getattr(self, "n_features_in_", None)
         names_before: Any = getattr(self, "feature_names_in_", None)
         X = check_X(self, X, reset=True, sparse=self.accepts_sparse)
         X = readable(X, threads_or_default(self.n_threads)) if isinstance(X, np.ndarray) else X
         labels = check_labels(self, X, y)
         if goes_on:
-            if X.shape[1] != n_features_before:
+            if n_features_before not in (None, X.shape[1]):
                 raise ValueError(
                     f"warm_start: X has {X.shape[1]} features, but the fitted weights are for "
                     f"{n_features_before}"
@@ -114,6 +115,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     "warm_start: the features of X do not have the names, or not in the order, of "
                     "those that the fitted weights are for"
                 )
+            if names_before is not None:  # which the weights have, though X may come without
+                self.feature_names_in_ = names_before
             self._check_weights("warm_start", X.shape[1])
             indices = encode_known(labels, self.classes_)
             check_two_classes(self.classes_[np.flatnonzero(np.bincount(indices))])

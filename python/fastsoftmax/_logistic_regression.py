@@ -209,7 +209,7 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         return self
 
     def _start(self) -> Models:
-        models = Models.zeros(1, *self.coef_.shape)
+        models = Models.zeros(1, *np.shape(self.coef_))
         models.coef[0], models.intercept[0] = self.coef_, self.intercept_
         return models
 

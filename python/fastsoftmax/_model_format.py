@@ -32,7 +32,7 @@ _COMMON = {"header", "coef_", "intercept_", "classes_"}
 _VELOCITY = {"velocity_coef", "velocity_intercept"}
 
 # May be unknown: the gap without a penalty, all three of the mean of models that refit=False makes.
-_UNKNOWN = {"gap_", "objective_", "n_passes_"}
+UNKNOWN = {"gap_", "objective_", "n_passes_"}
 
 HUGE = 2**63  # no integer among the parameters is this large
 _MANY = 2**31  # as many features or iterations there cannot be
@@ -158,7 +158,7 @@ def _check_contents(arrays: Arrays, kind: Kind) -> None:
         expected = np.dtype(np.float64) if name in kind.arrays else dtype
         if array.dtype != expected or array.dtype not in (np.float32, np.float64):
             raise ValueError(f"{name} has the wrong type, {array.dtype}")
-        if name not in _UNKNOWN and not np.isfinite(array).all():
+        if name not in UNKNOWN and not np.isfinite(array).all():
             raise ValueError(f"{name} has values that are not finite")
     if "feature_names_in_" in arrays and arrays["feature_names_in_"].dtype.kind != "U":
         raise ValueError("feature_names_in_ is not text")

@@ -4,6 +4,7 @@ What a valid model is stands in _model_format.py, how bytes are written and read
 """
 
 import json
+import math
 import numbers
 import os
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._model_format import FORMAT, HUGE, KINDS, VERSION, Arrays, check_model, is_label_type
+from ._model_format import FORMAT, HUGE, KINDS, UNKNOWN, VERSION, Arrays, check_model, is_label_type
 from ._npz import read_npz, write_npz
 
 if TYPE_CHECKING:
@@ -126,26 +127,35 @@ def _chosen(model: "LogisticRegressionCV") -> "LogisticRegression":
 
 
 def _to_arrays(model: "LinearClassifier") -> Arrays:
+    # What a model that was put together by hand has not got is unknown.
+    W, b = np.asarray(model.coef_, order="C"), np.asarray(model.intercept_, order="C")
+    if W.dtype.kind in "fiu" and b.dtype.kind in "fiu":  # else it is refused
+        dtype = np.result_type(W, b, np.float32)
+        W, b = W.astype(dtype, copy=False), b.astype(dtype, copy=False)
     arrays = {
-        "coef_": np.asarray(model.coef_, order="C"),
-        "intercept_": np.asarray(model.intercept_, order="C"),
-        "classes_": _plain_labels(model.classes_),
+        "coef_": W,
+        "intercept_": b,
+        "classes_": _plain_labels(np.asarray(model.classes_)),
     }
     for name in KINDS[type(model).__name__].arrays:
-        arrays[name] = np.array(getattr(model, name), dtype=np.float64)
+        unknown: Any = math.nan if name in UNKNOWN else []
+        arrays[name] = np.array(getattr(model, name, unknown), dtype=np.float64)
     if hasattr(model, "feature_names_in_"):
         arrays["feature_names_in_"] = _plain_text("feature name", model.feature_names_in_)
     velocity = getattr(model, "_velocity", None)
-    if velocity is not None:
-        arrays["velocity_coef"], arrays["velocity_intercept"] = velocity
+    if velocity is not None and velocity[0].shape == W.shape:
+        arrays["velocity_coef"], arrays["velocity_intercept"] = (
+            part.astype(W.dtype, copy=False) for part in velocity
+        )
     seed = getattr(model, "_seed", None)
+    n_features = vars(model).get("n_features_in_", W.shape[1] if W.ndim == 2 else 0)
     header = {
         "format": FORMAT,
         "version": VERSION,
         "class": type(model).__name__,
         "parameters": _plain_parameters(model),
-        "n_features_in": int(model.n_features_in_),
-        "n_iter": int(np.ravel(model.n_iter_)[0]),
+        "n_features_in": int(n_features),
+        "n_iter": int(np.ravel(vars(model).get("n_iter_", 0))[0]),
         "seed": None if seed is None else int(seed),
         "arrays": sorted(arrays),
     }
@@ -214,4 +224,5 @@ def _plain_text(what: str, strings: NDArray[Any]) -> NDArray[Any]:
     for value in values:
         if not isinstance(value, str) or value.endswith("\0"):
             raise TypeError(f"{what} {value!r} of type {type(value).__name__} cannot be saved")
-    return np.array(values, dtype=str)
+    # The text itself: str(value) of a member of an enumeration is its name.
+    return np.array([str.__str__(value) for value in values], dtype=str)

@@ -255,6 +255,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         labels = check_labels(self, X, y)
         if not first:
             self._check_weights("partial_fit", X.shape[1])
+            self.n_features_in_ = X.shape[1]
         if classes is not None:
             self._check_classes(classes, first)
         indices = encode_known(labels, self.classes_)
@@ -315,13 +316,18 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         dtype = np.result_type(np.asarray(self.coef_), floating_dtype(X.dtype))
         W = np.array(self.coef_, dtype, order="C")
         b = np.array(self.intercept_, dtype) * bool(self.fit_intercept)
-        velocity = self._velocity and (
-            np.array(self._velocity[0], dtype, order="C"),
-            np.array(self._velocity[1], dtype) * bool(self.fit_intercept),
-        )
-        # A file may come without one.
+        # Weights set by hand may be of another shape than those that had a velocity, or be all there
+        # is of a model; a file may come without a seed.
+        velocity, earlier = None, getattr(self, "_velocity", None)
+        if earlier is not None and earlier[0].shape == W.shape:
+            velocity = (
+                np.array(earlier[0], dtype, order="C"),
+                np.array(earlier[1], dtype) * bool(self.fit_intercept),
+            )
         own_seed = self._seed if hasattr(self, "_seed") else self._new_seed()
-        return _State(W, b, velocity, own_seed, self.n_iter_, [])
+        if not hasattr(self, "loss_curve_"):
+            self.loss_curve_ = []
+        return _State(W, b, velocity, own_seed, getattr(self, "n_iter_", 0), [])
 
     def _train(
         self,

@@ -214,10 +214,11 @@ def check_sample_weight(
     if largest == 0:
         raise ValueError("sample_weight is zero for every sample")
     if rescale:
-        # Where their sum might not be finite, or their mean lose digits.
-        if not 1e-290 < largest <= np.finfo(np.float64).max / n_samples:
-            weights /= largest
-        weights /= weights.mean()
+        with np.errstate(under="ignore"):
+            # Where their sum might not be finite, or their mean lose digits.
+            if not 1e-290 < largest <= np.finfo(np.float64).max / n_samples:
+                weights /= largest
+            weights /= weights.mean()
     elif largest > np.finfo(dtype).max / n_samples:
         raise ValueError(
             f"sample_weight is too large, up to {largest:g}: the sum of {n_samples} is not finite "
@@ -227,7 +228,8 @@ def check_sample_weight(
         raise ValueError(
             f"sample_weight is too small, at most {largest:g}: {dtype} has few digits for it, or none"
         )
-    return weights.astype(dtype)
+    with np.errstate(under="ignore"):  # of weights that are nothing beside others
+        return weights.astype(dtype)
 
 
 def check_labels(estimator: Any, X: _Array, y: Any) -> _Array:

@@ -170,7 +170,13 @@ def test_frames(kind, clf, data):
         clf.predict(frame[names[::-1]])
     with pytest.warns(UserWarning, match="does not have valid feature names"):
         clf.predict(X)
-    assert not hasattr(clf.fit(X, y), "feature_names_in_")
+    assert not hasattr(clone(clf).fit(X, y), "feature_names_in_")
+    # The names are those of the weights, so a warm start keeps them.
+    clf.set_params(warm_start=True).fit(X, y)
+    assert_array_equal(clf.feature_names_in_, names)
+    with pytest.raises(ValueError, match="not in the order"):
+        clf.fit(frame[names[::-1]], target)
+    assert not hasattr(clf.set_params(warm_start=False).fit(X, y), "feature_names_in_")
 
 
 @pytest.mark.parametrize("dtype", ["bool", "boolean", "Int64"])

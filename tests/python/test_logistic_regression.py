@@ -568,3 +568,14 @@ def test_no_gap_is_below_the_rounding_of_float32(C, dtype):
     least = LogisticRegression(C=C, tol=1e-12, input_scale=1 / 255).fit(X.astype(float), y)
     assert 3e-8 <= clf.gap_ <= 1e-6
     assert clf.objective_ <= least.objective_ * (1 + clf.gap_)
+
+
+def test_a_warm_start_from_weights_set_by_hand():
+    X, y = blobs(60, 4, 3)
+    fitted = LogisticRegression(tol=1e-8).fit(X, y)
+    clf = LogisticRegression(tol=1e-8, warm_start=True)
+    clf.classes_ = fitted.classes_
+    clf.coef_, clf.intercept_ = fitted.coef_.tolist(), fitted.intercept_.tolist()
+    assert clf.fit(X, y).gap_ <= 1e-8
+    assert clf.n_passes_ < fitted.n_passes_
+    assert_allclose(clf.coef_, fitted.coef_, atol=1e-3)

@@ -1,5 +1,7 @@
 """save_model and load_model: the same model comes back, and no damaged file loads as another one."""
 
+import copy
+import enum
 import json
 import zipfile
 from fractions import Fraction
@@ -265,9 +267,10 @@ def test_other_objects(tmp_path, thing):
     [
         ("coef_", np.full((3, N_FEATURES), np.nan, np.float32)),
         ("coef_", np.zeros((3, N_FEATURES + 1), np.float32)),
-        ("coef_", np.zeros((3, N_FEATURES), np.int64)),
+        ("coef_", np.zeros((3, N_FEATURES), np.complex64)),
+        ("coef_", np.zeros((3, N_FEATURES)).astype(str)),
         ("intercept_", np.zeros(2, np.float32)),
-        ("intercept_", np.zeros(3, np.float64)),
+        ("intercept_", np.zeros(3, object)),
         ("classes_", np.array([2, 1, 0])),
         ("learning_rate", float("nan")),
         ("alpha", float("inf")),
@@ -335,3 +338,47 @@ def test_every_flipped_bit(tmp_path):
             assert_same_model(loaded, model)
             n_equal += 1
     assert 0 < n_equal < 8 * (len(data) - len(content)) / 2
+
+
+# Of text, yet str() of a member is its name.
+Animal = enum.Enum("Animal", {"CAT": "cat", "DOG": "dog", "LONGEST": "hippopotamus"}, type=str)
+
+
+def test_members_of_an_enumeration_are_saved_as_their_text(tmp_path):
+    _, X, y = fit(n_epochs=1)
+    animals = [list(Animal)[i] for i in y]
+    clf = SoftmaxClassifier(input_scale=1 / 255).fit(X, animals)
+    save_model(clf, tmp_path / "m")
+    twin = load_model(tmp_path / "m")
+    assert twin.classes_.tolist() == ["cat", "dog", "hippopotamus"]
+    assert twin.score(X, animals) == clf.score(X, animals)
+
+
+@pytest.mark.parametrize("estimator", [SoftmaxClassifier, LogisticRegression])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64])
+def test_a_model_put_together_by_hand(tmp_path, estimator, dtype):
+    _, X, y = fit(n_epochs=1)
+    fitted, clf = estimator(input_scale=1 / 255).fit(X, y), estimator(input_scale=1 / 255)
+    fitted.coef_ = (10 * fitted.coef_).astype(dtype)
+    clf.coef_, clf.intercept_ = fitted.coef_, fitted.intercept_.tolist()
+    clf.classes_ = [0, 1, 2]
+    save_model(clf, tmp_path / "m")
+    twin = load_model(tmp_path / "m")
+    assert_array_equal(twin.predict(X), fitted.predict(X))
+    assert_array_equal(twin.coef_, fitted.coef_)
+    assert twin.n_features_in_ == N_FEATURES
+    assert np.ravel(twin.n_iter_)[0] == 0
+
+
+def test_velocity_of_weights_that_have_since_been_changed(tmp_path):
+    clf, X, y = fit(momentum=0.9)
+    clf.coef_, clf.intercept_ = clf.coef_.astype(np.float64), clf.intercept_.astype(np.float64)
+    save_model(clf, tmp_path / "m")
+    twin = load_model(tmp_path / "m")
+    assert_array_equal(twin.partial_fit(X, y).coef_, clf.partial_fit(X, y).coef_)
+    grown = copy.deepcopy(clf)
+    grown.classes_ = np.arange(4)
+    grown.coef_, grown.intercept_ = np.vstack([clf.coef_, clf.coef_[:1]]), np.zeros(4)
+    save_model(grown, tmp_path / "m")
+    twin, labels = load_model(tmp_path / "m"), np.where(y, y, 3)
+    assert_array_equal(twin.partial_fit(X, labels).coef_, grown.partial_fit(X, labels).coef_)

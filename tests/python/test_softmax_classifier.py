@@ -484,3 +484,48 @@ def test_a_model_put_together_by_hand():
     assert_array_equal(clf.predict_proba(X), fitted.predict_proba(X))
     with pytest.raises(ValueError, match="X has 3 features, but coef_ is for 4"):
         clf.predict(X[:, :3])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("as_list", [False, True])
+def test_training_goes_on_from_weights_set_by_hand(momentum, as_list):
+    """As federated learning does: from zero they are those of a fit from the start."""
+    X, y = blobs(40, 4, 3)
+    fitted = make(momentum=momentum, max_iter=3).fit(X, y)
+    for train in (lambda clf: clf.fit(X, y), lambda clf: [clf.partial_fit(X, y) for _ in range(3)]):
+        clf = make(momentum=momentum, max_iter=3, warm_start=True)
+        zeros = np.zeros((3, 4), np.float32), np.zeros(3, np.float32)
+        clf.coef_, clf.intercept_ = (each.tolist() if as_list else each for each in zeros)
+        clf.classes_ = np.arange(3)
+        with pytest.raises(ValueError, match=r"coef_ has shape \(3, 4\), not \(3, 3\)"):
+            clf.fit(X[:, :3], y)
+        train(clf)
+        assert_allclose(clf.coef_, fitted.coef_, rtol=1e-5 if as_list else 0)  # lists are float64
+        assert clf.n_features_in_ == 4
+        assert len(clf.loss_curve_) == clf.n_iter_ == 3
+
+
+def test_a_velocity_of_weights_of_another_shape_is_dropped():
+    X, y = blobs(40, 4, 4)
+    first = y < 3
+    clf = make(momentum=0.9).fit(X[first], y[first])
+    clf.classes_ = np.arange(4)
+    clf.coef_ = np.vstack([clf.coef_, np.zeros((1, 4), clf.coef_.dtype)])
+    clf.intercept_ = np.append(clf.intercept_, np.float32(0))
+    plain = make(momentum=0.9, warm_start=True)
+    plain.classes_, plain.coef_, plain.intercept_ = clf.classes_, clf.coef_, clf.intercept_
+    plain._seed, plain.n_iter_ = clf._seed, clf.n_iter_
+    assert_array_equal(clf.partial_fit(X, y).coef_, plain.partial_fit(X, y).coef_)
+
+
+def test_weights_that_are_nothing_beside_others_underflow_silently():
+    X, y = blobs(40, 4, 3)
+    weights = np.ones(40)
+    weights[0] = 1e-60
+    none = np.where(weights < 1, 0, weights)
+    with np.errstate(all="raise"):
+        fitted = make().fit(X, y, weights)
+    assert_allclose(fitted.coef_, make().fit(X, y, none).coef_, rtol=1e-6)
+    with np.errstate(all="raise"):
+        make().fit(X, y, weights * np.where(weights < 1, 1e-240, 1e300))
+        make().partial_fit(X, y, np.arange(3), weights)
