@@ -324,22 +324,19 @@ void byte_update(const ByteUpdate& a) {
     Sums::store(to + m * kTileRows * kFeatures, kFeatures * 4);
   };
   const auto move = [&](std::ptrdiff_t f, const std::int32_t* from) {
-    take_step(a, rule, [&](const auto& body) {
-      for (std::ptrdiff_t k = 0; k < 2; ++k) {
-        const std::int32_t* of_class = from + k * kGrain;
-        std::ptrdiff_t at = (f / kGrain + k) * a.n_classes * kGrain;
-        for (std::ptrdiff_t c = 0; c < a.n_classes; ++c) {
-          const __m512i low =
-              _mm512_add_epi32(_mm512_load_si512(of_class),
-                               _mm512_slli_epi32(_mm512_load_si512(of_class + kFeatures), 8));
-          const __m512 high = _mm512_cvtepi32_ps(_mm512_load_si512(of_class + 2 * kFeatures));
-          const V sum{_mm512_fmadd_ps(high, _mm512_set1_ps(65536.0f), _mm512_cvtepi32_ps(low))};
-          body(fma(sum, V::splat(unit[c]), sum_before(a, at)), at);
-          of_class += kDigits * kFeatures;
-          at += kGrain;
-        }
-      }
-    });
+    const auto begin_of = [&](int k) { return (f / kGrain + k) * a.n_classes * kGrain; };
+    const auto sum_of = [&](int k, std::ptrdiff_t c) __attribute__((always_inline)) {
+      const std::int32_t* of_class = from + k * kGrain + c * kDigits * kFeatures;
+      const __m512i low =
+          _mm512_add_epi32(_mm512_load_si512(of_class),
+                           _mm512_slli_epi32(_mm512_load_si512(of_class + kFeatures), 8));
+      const __m512 high = _mm512_cvtepi32_ps(_mm512_load_si512(of_class + 2 * kFeatures));
+      const V sum{_mm512_fmadd_ps(high, _mm512_set1_ps(65536.0f), _mm512_cvtepi32_ps(low))};
+      V before[1][1];
+      begin_sums(a, [&](int) { return begin_of(k) + c * kGrain; }, kGrain, before);
+      return fma(sum, V::splat(unit[c]), before[0][0]);
+    };
+    take_step<2, kMaxByteClasses>(a, rule, begin_of, a.n_classes, kGrain, sum_of);
   };
   const std::ptrdiff_t end =
       a.end < round_up(a.n_features, 64) ? a.end : round_up(a.n_features, 64);

@@ -9,13 +9,15 @@ namespace {
 // Software Manual for the Elementary Functions, 1980): n * kLn2Hi is exact without an FMA too.
 // exp(r) by polynomials of least relative error, found with the Remez exchange algorithm; kC are
 // their coefficients, the highest first. Below kMin the result rounds to 0, above kMax to infinity;
-// up to kNormal in size of x it is normal. NaN stays NaN.
+// up to kNormal in size of x it is normal. NaN stays NaN. A sum with kWhole has no bits for
+// fractions, and n in its lowest ones.
 template <class T>
 struct ExpConstants;
 template <>
 struct ExpConstants<float> {
   static constexpr float kLog2E = 0x1.715476p+0f, kLn2Hi = 0x1.628p-1f, kLn2Lo = 0x1.90bfbep-11f;
   static constexpr float kMin = -104.0f, kMax = 89.0f, kNormal = 87.0f;
+  static constexpr float kWhole = 0x1.8p23f;
   // exp(r): 0.8 ULP before rounding; at most 2 after it, without an FMA 2.3 (measured).
   static constexpr float kC[] = {0x1.0fa80cp-7f, 0x1.573a9ep-5f, 0x1.555a6cp-3f,
                                  0x1.fffdc4p-2f, 0x1.fffff6p-1f, 1.0f};
@@ -25,6 +27,7 @@ struct ExpConstants<double> {
   static constexpr double kLog2E = 0x1.71547652b82fep+0;
   static constexpr double kLn2Hi = 0x1.62e42feep-1, kLn2Lo = 0x1.a39ef35793c76p-33;
   static constexpr double kMin = -746.0, kMax = 710.0, kNormal = 708.0;
+  static constexpr double kWhole = 0x1.8p52;
   // (exp(r) - 1 - r) / r^2: 0.02 ULP before rounding.
   static constexpr double kC[] = {
       0x1.ad7f33cc003a1p-26, 0x1.28ad98df89047p-22, 0x1.71df25b6f93aep-19, 0x1.a01999e5a51c8p-16,
@@ -48,7 +51,16 @@ template <int kN, class T>
   if (!is_normal) {
     for (V& each : x) each = min(V::splat(C::kMax), max(V::splat(C::kMin), each));
   }
-  for (int i = 0; i < kN; ++i) n[i] = round(x[i] * V::splat(C::kLog2E));
+  V sum[kN];
+  for (int i = 0; i < kN; ++i) {
+    n[i] = x[i] * V::splat(C::kLog2E);
+    if constexpr (kExpGroup > 1) {
+      sum[i] = n[i] + V::splat(C::kWhole);
+      n[i] = sum[i] - V::splat(C::kWhole);
+    } else {
+      n[i] = round(n[i]);
+    }
+  }
   for (int i = 0; i < kN; ++i) x[i] = fma(n[i], V::splat(-C::kLn2Hi), x[i]);
   for (int i = 0; i < kN; ++i) x[i] = fma(n[i], V::splat(-C::kLn2Lo), x[i]);
   for (V& each : p) each = V::splat(C::kC[0]);
@@ -58,7 +70,7 @@ template <int kN, class T>
   for (int i = 0; i < kN; ++i) p[i] = exp_of_reduced(x[i], p[i]);
   if constexpr (kExpGroup > 1) {
     if (is_normal) {
-      for (int i = 0; i < kN; ++i) x[i] = ldexp_normal(p[i], n[i]);
+      for (int i = 0; i < kN; ++i) x[i] = ldexp_normal(p[i], sum[i]);
       return;
     }
   }

@@ -66,9 +66,12 @@ void logits_tile(const LogitsArgs<In, Acc>& a, std::ptrdiff_t row, std::ptrdiff_
 // whole, and each row is read once (for 784 x 10 float32 the second order reads X twice).
 constexpr std::ptrdiff_t kFewClasses = 16;
 
-// The classes that a tile of so many rows has at the most.
+// The classes that a tile of so many rows has at the most, and the fewest for which there are tiles
+// of so many rows.
 template <int kRows>
 constexpr int kTileClasses = kLogitsRows * kLogitsClasses / kRows;
+template <int kRows>
+constexpr int kFewestClasses = kRows < 8 ? kTileClasses<2 * kRows> + 1 : 1;
 
 // f(Count<rows of a tile>): few classes get as many sums as many do, as fewer wait for each other.
 template <class F>
@@ -83,7 +86,8 @@ void logits_by(const LogitsArgs<In, Acc>& a) {
   const std::ptrdiff_t group = a.n_classes > kFewClasses ? a.n_rows : kRows;
   for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += group) {
     const std::ptrdiff_t end = begin + group < a.n_rows ? begin + group : a.n_rows;
-    for_each_block<kTileClasses<kRows>>(a.n_classes, [&](std::ptrdiff_t c0, auto n_tile_classes) {
+    constexpr int kMax = kTileClasses<kRows>, kMin = kFewestClasses<kRows>;
+    for_each_block<kMax, kMin>(a.n_classes, [&](std::ptrdiff_t c0, auto n_tile_classes) {
       constexpr int kClasses = decltype(n_tile_classes)::value;
       std::ptrdiff_t row = begin;
       for (; row + kRows <= end; row += kRows) {

@@ -99,8 +99,8 @@ void find_nonzero(const In* const* rows, std::ptrdiff_t n_rows, std::ptrdiff_t n
 
 // a[i] bit j <-> a[j] bit i: halves of the square change places, then quarters, .. (Warren,
 // Hacker's Delight, 2nd ed., section 7-3). With constant widths 74 ns, 127 in a loop over them.
-template <int kWidth = 32>
-[[gnu::always_inline]] inline void transpose_bits(std::uint64_t (&a)[64]) {
+template <int kWidth>
+[[gnu::always_inline]] inline void exchange_bits(std::uint64_t (&a)[64]) {
   constexpr std::uint64_t kLow = low_bits(kWidth, 2 * kWidth);
   for (int pair = 0; pair < 64; pair += 2 * kWidth) {
     for (int i = pair; i < pair + kWidth; ++i) {
@@ -109,8 +109,9 @@ template <int kWidth = 32>
       a[i + kWidth] ^= change;
     }
   }
-  if constexpr (kWidth > 1) transpose_bits<kWidth / 2>(a);
+  if constexpr (kWidth > 1) exchange_bits<kWidth / 2>(a);
 }
+[[gnu::noinline]] void transpose_bits(std::uint64_t (&a)[64]) { exchange_bits<32>(a); }
 
 // 64 columns of the masks of at most kMaxMaskedRows rows.
 class MaskColumns {

@@ -70,18 +70,13 @@ void nonzero_update_of_feature(const PackedUpdate<Acc>& a, const UpdateRule<Acc>
   using V = Vec<Acc>;
   const std::ptrdiff_t panel_size = a.n_features * kGemmColumns<Acc>;
   V sum[kPanels][kGemmVecs];
-  const auto for_each_vec = [&](const auto& body) {
-    for (int p = 0; p < kPanels; ++p) {
-      const std::ptrdiff_t at = (panel + p) * panel_size + f * kGemmColumns<Acc>;
-      for (int v = 0; v < kGemmVecs; ++v) body(sum[p][v], at + v * V::kLanes);
-    }
-  };
-  for_each_vec([&](V& s, std::ptrdiff_t at) { s = sum_before(a, at); });
+  const auto begin_of = [&](int p) { return (panel + p) * panel_size + f * kGemmColumns<Acc>; };
+  begin_sums(a, begin_of, V::kLanes, sum);
   const Acc* dlogits = a.dlogits + panel * kGemmColumns<Acc>;
   columns.for_rows(f % 64, [&](std::ptrdiff_t i) {
     add_multiple(a.X[i * a.x_stride + f], dlogits + i * a.row_stride, kGemmColumns<Acc>, sum);
   });
-  take_step(a, rule, for_each_vec);
+  take_step(a, rule, begin_of, V::kLanes, sum);
 }
 
 template <class Acc>

@@ -78,14 +78,10 @@ void packed_update_tile(const PackedUpdate<Acc>& a, const UpdateRule<Acc>& rule,
                         const Acc* dlogits, std::ptrdiff_t at) {
   using V = Vec<Acc>;
   V sum[kFeatures][kVecs];
-  const auto for_each_vec = [&](const auto& body) __attribute__((always_inline)) {
-    for (int r = 0; r < kFeatures; ++r) {
-      for (int v = 0; v < kVecs; ++v) body(sum[r][v], at + r * kGemmColumns<Acc> + v * V::kLanes);
-    }
-  };
-  for_each_vec([&](V& s, std::ptrdiff_t of) { s = sum_before(a, of); });
+  const auto begin_of = [at](int r) { return at + r * kGemmColumns<Acc>; };
+  begin_sums(a, begin_of, V::kLanes, sum);
   add_products(a.X + f, 1, a.x_stride, dlogits, kGemmColumns<Acc>, a.n_rows, sum);
-  take_step(a, rule, for_each_vec);
+  take_step(a, rule, begin_of, V::kLanes, sum);
 }
 
 // The dlogits of a panel's classes are copied together, as many rows as there may be, and stay in

@@ -27,14 +27,15 @@ struct Panel {
 };
 
 // f(first class, panel of it, Count<number of classes>) over tiles of at most kMax classes, none of
-// which crosses groups.
-template <int kMax, class Acc, class F>
+// which crosses groups. kMin: as for_each_block has it; half a group at the most.
+template <int kMax, int kMin = 1, class Acc, class F>
 void for_each_class_tile(Acc* W, std::ptrdiff_t n_classes, std::ptrdiff_t panel_stride,
                          const F& f) {
+  static_assert(2 * kMin <= kGroupClasses);
   const std::ptrdiff_t n_groups = (n_classes + kGroupClasses - 1) / kGroupClasses;
   for (std::ptrdiff_t group = 0, begin = 0; group < n_groups; ++group) {
     const std::ptrdiff_t end = (group + 1) * n_classes / n_groups, size = end - begin;
-    for_each_block<kMax>(size, [&](std::ptrdiff_t c, auto n_tile_classes) {
+    for_each_block<kMax, kMin>(size, [&](std::ptrdiff_t c, auto n_tile_classes) {
       f(begin + c, Panel<Acc>{W + begin * panel_stride + c * kGrain, size * kGrain},
         n_tile_classes);
     });
@@ -136,7 +137,7 @@ void panel_logits_by(const PanelLogits<In, Acc>& a) {
   const std::ptrdiff_t turn = a.n_classes > kGroupClasses ? a.n_rows : kRows;
   for (std::ptrdiff_t begin = 0; begin < a.n_rows; begin += turn) {
     const std::ptrdiff_t end = begin + turn < a.n_rows ? begin + turn : a.n_rows;
-    for_each_class_tile<kTileClasses<kRows>>(
+    for_each_class_tile<kTileClasses<kRows>, kFewestClasses<kRows>>(
         a.W, a.n_classes, a.panel_stride,
         [&](std::ptrdiff_t c0, const Panel<const Acc>& panel, auto n_tile_classes) {
           constexpr int kClasses = decltype(n_tile_classes)::value;

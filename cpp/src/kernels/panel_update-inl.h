@@ -21,15 +21,9 @@ void panel_update_tile(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rul
                        std::ptrdiff_t n_lanes, std::ptrdiff_t c0, const Panel<Acc>& panel,
                        const ForRows& for_rows) {
   using V = Vec<Acc>;
-  V g[kClasses][kVecs];
-  const auto for_each_vec = [&](const auto& body) __attribute__((always_inline)) {
-    for (int k = 0; k < kVecs; ++k) {
-      const std::ptrdiff_t at = panel.at(f + k * V::kLanes) - a.W;
-      for (int c = 0; c < kClasses; ++c) body(g[c][k], at + c * kGrain);
-    }
-  };
-  for_each_vec([&](V & sum, std::ptrdiff_t at)
-                   __attribute__((always_inline)) { sum = sum_before(a, at); });
+  V g[kVecs][kClasses];
+  const auto begin_of = [&](int k) { return panel.at(f + k * V::kLanes) - a.W; };
+  begin_sums(a, begin_of, kGrain, g);
   const In* const* rows = a.rows;
   const Acc* dlogits = a.dlogits + c0;
   const std::ptrdiff_t first = a.first_feature + f, row_stride = a.row_stride;
@@ -45,10 +39,10 @@ void panel_update_tile(const PanelUpdate<In, Acc>& a, const UpdateRule<Acc>& rul
     }
     for (int c = 0; c < kClasses; ++c) {
       const V d = V::splat(dlogits[i * row_stride + c]);
-      for (int k = 0; k < kVecs; ++k) g[c][k] = fma(d, x[k], g[c][k]);
+      for (int k = 0; k < kVecs; ++k) g[k][c] = fma(d, x[k], g[k][c]);
     }
   });
-  take_step(a, rule, for_each_vec);
+  take_step(a, rule, begin_of, kGrain, g);
 }
 
 // If kFetch as many later rows are fetched meanwhile.

@@ -53,6 +53,16 @@ struct RowGroup : LaneGroup<T> {
 
   RowGroup(const T* x, std::ptrdiff_t n_left, std::ptrdiff_t length)
       : LaneGroup<T>(n_left, length) {
+    if constexpr (kHalfColumns<T> > 0) {
+      if (takes_half_columns()) {
+        for_half_columns([&](std::ptrdiff_t j) {
+          V half[kHalfColumns<T>];
+          load_half_columns(x + j, n, half);
+          for (int i = 0; i < kHalfColumns<T>; ++i) columns[j + i] = half[i];
+        });
+        return;
+      }
+    }
     for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) {
       V square[V::kLanes];
       load_transposed<T>(x + j, n, n_lanes, n - j, square);
@@ -63,6 +73,15 @@ struct RowGroup : LaneGroup<T> {
   // first columns of the next row overwrite.
   template <class F>
   void store(T* out, const F& f) const {
+    if constexpr (kHalfColumns<T> > 0) {
+      if (takes_half_columns()) {
+        return for_half_columns([&](std::ptrdiff_t j) {
+          V half[kHalfColumns<T>];
+          for (int i = 0; i < kHalfColumns<T>; ++i) half[i] = f(columns[j + i]);
+          store_half_columns(half, out + j, n);
+        });
+      }
+    }
     for (std::ptrdiff_t j = (n - 1) / V::kLanes * V::kLanes; j >= 0; j -= V::kLanes) {
       V square[V::kLanes];
       for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) square[i] = f(columns[j + i]);
@@ -75,6 +94,16 @@ struct RowGroup : LaneGroup<T> {
       for (std::ptrdiff_t i = 0; i < n_lanes; ++i) {
         store_first(square[i], n - j, out + i * n + j, beyond <= (n_lanes - 1 - i) * n);
       }
+    }
+  }
+
+ private:
+  bool takes_half_columns() const { return n_lanes == V::kLanes && n >= kHalfColumns<T>; }
+  // visit(first column) of so many columns each; the last ones overlap those before them.
+  template <class F>
+  void for_half_columns(const F& visit) const {
+    for (std::ptrdiff_t left = n; left > 0; left -= kHalfColumns<T>) {
+      visit(left < kHalfColumns<T> ? n - kHalfColumns<T> : n - left);
     }
   }
 };

@@ -109,12 +109,17 @@ class Strip {
   static V load_first(const T* p, std::ptrdiff_t n) {
     return n == V::kLanes ? V::load(p) : n > 0 ? V::load_n(p, n) : V::zero();
   }
-  // visit(row of the matrix, row of scratch, count), count(v) the columns in vector v.
+  // visit(row of the matrix, row of scratch, count), count(v) the columns in vector v. Rows are on
+  // pages of their own, which the processor does not foresee: their lines are asked for.
   template <class P, class F>
   void for_rows(P* row, const F& visit) const {
+    constexpr std::ptrdiff_t kRowsAhead = 6, kPerLine = 64 / sizeof(T);
     T* kept = a_.scratch;
     const auto all = [&](const auto& count) {
       for (std::ptrdiff_t j = 0; j < a_.n; ++j, row += a_.stride, kept += kVecs * V::kLanes) {
+        for (std::ptrdiff_t c = 0; c < kVecs * V::kLanes; c += kPerLine) {
+          __builtin_prefetch(row + kRowsAhead * a_.stride + c, 0, 3);
+        }
         visit(row, kept, count);
       }
     };

@@ -210,13 +210,13 @@ inline Vec<double> ldexp(Vec<double> x, Vec<double> n) {
   return {_mm256_mul_pd(_mm256_mul_pd(x.v, _mm256_castsi256_pd(a)), _mm256_castsi256_pd(b))};
 }
 
-// ldexp where x and the result are normal: n is added to the exponent.
-inline Vec<float> ldexp_normal(Vec<float> x, Vec<float> n) {
-  const __m256i e = _mm256_slli_epi32(_mm256_cvtps_epi32(n.v), 23);
+// ldexp where x and the result are normal: n, the lowest bits of sum, is added to the exponent.
+inline Vec<float> ldexp_normal(Vec<float> x, Vec<float> sum) {
+  const __m256i e = _mm256_slli_epi32(_mm256_castps_si256(sum.v), 23);
   return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x.v), e))};
 }
-inline Vec<double> ldexp_normal(Vec<double> x, Vec<double> n) {
-  const __m256i e = _mm256_slli_epi64(_mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n.v)), 52);
+inline Vec<double> ldexp_normal(Vec<double> x, Vec<double> sum) {
+  const __m256i e = _mm256_slli_epi64(_mm256_castpd_si256(sum.v), 52);
   return {_mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(x.v), e))};
 }
 // Whether no number is larger than the limit in size, nor NaN; of doubles the upper half decides,
@@ -255,26 +255,62 @@ inline Vec<double> split_exponent(Vec<double> x, std::int64_t low, Vec<double>& 
   return {_mm256_castsi256_pd(_mm256_sub_epi64(bits, shift))};
 }
 // Rows to columns: within halves first, then the halves change places.
+inline void transpose_halves(Vec<float>* v) {
+  const __m256 a = _mm256_unpacklo_ps(v[0].v, v[1].v), b = _mm256_unpackhi_ps(v[0].v, v[1].v);
+  const __m256 c = _mm256_unpacklo_ps(v[2].v, v[3].v), d = _mm256_unpackhi_ps(v[2].v, v[3].v);
+  v[0].v = _mm256_shuffle_ps(a, c, 0x44), v[1].v = _mm256_shuffle_ps(a, c, 0xee);
+  v[2].v = _mm256_shuffle_ps(b, d, 0x44), v[3].v = _mm256_shuffle_ps(b, d, 0xee);
+}
+inline void transpose_halves(Vec<double>* v) {
+  const __m256d a = _mm256_unpacklo_pd(v[0].v, v[1].v), b = _mm256_unpackhi_pd(v[0].v, v[1].v);
+  v[0].v = a, v[1].v = b;
+}
 inline void transpose(Vec<float> (&v)[8]) {
-  __m256 t[8];
-  for (int i = 0; i < 8; i += 4) {
-    const __m256 a = _mm256_unpacklo_ps(v[i].v, v[i + 1].v);
-    const __m256 b = _mm256_unpackhi_ps(v[i].v, v[i + 1].v);
-    const __m256 c = _mm256_unpacklo_ps(v[i + 2].v, v[i + 3].v);
-    const __m256 d = _mm256_unpackhi_ps(v[i + 2].v, v[i + 3].v);
-    t[i] = _mm256_shuffle_ps(a, c, 0x44), t[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
-    t[i + 2] = _mm256_shuffle_ps(b, d, 0x44), t[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
-  }
+  transpose_halves(v), transpose_halves(v + 4);
   for (int j = 0; j < 4; ++j) {
-    v[j].v = _mm256_permute2f128_ps(t[j], t[4 + j], 0x20);
-    v[4 + j].v = _mm256_permute2f128_ps(t[j], t[4 + j], 0x31);
+    const __m256 a = v[j].v, b = v[4 + j].v;
+    v[j].v = _mm256_permute2f128_ps(a, b, 0x20), v[4 + j].v = _mm256_permute2f128_ps(a, b, 0x31);
   }
 }
 inline void transpose(Vec<double> (&v)[4]) {
-  const __m256d a = _mm256_unpacklo_pd(v[0].v, v[1].v), b = _mm256_unpackhi_pd(v[0].v, v[1].v);
-  const __m256d c = _mm256_unpacklo_pd(v[2].v, v[3].v), d = _mm256_unpackhi_pd(v[2].v, v[3].v);
-  v[0].v = _mm256_permute2f128_pd(a, c, 0x20), v[2].v = _mm256_permute2f128_pd(a, c, 0x31);
-  v[1].v = _mm256_permute2f128_pd(b, d, 0x20), v[3].v = _mm256_permute2f128_pd(b, d, 0x31);
+  transpose_halves(v), transpose_halves(v + 2);
+  for (int j = 0; j < 2; ++j) {
+    const __m256d a = v[j].v, b = v[2 + j].v;
+    v[j].v = _mm256_permute2f128_pd(a, b, 0x20), v[2 + j].v = _mm256_permute2f128_pd(a, b, 0x31);
+  }
+}
+// As many columns as half a vector has lanes, of as many rows as a whole one has: a row meets the
+// one that is half a square further on where they are read or written, and no number crosses the
+// middle of a vector, for which a Zen 1 takes eight operations and Intel's have one port.
+template <class T>
+constexpr int kHalfColumns = 16 / sizeof(T);
+inline void load_half_columns(const float* p, std::ptrdiff_t stride, Vec<float> (&v)[4]) {
+  for (int i = 0; i < 4; ++i, p += stride) {
+    const __m256 row = _mm256_castps128_ps256(_mm_loadu_ps(p));
+    v[i].v = _mm256_insertf128_ps(row, _mm_loadu_ps(p + 4 * stride), 1);
+  }
+  transpose_halves(v);
+}
+inline void load_half_columns(const double* p, std::ptrdiff_t stride, Vec<double> (&v)[2]) {
+  for (int i = 0; i < 2; ++i, p += stride) {
+    const __m256d row = _mm256_castpd128_pd256(_mm_loadu_pd(p));
+    v[i].v = _mm256_insertf128_pd(row, _mm_loadu_pd(p + 2 * stride), 1);
+  }
+  transpose_halves(v);
+}
+inline void store_half_columns(Vec<float> (&v)[4], float* p, std::ptrdiff_t stride) {
+  transpose_halves(v);
+  for (int i = 0; i < 4; ++i, p += stride) {
+    _mm_storeu_ps(p, _mm256_castps256_ps128(v[i].v));
+    _mm_storeu_ps(p + 4 * stride, _mm256_extractf128_ps(v[i].v, 1));
+  }
+}
+inline void store_half_columns(Vec<double> (&v)[2], double* p, std::ptrdiff_t stride) {
+  transpose_halves(v);
+  for (int i = 0; i < 2; ++i, p += stride) {
+    _mm_storeu_pd(p, _mm256_castpd256_pd128(v[i].v));
+    _mm_storeu_pd(p + 2 * stride, _mm256_extractf128_pd(v[i].v, 1));
+  }
 }
 
 #if defined(__AVX512VL__)

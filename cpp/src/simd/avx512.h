@@ -228,6 +228,9 @@ constexpr int kExpGroup = 1;
 // of 2, 3, 10 and 16 classes, float32, on a Zen 4: 8, 9, 11 and 12, one by one 16; of 2 in float64
 // 13 and 18. With AVX2 12, 13, 15 and 15, one by one 11, 11, 15 and 15, and 25 and 14.
 constexpr bool kHasRowsInLanes = true;
+// No columns of half a vector (avx2.h).
+template <class T>
+constexpr int kHalfColumns = 0;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE

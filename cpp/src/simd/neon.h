@@ -191,6 +191,9 @@ constexpr int kGemmRows = 8, kGemmVecs = 2;
 constexpr int kGemmSteps = 1, kGemmAhead = 0;
 constexpr int kExpGroup = 1;
 constexpr bool kHasRowsInLanes = false;
+// No columns of half a vector (avx2.h).
+template <class T>
+constexpr int kHalfColumns = 0;
 
 }  // namespace
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE
