@@ -79,6 +79,12 @@ py::object first_nonfinite(const py::array& X) {
   return found ? py::object(py::make_tuple(row, col)) : py::none();
 }
 
+double largest_entry(const py::array& X) {
+  const InputView view = input_view(X);
+  const ReleasedGil release;
+  return largest_size(view);
+}
+
 }  // namespace
 
 void bind_objective(py::module_& m) {
@@ -87,6 +93,7 @@ void bind_objective(py::module_& m) {
   def_fast<&predict_into<Prediction::kLogProbs>, 6>(m, "predict_log_probs");
   def_fast<&predict_class_into, 6>(m, "predict_class");
   m.def("first_nonfinite", &first_nonfinite, py::arg("X").noconvert());
+  m.def("largest_size", &largest_entry, py::arg("X").noconvert());
 }
 
 }  // namespace fastsoftmax

@@ -18,7 +18,7 @@ from ._validation import (
     check_sample_weight,
     check_scale,
     check_two_classes,
-    nonfinite_message,
+    largest_size,
 )
 
 _Array = NDArray[Any]
@@ -40,6 +40,7 @@ class TrainingData:
     n_classes: int
     weights: _Floats | None = None  # (n,), those of the classes multiplied in
     fold_of_row: NDArray[np.int32] | None = None  # (n,)
+    largest: float = 0.0  # entry of X in size, input_scale multiplied in
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -102,11 +103,10 @@ def prepare_data(
     n_classes = check_two_classes(estimator.classes_)
     check_scale(estimator.input_scale, "input_scale", floating_dtype(X.dtype))
     # A pass of memory, where a fit takes some tens: 7 of 1000 ms for MNIST.
-    if message := nonfinite_message(X):
-        raise ValueError(message)
+    largest = largest_size(X) * estimator.input_scale
     weights = check_sample_weight(sample_weight, X.shape[0], np.dtype(np.float64), rescale=False)
     weights = class_weights(estimator.class_weight, estimator.classes_, indices, weights)
-    return TrainingData(X, indices, n_classes, weights), goes_on
+    return TrainingData(X, indices, n_classes, weights, largest=largest), goes_on
 
 
 def class_weights(

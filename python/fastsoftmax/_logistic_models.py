@@ -17,6 +17,7 @@ from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
 from . import _core
+from ._linear_classifier import predict_rows
 from ._logistic_data import TrainingData
 
 _Array = NDArray[Any]
@@ -28,6 +29,9 @@ CERTIFIED, MAX_ITER, SEPARABLE, ROUNDED, STOPPED = range(5)  # the core's status
 # A gap like the rounding of the objective itself, a sum of thousands of float64: whoever asks for less
 # has what there is.
 _ROUNDING = 1e-12
+
+# The step of a logit up to which its curvature is about what it was.
+_MOST_MOVED = 0.1
 
 # Multiply-adds of a pass up to which a fit goes on to rounding in any case: that takes less than a
 # millisecond or two, and a weight of two is then a repetition in all digits but the last.
@@ -64,14 +68,38 @@ class Models:
             status=np.zeros(n_models, np.int64),
         )
 
-    def coef_dtype(self, dtype: np.dtype[Any], tol: float) -> np.dtype[Any]:
-        """`dtype`, but float64 if float32 would cost some model a tenth of the gap that is asked for.
+    def coef_dtype(self, data: TrainingData, options: dict[str, Any]) -> np.dtype[Any]:
+        """`data.dtype`, but float64 if float32 would cost some model a tenth of the gap asked for.
 
         As with features of large means: their weights decide about intercepts of many digits. The
         cost is what is to be expected; of 3000 fits some paid 2.2 times as much.
         """
-        costs_too_much = self.float32_cost > 0.045 * max(tol, _ROUNDING) * self.objective
-        return np.dtype(np.float64) if costs_too_much.any() else dtype
+        wide = np.dtype(np.float64)
+        if data.dtype == wide:
+            return wide
+        tol = max(options["tol"], _ROUNDING)
+        costs_too_much = (self.float32_cost > 0.045 * tol * self.objective).any()
+        return wide if costs_too_much or self._is_moved_by_float32(data, options) else data.dtype
+
+    def _is_moved_by_float32(self, data: TrainingData, options: dict[str, Any]) -> bool:
+        """Whether a logit is moved so far that the cost is not one of curvatures as they are.
+
+        A row that is all but certain has none, and is lost by a step beyond its margin: one of 1e10
+        among 200 of size one tripled the objective.
+        """
+        with np.errstate(over="ignore"):
+            narrow = self.coef.astype(np.float32)
+        if not np.isfinite(narrow).all():
+            return True
+        rounding = self.coef - narrow
+        most = np.abs(rounding).sum(axis=2).max(axis=1) * data.largest
+        scale, n_threads = options["input_scale"], options["n_threads"]
+        none = np.zeros(rounding.shape[1])
+        for step in rounding[~(most <= _MOST_MOVED)]:  # at the most; what they are takes a pass
+            moved = predict_rows(_core.predict_logits, data.X, step, none, scale, n_threads)
+            if np.abs(moved).max() > _MOST_MOVED:
+                return True
+        return False
 
     def with_columns(self, used: NDArray[np.bool_]) -> Models:
         """These columns of the coefficients alone."""

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from ._linear_classifier import LinearClassifier, unchanged_on_error
-from ._logistic_data import prepare_data
+from ._logistic_data import TrainingData, prepare_data
 from ._logistic_models import Models, Progress, fit_models, warn_of_limits
 from ._logistic_options import check_C, check_l1_ratio, check_options, check_penalty
 
@@ -200,11 +200,11 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         data, goes_on = prepare_data(self, X, y, sample_weight)
         start = self._start() if goes_on else None
         task = FitTask(self, "iteration", options["max_iter"], X, y, sample_weight)
-        options["callback"] = _also(options["callback"], task, data.dtype, options["tol"])
+        options["callback"] = _also(options["callback"], task, data, options)
         task.begin_iteration()
         models = fit_models(data, np.array([penalty]), None, options, start)
         warn_of_limits(models, options["tol"], options["max_iter"], stacklevel=5)
-        self.__dict__.update(fitted_attributes(models, data.dtype, options["tol"]))
+        self.__dict__.update(fitted_attributes(models, data, options))
         task.end()
         return self
 
@@ -214,9 +214,11 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         return models
 
 
-def fitted_attributes(models: Models, dtype: np.dtype[Any], tol: float) -> dict[str, Any]:
+def fitted_attributes(
+    models: Models, data: TrainingData, options: dict[str, Any]
+) -> dict[str, Any]:
     """The attributes of an estimator that is this model."""
-    dtype = models.coef_dtype(dtype, tol)
+    dtype = models.coef_dtype(data, options)
     return {
         "coef_": models.coef[0].astype(dtype),
         "intercept_": models.intercept[0].astype(dtype),
@@ -228,7 +230,7 @@ def fitted_attributes(models: Models, dtype: np.dtype[Any], tol: float) -> dict[
 
 
 def _also(
-    report: Progress | None, task: FitTask, dtype: np.dtype[Any], tol: float
+    report: Progress | None, task: FitTask, data: TrainingData, options: dict[str, Any]
 ) -> Progress | None:
     """A progress that reports and tells the callbacks."""
     if not task.has_callbacks:
@@ -236,7 +238,7 @@ def _also(
 
     def tell(iteration: int, goes_on: bool, models: Models) -> bool:
         stop = report is not None and report(iteration, goes_on, models)
-        stop |= task.end_iteration(lambda: fitted_attributes(models, dtype, tol))
+        stop |= task.end_iteration(lambda: fitted_attributes(models, data, options))
         if goes_on and not stop:
             task.begin_iteration()
         return stop

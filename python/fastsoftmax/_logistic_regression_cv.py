@@ -200,7 +200,7 @@ class LogisticRegressionCV(LinearClassifier):
         penalties = np.array([check_C(C) for C in Cs])
         models = fit_folds(data, splits, penalties, options)
         warn_of_limits(models, options["tol"], options["max_iter"], stacklevel=4)
-        dtype = models.coef_dtype(data.dtype, options["tol"])
+        dtype = models.coef_dtype(data, options)
         scores = score_folds(self, data, splits, models, dtype, Cs, scorer, to_scorer)
         self._keep_paths(models, dtype, scores, Cs)
         if refit:
@@ -260,7 +260,7 @@ class LogisticRegressionCV(LinearClassifier):
         data.fold_of_row = None
         refitted = fit_models(data, np.array([check_C(self.C_)]), None, options, start)
         warn_of_limits(refitted, options["tol"], options["max_iter"], stacklevel=5)
-        attributes = fitted_attributes(refitted, data.dtype, options["tol"])
+        attributes = fitted_attributes(refitted, data, options)
         del attributes["n_iter_"]  # the folds have theirs there
         self.__dict__.update(attributes)
 

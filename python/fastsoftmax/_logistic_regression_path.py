@@ -123,7 +123,7 @@ def logistic_regression_path(
         penalties, shape = np.tile(penalties, n_folds), (n_folds, *shape)
     models = fit_models(data, penalties, held_out, options)
     warn_of_limits(models, options["tol"], options["max_iter"])
-    dtype = models.coef_dtype(data.dtype, options["tol"])
+    dtype = models.coef_dtype(data, options)
     return LogisticRegressionPath(
         values,
         estimator.classes_,

@@ -189,6 +189,15 @@ def nonfinite_message(X: Any) -> str | None:
     return f"X contains {what} at row {row}, column {column}"
 
 
+def largest_size(X: Any) -> float:
+    """The size of the largest entry of `X`, dense or CSR; a ValueError that says which is not finite."""
+    entries = X.data[np.newaxis, : X.indptr[-1]] if issparse(X) else readable(X)
+    largest = _core.largest_size(entries) if entries.size else 0.0
+    if not math.isfinite(largest):
+        raise ValueError(nonfinite_message(X))
+    return largest
+
+
 def check_sample_weight(
     sample_weight: ArrayLike | None, n_samples: int, dtype: np.dtype[Any], *, rescale: bool
 ) -> _Array | None:

@@ -7,6 +7,7 @@
 #include "fastsoftmax/objective.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 
@@ -289,6 +290,28 @@ void test_nonfinite() {
   CHECK(i == -1 && j == -1);
 }
 
+template <class In, class T>
+void test_largest_size() {
+  for (const std::ptrdiff_t d : {1, 5, 15, 16, 17, 50}) {
+    Problem<In, T> p(7, d, 2);
+    if constexpr (sizeof(In) == 1) {
+      CHECK_EQ(fastsoftmax::largest_size(p.rows()), 255.0);
+    } else {
+      for (std::size_t at = 0; at < p.X.size(); ++at) {
+        const In before = p.X[at];
+        p.X[at] = at % 2 ? In(-3) : In(3);
+        CHECK_EQ(fastsoftmax::largest_size(p.rows()), 3.0);
+        for (const In value :
+             {std::numeric_limits<In>::quiet_NaN(), -std::numeric_limits<In>::infinity()}) {
+          p.X[at] = value;
+          CHECK(!std::isfinite(fastsoftmax::largest_size(p.rows())));
+        }
+        p.X[at] = before;
+      }
+    }
+  }
+}
+
 // Finite inputs whose logits overflow are reported too.
 void test_overflow() {
   Problem<float, float> p(10, 4, 2);
@@ -342,6 +365,7 @@ int main() {
       test_row_strides<decltype(in), decltype(acc)>();
       test_columns<decltype(in), decltype(acc)>();
       test_nonfinite<decltype(in), decltype(acc)>();
+      test_largest_size<decltype(in), decltype(acc)>();
     });
     test_overflow();
     test_first_of_equal_logits_wins();

@@ -12,7 +12,7 @@ from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as Reference
 
-from fastsoftmax import LogisticRegression
+from fastsoftmax import LogisticRegression, logistic_regression_path
 
 # n, d, classes, C, what else the estimators get, and whether samples have weights.
 PROBLEMS = {
@@ -579,3 +579,43 @@ def test_a_warm_start_from_weights_set_by_hand():
     assert clf.fit(X, y).gap_ <= 1e-8
     assert clf.n_passes_ < fitted.n_passes_
     assert_allclose(clf.coef_, fitted.coef_, atol=1e-3)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("size", [1e8, 1e10])
+def test_coefficients_are_wide_where_rounding_moves_a_row_beyond_its_margin(sparse, size):
+    """A row that is all but certain has no curvature by which to tell what rounding costs."""
+    rng = np.random.default_rng(3)
+    X, W = rng.standard_normal((200, 5)), rng.standard_normal((3, 5))
+    y = (X @ W.T + rng.gumbel(size=(200, 3))).argmax(1)
+    X[0] *= size
+    y[0] = (X[0] @ W.T).argmin()
+    X = X.astype(np.float32)
+    wide = X.astype(np.float64)
+    clf = LogisticRegression().fit(scipy.sparse.csr_array(X) if sparse else X, y)
+    found = logistic_objective(wide, y, clf.coef_, clf.intercept_, 1.0)
+    assert found <= clf.objective_ * (1 + 1e-5)
+    path = logistic_regression_path(scipy.sparse.csr_array(X) if sparse else X, y, Cs=[1.0])
+    found = logistic_objective(wide, y, path.coef[0], path.intercept[0], 1.0)
+    assert found <= path.objective[0] * (1 + 1e-5)
+
+
+def test_coefficients_of_plain_numbers_in_any_units_stay_float32():
+    X, y = blobs(200, 5, 3, np.float32)
+    for units in (1, 1e-20, 1e20):
+        assert LogisticRegression().fit(X * np.float32(units), y).coef_.dtype == np.float32
+    # Here a bound by the largest number and all weights would not do: the exact steps are small.
+    X[:, 0] *= 1e9
+    assert LogisticRegression().fit(X, y).coef_.dtype == np.float32
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_no_bound_is_made_of_what_rounding_leaves_of_a_difference():
+    for seed in range(31):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((9, 28)) * 10.0 ** rng.uniform(5, 12)
+        y = rng.integers(0, 2, 9)
+        y[:2] = 0, 1
+        sparse = LogisticRegression(C=1e4).fit(scipy.sparse.csr_array(X), y)
+        dense = LogisticRegression(C=1e4).fit(X, y)
+        assert sparse.objective_ / (1 + sparse.gap_) <= dense.objective_ * (1 + 1e-6)

@@ -221,3 +221,18 @@ def test_memory(growth, case):
     little = (16 << 20) + 40 * n_rows
     assert fit < little + 108 * parameters
     assert path < little + 4 * 108 * parameters + 8 * n_rows
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_proof_is_the_same_wherever_memory_lies():
+    """Of a point that is added when the solver has forgotten its pairs it read beyond their end."""
+    rng = np.random.default_rng(312)
+    X = rng.standard_normal((8, 14)) + 1e6
+    weights = 10.0 ** rng.uniform(-8, 8, 8)
+    gaps = set()
+    for _ in range(25):
+        others = [np.random.default_rng().random(rng.integers(1, 3000)) for _ in range(50)]
+        clf = LogisticRegression(C=100.0, n_threads=1, max_iter=300)
+        gaps.add(clf.fit(X, np.arange(8) % 3, weights).gap_)
+        del others
+    assert len(gaps) == 1

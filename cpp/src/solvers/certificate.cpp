@@ -16,6 +16,13 @@ constexpr double kRounding = 0x1p-49, kEntropyRounding = 0x1p-52;
 // asked for down to 1e-15.
 constexpr double kNegligible = 1e-12;
 
+// A bound that is next to nothing beside what it is a sum of is what rounding has left; that the
+// objective is not negative is known.
+double unless_rounding(double bound, double magnitude) {
+  constexpr double kCancelled = 1e-13;
+  return bound > kCancelled * magnitude ? bound : std::min(bound, 0.0);
+}
+
 double entropy_term(double p) { return p > 0.0 ? p * std::log(p) : 0.0; }
 
 // Minimises linear' c + c' Q c / 2 on the simplex by pairwise steps: share moves from the worst
@@ -80,6 +87,14 @@ Certificate::Certificate(std::ptrdiff_t n_outputs, std::ptrdiff_t n_features, do
 void Certificate::set_product(std::ptrdiff_t i, std::ptrdiff_t j, double product) {
   gram_[static_cast<std::size_t>(i * n_places_ + j)] = product;
   gram_[static_cast<std::size_t>(j * n_places_ + i)] = product;
+}
+
+// The newest of the solver's points alone.
+void Certificate::keep(std::ptrdiff_t n_points) {
+  n_points_ = n_points;
+  for (std::ptrdiff_t age = n_points; age < max_points_; ++age) {
+    share_[static_cast<std::size_t>(place(age))] = 0.0;
+  }
 }
 
 // With the solver's points: product is that with the newest, and the pairs lead from one to the one
@@ -159,8 +174,8 @@ void Certificate::add(const Lbfgs& solver, double loss) {
   const double *x = solver.x(), *g = solver.gradient();
   target_.clear();
   // Products with older points come from the pairs that lead back to them.
-  n_points_ = std::min({n_points_, solver.n_pairs(), max_points_ - 1}) + 1;
   newest_ = (newest_ + 1) % max_points_;
+  keep(std::min({n_points_, solver.n_pairs(), max_points_ - 1}) + 1);
   for_vector_blocks(size_, n_threads_,
                     [&](std::ptrdiff_t begin, std::ptrdiff_t end, std::ptrdiff_t) {
                       for (std::ptrdiff_t i = begin; i < end; ++i) {
@@ -174,13 +189,14 @@ void Certificate::add(const Lbfgs& solver, double loss) {
   }
   describe(newest_, G, x, g + size_, loss);
   share_[static_cast<std::size_t>(newest_)] = 0.0;
-  for (std::ptrdiff_t age = n_points_; age < max_points_; ++age) {
-    share_[static_cast<std::size_t>(place(age))] = 0.0;
-  }
 }
 
 void Certificate::add_extra(const Lbfgs& solver, const double* parameters, double loss,
                             const double* gradient) {
+  if (solver.n_pairs() + 1 < n_points_) {  // it has forgotten the way to the older ones
+    keep(solver.n_pairs() + 1);
+    target_.clear();
+  }
   // A place in a ring.
   const std::ptrdiff_t i_extra = next_extra_++ % kExtra, at = max_points_ + i_extra;
   n_extra_ = std::max(n_extra_, i_extra + 1);
@@ -390,7 +406,8 @@ double Certificate::own_gap(const Lbfgs& solver) const {
 void Certificate::consider(const Mixture& mixture, const double* b, double f, double* best) {
   const double bound = bound_of(mixture);
   if (!std::isfinite(bound)) return;
-  bound_ = std::max(bound_, bound);
+  const double magnitude = mixture.entropy_magnitude + mixture.magnitude / (2.0 * penalty_);
+  bound_ = std::max(bound_, unless_rounding(bound, magnitude));
   if (!(bound > *best)) return;
   *best = bound;
   target_ = share_;
@@ -428,7 +445,10 @@ Certificate::Mixture Certificate::cancelled_by_extra() {
 double Certificate::gap(const Lbfgs& solver, double goal, bool thorough) {
   const double f = solver.f(), *b = solver.x() + size_;
   const double own = own_gap(solver);
-  if (std::isfinite(own)) bound_ = std::max(bound_, f - own);
+  if (std::isfinite(own)) {
+    const double magnitude = f + entropy_magnitude_[static_cast<std::size_t>(newest_)];
+    bound_ = std::max(bound_, unless_rounding(f - own, magnitude));
+  }
   double best = -HUGE_VAL;
   if (thorough && sums_ && !target_.empty()) {
     share_ = target_;

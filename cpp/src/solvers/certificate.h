@@ -78,6 +78,7 @@ class Certificate {
     return (newest_ - age + max_points_) % max_points_;
   }
   std::vector<std::size_t> points() const;
+  void keep(std::ptrdiff_t n_points);
   double logit_rounding(const double* W, double loss) const;
   double gradient_rounding(double loss) const;
   double cost_of_rounding(double in_gradient, double squared, double loss) const;
