@@ -1,9 +1,9 @@
 // Whether numbers are finite, and how large.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 
 namespace fastsoftmax {
 
@@ -15,26 +15,15 @@ bool all_finite(const T* x, std::ptrdiff_t n) {
   return n_bad == 0;
 }
 
-// The size of the largest; NaN or infinity if not all are finite.
-template <class T>
-T largest_size(const T* x, std::ptrdiff_t n) {
-  constexpr std::ptrdiff_t kLanes = 16;
-  T largest[kLanes] = {}, nothing[kLanes] = {};  // x - x: zero, or NaN
-  const auto add = [&](T number, std::ptrdiff_t lane) {
-    const T size = std::abs(number);
-    largest[lane] = largest[lane] < size ? size : largest[lane];
-    nothing[lane] += number - number;
-  };
-  std::ptrdiff_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) add(x[i + lane], lane);
+// The size of the largest; NaN or infinity if not all are finite. Without their signs numbers are
+// in the order of their bits, NaN being the last.
+inline float largest_size(const float* x, std::ptrdiff_t n) {
+  std::int32_t largest = 0;
+  for (std::ptrdiff_t i = 0; i < n; ++i) {
+    const std::int32_t size = std::bit_cast<std::int32_t>(x[i]) & 0x7fffffff;
+    largest = largest < size ? size : largest;
   }
-  for (; i < n; ++i) add(x[i], 0);
-  for (std::ptrdiff_t lane = 1; lane < kLanes; ++lane) {
-    largest[0] = std::max(largest[0], largest[lane]);
-    nothing[0] += nothing[lane];
-  }
-  return largest[0] + nothing[0];
+  return std::bit_cast<float>(largest);
 }
 
 }  // namespace fastsoftmax

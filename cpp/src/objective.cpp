@@ -248,25 +248,16 @@ bool find_nonfinite(const InputView& X, std::ptrdiff_t* row, std::ptrdiff_t* col
   return false;
 }
 
-double largest_size(const InputView& X) {
-  const auto of_rows = [&](const auto* data) {
-    double largest = 0.0;
-    for (std::ptrdiff_t i = 0; i < X.n_rows; ++i) {
-      const double here = largest_size(data + i * X.row_stride, X.n_cols);
-      if (!(here <= largest)) largest = here;
-      if (!std::isfinite(here)) break;
-    }
-    return largest;
-  };
-  switch (X.storage) {
-    case Storage::kFloat32:
-      return of_rows(static_cast<const float*>(X.data));
-    case Storage::kFloat64:
-      return of_rows(static_cast<const double*>(X.data));
-    case Storage::kUInt8:
-      break;
+float largest_size(const float* X, std::ptrdiff_t n_rows, std::ptrdiff_t n_cols,
+                   std::ptrdiff_t row_stride) {
+  if (row_stride == n_cols) return largest_size(X, n_rows * n_cols);
+  float largest = 0.0f;
+  for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
+    const float here = largest_size(X + i * row_stride, n_cols);
+    if (!(here <= largest)) largest = here;
+    if (!std::isfinite(here)) break;
   }
-  return 255.0;
+  return largest;
 }
 
 void check_labels(const std::int64_t* labels, std::ptrdiff_t n, std::ptrdiff_t n_classes) {

@@ -79,10 +79,12 @@ py::object first_nonfinite(const py::array& X) {
   return found ? py::object(py::make_tuple(row, col)) : py::none();
 }
 
-double largest_entry(const py::array& X) {
+float largest_entry(const py::array& X) {
   const InputView view = input_view(X);
+  if (view.storage != Storage::kFloat32) throw py::type_error("X must be of float32");
   const ReleasedGil release;
-  return largest_size(view);
+  return largest_size(static_cast<const float*>(view.data), view.n_rows, view.n_cols,
+                      view.row_stride);
 }
 
 }  // namespace

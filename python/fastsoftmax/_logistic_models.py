@@ -30,8 +30,8 @@ CERTIFIED, MAX_ITER, SEPARABLE, ROUNDED, STOPPED = range(5)  # the core's status
 # has what there is.
 _ROUNDING = 1e-12
 
-# The step of a logit up to which its curvature is about what it was.
-_MOST_MOVED = 0.1
+# The step of a logit up to which its curvature is about what it was; logits looked at at once.
+_MOST_MOVED, _MOVED_AT_ONCE = 0.1, 1 << 18
 
 # Multiply-adds of a pass up to which a fit goes on to rounding in any case: that takes less than a
 # millisecond or two, and a weight of two is then a repetition in all digits but the last.
@@ -87,18 +87,21 @@ class Models:
         A row that is all but certain has none, and is lost by a step beyond its margin: one of 1e10
         among 200 of size one tripled the objective.
         """
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             narrow = self.coef.astype(np.float32)
         if not np.isfinite(narrow).all():
             return True
         rounding = self.coef - narrow
         most = np.abs(rounding).sum(axis=2).max(axis=1) * data.largest
         scale, n_threads = options["input_scale"], options["n_threads"]
-        none = np.zeros(rounding.shape[1])
+        none, n_rows = np.zeros(rounding.shape[1]), data.X.shape[0]
+        at_once = max(1, _MOVED_AT_ONCE // len(none))
         for step in rounding[~(most <= _MOST_MOVED)]:  # at the most; what they are takes a pass
-            moved = predict_rows(_core.predict_logits, data.X, step, none, scale, n_threads)
-            if np.abs(moved).max() > _MOST_MOVED:
-                return True
+            for begin in range(0, n_rows, at_once):
+                X = data.X[begin : begin + at_once]
+                moved = predict_rows(_core.predict_logits, X, step, none, scale, n_threads)
+                if max(moved.max(), -moved.min()) > _MOST_MOVED:
+                    return True
         return False
 
     def with_columns(self, used: NDArray[np.bool_]) -> Models:

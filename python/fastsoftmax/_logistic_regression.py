@@ -71,7 +71,8 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
     coef_ : ndarray of shape (n_classes, n_features), or (1, n_features) for two classes
         The weights; for two classes those of ``classes_[1]``. float64 if `X` was float64, or if
         rounding to float32 would cost more than a tenth of `tol` (features of means that are large
-        beside their spread), else float32.
+        beside their spread) or move a logit by more than 0.1 (rows of 1e9 beside others of 1), else
+        float32.
     intercept_ : ndarray of shape (n_classes,) or (1,)
         The intercepts; for three classes or more their mean is zero, but for a class whose rows have
         no weight, which gets -100.

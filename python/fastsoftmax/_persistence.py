@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arrays import refuse_masked
 from ._model_format import FORMAT, HUGE, KINDS, UNKNOWN, VERSION, Arrays, check_model, is_label_type
 from ._npz import read_npz, write_npz
 
@@ -128,6 +129,10 @@ def _chosen(model: "LogisticRegressionCV") -> "LogisticRegression":
 
 def _to_arrays(model: "LinearClassifier") -> Arrays:
     # What a model that was put together by hand has not got is unknown.
+    for name in ("coef_", "intercept_", "classes_"):
+        refuse_masked(getattr(model, name), name)
+    if not isinstance(model.classes_, np.ndarray):
+        raise TypeError(f"classes_ must be an array, not a {type(model.classes_).__name__}")
     W, b = np.asarray(model.coef_, order="C"), np.asarray(model.intercept_, order="C")
     if W.dtype.kind in "fiu" and b.dtype.kind in "fiu":  # else it is refused
         dtype = np.result_type(W, b, np.float32)
@@ -135,7 +140,7 @@ def _to_arrays(model: "LinearClassifier") -> Arrays:
     arrays = {
         "coef_": W,
         "intercept_": b,
-        "classes_": _plain_labels(np.asarray(model.classes_)),
+        "classes_": _plain_labels(model.classes_),
     }
     for name in KINDS[type(model).__name__].arrays:
         unknown: Any = math.nan if name in UNKNOWN else []
@@ -148,7 +153,7 @@ def _to_arrays(model: "LinearClassifier") -> Arrays:
             part.astype(W.dtype, copy=False) for part in velocity
         )
     seed = getattr(model, "_seed", None)
-    n_features = vars(model).get("n_features_in_", W.shape[1] if W.ndim == 2 else 0)
+    n_features = vars(model).get("n_features_in_", W.shape[-1] if W.ndim else 0)
     header = {
         "format": FORMAT,
         "version": VERSION,

@@ -189,9 +189,15 @@ def nonfinite_message(X: Any) -> str | None:
     return f"X contains {what} at row {row}, column {column}"
 
 
-def largest_size(X: Any) -> float:
-    """The size of the largest entry of `X`, dense or CSR; a ValueError that says which is not finite."""
-    entries = X.data[np.newaxis, : X.indptr[-1]] if issparse(X) else readable(X)
+def check_finite(X: Any) -> float:
+    """Refuse an `X`, dense or CSR, with NaN or infinity; of float32 or bytes tell the largest size."""
+    if X.dtype == np.uint8:
+        return 255.0
+    if X.dtype != np.float32:
+        if message := nonfinite_message(X):
+            raise ValueError(message)
+        return math.inf
+    entries = X.data[np.newaxis, : X.indptr[-1]] if issparse(X) else X
     largest = _core.largest_size(entries) if entries.size else 0.0
     if not math.isfinite(largest):
         raise ValueError(nonfinite_message(X))

@@ -290,24 +290,33 @@ void test_nonfinite() {
   CHECK(i == -1 && j == -1);
 }
 
-template <class In, class T>
 void test_largest_size() {
+  using Limits = std::numeric_limits<float>;
+  constexpr std::ptrdiff_t kRows = 7;
   for (const std::ptrdiff_t d : {1, 5, 15, 16, 17, 50}) {
-    Problem<In, T> p(7, d, 2);
-    if constexpr (sizeof(In) == 1) {
-      CHECK_EQ(fastsoftmax::largest_size(p.rows()), 255.0);
-    } else {
-      for (std::size_t at = 0; at < p.X.size(); ++at) {
-        const In before = p.X[at];
-        p.X[at] = at % 2 ? In(-3) : In(3);
-        CHECK_EQ(fastsoftmax::largest_size(p.rows()), 3.0);
-        for (const In value :
-             {std::numeric_limits<In>::quiet_NaN(), -std::numeric_limits<In>::infinity()}) {
-          p.X[at] = value;
-          CHECK(!std::isfinite(fastsoftmax::largest_size(p.rows())));
-        }
-        p.X[at] = before;
+    for (const std::ptrdiff_t stride : {d, d + 3}) {
+      std::vector<float> X = test::uniform<float>(kRows * stride, 1);
+      for (std::ptrdiff_t i = 0; i < kRows * stride; ++i) {
+        if (i % stride >= d) X[static_cast<std::size_t>(i)] = 10.0f;  // of no row
       }
+      const auto largest = [&] { return fastsoftmax::largest_size(X.data(), kRows, d, stride); };
+      for (std::ptrdiff_t i = 0; i < kRows * stride; ++i) {
+        if (i % stride >= d) continue;
+        float& x = X[static_cast<std::size_t>(i)];
+        const float before = x;
+        for (const float value : {3.0f, -3.0f, Limits::max(), -Limits::max()}) {
+          x = value;
+          CHECK_EQ(largest(), std::abs(value));
+        }
+        for (const float value :
+             {Limits::quiet_NaN(), -Limits::quiet_NaN(), Limits::infinity(), -Limits::infinity()}) {
+          x = value;
+          CHECK(!std::isfinite(largest()));
+        }
+        x = before;
+      }
+      std::fill(X.begin(), X.end(), -0.0f);
+      CHECK_EQ(largest(), 0.0f);
     }
   }
 }
@@ -365,12 +374,12 @@ int main() {
       test_row_strides<decltype(in), decltype(acc)>();
       test_columns<decltype(in), decltype(acc)>();
       test_nonfinite<decltype(in), decltype(acc)>();
-      test_largest_size<decltype(in), decltype(acc)>();
     });
     test_overflow();
     test_first_of_equal_logits_wins();
   });
   test_check_labels();
+  test_largest_size();
   test_float64_needs_float64();
   return test::report();
 }

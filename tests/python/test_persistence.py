@@ -361,7 +361,7 @@ def test_a_model_put_together_by_hand(tmp_path, estimator, dtype):
     fitted, clf = estimator(input_scale=1 / 255).fit(X, y), estimator(input_scale=1 / 255)
     fitted.coef_ = (10 * fitted.coef_).astype(dtype)
     clf.coef_, clf.intercept_ = fitted.coef_, fitted.intercept_.tolist()
-    clf.classes_ = [0, 1, 2]
+    clf.classes_ = np.arange(3)
     save_model(clf, tmp_path / "m")
     twin = load_model(tmp_path / "m")
     assert_array_equal(twin.predict(X), fitted.predict(X))
@@ -382,3 +382,19 @@ def test_velocity_of_weights_that_have_since_been_changed(tmp_path):
     save_model(grown, tmp_path / "m")
     twin, labels = load_model(tmp_path / "m"), np.where(y, y, 3)
     assert_array_equal(twin.partial_fit(X, labels).coef_, grown.partial_fit(X, labels).coef_)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("classes_", [0, 1, 2], "classes_ must be an array, not a list"),
+        ("classes_", list(Animal), "classes_ must be an array, not a list"),
+        ("coef_", np.ma.zeros((3, N_FEATURES)), "coef_ is a masked array"),
+    ],
+)
+def test_what_is_no_plain_array_is_not_saved(tmp_path, name, value, message):
+    model, _, _ = fit()
+    setattr(model, name, value)
+    with pytest.raises(TypeError, match=message):
+        save_model(model, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

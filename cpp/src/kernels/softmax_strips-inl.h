@@ -117,8 +117,10 @@ class Strip {
     T* kept = a_.scratch;
     const auto all = [&](const auto& count) {
       for (std::ptrdiff_t j = 0; j < a_.n; ++j, row += a_.stride, kept += kVecs * V::kLanes) {
-        for (std::ptrdiff_t c = 0; c < kVecs * V::kLanes; c += kPerLine) {
-          __builtin_prefetch(row + kRowsAhead * a_.stride + c, 0, 3);
+        if (j + kRowsAhead < a_.n) {
+          for (std::ptrdiff_t c = 0; c < kVecs * V::kLanes; c += kPerLine) {
+            __builtin_prefetch(row + kRowsAhead * a_.stride + c, 0, 3);
+          }
         }
         visit(row, kept, count);
       }

@@ -278,12 +278,13 @@ double LogisticFit::objective(const Model& model) {
 // twice that, for what is promised is an estimate. (Of 14,000 fits of 10 to 30 rows of numbers up
 // to 1e12 99 were farther off than was said, by up to 1e-8; with twice that 12, by up to 6e-11.)
 void LogisticFit::end_by_rounding(Model& model) {
-  constexpr double kLost = 1e-16;
+  constexpr double kLost = 1e-16, kRounded = 1e-13;  // small fits are asked for 1e-15
   const bool is_lost = model.certificate && model.preconditioner &&
                        model.penalty <= kLost * model.preconditioner->least_curvature() &&
                        model.solver->f() > kSeparable * zero_objective(model);
   const double promised = promised_gap(model);
-  if (is_lost && model.gap > options_.tol && promised <= kMargin * options_.tol) {
+  if (is_lost && model.gap > options_.tol &&
+      promised <= std::max(kMargin * options_.tol, kRounded)) {
     const double* x = model.solver->x();
     const double of_penalty = 0.5 * model.penalty * dot(x, x, n_outputs_ * d_, options_.n_threads);
     model.gap = std::min(model.gap, 2.0 * (promised + of_penalty / model.solver->f()));
