@@ -72,7 +72,7 @@ def unchanged_on_error(method: Callable[_Given, _Result]) -> Callable[_Given, _R
 
 def require_fitted(estimator: BaseEstimator) -> None:
     if "classes_" not in vars(estimator):  # which is a tenth of the work
-        check_is_fitted(estimator)
+        check_is_fitted(estimator, "classes_")  # weights alone, set by hand, are no model
 
 
 class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -97,6 +97,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         goes_on = check_bool(getattr(self, "warm_start", False), "warm_start") and hasattr(
             self, "coef_"
         )
+        if goes_on:
+            require_fitted(self)
         # Those of a model that was put together by hand may be told by coef_ alone.
         n_features_before = getattr(self, "n_features_in_", None)
         names_before: Any = getattr(self, "feature_names_in_", None)

@@ -9,6 +9,7 @@ import pytest
 import scipy.special
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import LAYOUTS, assert_unchanged, blobs, layouts, snapshot
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
 from fastsoftmax import SoftmaxClassifier
@@ -529,3 +530,12 @@ def test_weights_that_are_nothing_beside_others_underflow_silently():
     with np.errstate(all="raise"):
         make().fit(X, y, weights * np.where(weights < 1, 1e-240, 1e300))
         make().partial_fit(X, y, np.arange(3), weights)
+
+
+def test_weights_alone_are_no_model():
+    X, y = blobs(40, 4, 3)
+    clf = make(warm_start=True)
+    clf.coef_, clf.intercept_ = np.zeros((3, 4)), np.zeros(3)
+    for use in (clf.predict, lambda X: clf.fit(X, y), lambda X: clf.partial_fit(X, y)):
+        with pytest.raises(NotFittedError, match="not fitted"):
+            use(X)
