@@ -97,8 +97,6 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         goes_on = check_bool(getattr(self, "warm_start", False), "warm_start") and hasattr(
             self, "coef_"
         )
-        if goes_on:
-            require_fitted(self)
         # Those of a model that was put together by hand may be told by coef_ alone.
         n_features_before = getattr(self, "n_features_in_", None)
         names_before: Any = getattr(self, "feature_names_in_", None)
@@ -131,7 +129,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return 1 if len(self.classes_) == 2 else len(self.classes_)
 
     def _check_weights(self, wanted_by: str, n_features: int) -> None:
-        """Refuse to go on from weights that were set by hand and do not fit."""
+        """Refuse to go on from weights that were set by hand and do not fit, or have no classes."""
+        require_fitted(self)
         n_outputs = self._n_outputs()
         shapes = {"coef_": (n_outputs, n_features), "intercept_": (n_outputs,)}
         for name, shape in shapes.items():

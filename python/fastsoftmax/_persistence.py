@@ -131,8 +131,6 @@ def _to_arrays(model: "LinearClassifier") -> Arrays:
     # What a model that was put together by hand has not got is unknown.
     for name in ("coef_", "intercept_", "classes_"):
         refuse_masked(getattr(model, name), name)
-    if not isinstance(model.classes_, np.ndarray):
-        raise TypeError(f"classes_ must be an array, not a {type(model.classes_).__name__}")
     W, b = np.asarray(model.coef_, order="C"), np.asarray(model.intercept_, order="C")
     if W.dtype.kind in "fiu" and b.dtype.kind in "fiu":  # else it is refused
         dtype = np.result_type(W, b, np.float32)
@@ -216,6 +214,8 @@ def _plain_number(value: Any, types: tuple[type, ...]) -> Any:
 
 
 def _plain_labels(classes: NDArray[Any]) -> NDArray[Any]:
+    if not isinstance(classes, np.ndarray):  # set by hand
+        raise TypeError(f"classes_ must be an array, not a {type(classes).__name__}")
     if classes.dtype.kind in "OT":
         return _plain_text("class label", classes)
     if not is_label_type(classes.dtype):

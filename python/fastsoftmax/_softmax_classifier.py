@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from . import _core
 from ._arrays import floating_dtype, readable, threads_or_default
 from ._callbacks import CallbackSupportMixin, FitTask, with_callbacks
-from ._linear_classifier import LinearClassifier, require_fitted, unchanged_on_error
+from ._linear_classifier import LinearClassifier, unchanged_on_error
 from ._validation import (
     as_classes,
     check_bool,
@@ -254,7 +254,6 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         X = readable(check_X(self, X, reset=first), options["n_threads"])
         labels = check_labels(self, X, y)
         if not first:
-            require_fitted(self)
             self._check_weights("partial_fit", X.shape[1])
             self.n_features_in_ = X.shape[1]
         if classes is not None:

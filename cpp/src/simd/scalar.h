@@ -22,7 +22,8 @@ namespace {
 //   select_less(a, b, x, y)    x where a < b, else y, also where either is NaN
 //   fma(a, b, c)               a * b + c, rounded once where the hardware can
 //   max(a, b), min(a, b)       b where either is NaN
-//   round(x)                   to the nearest integer, ties to even; |x| < 2^22
+//   round(x)                   to the nearest integer, ties to even; |x| < 2^22; not where
+//                              exponentials go in groups (kExpGroup)
 //   ldexp(x, n)                x * 2^n for integral n with |n| < 1100, right into the subnormals
 //   reduce_add(x), reduce_max(x)
 //   store_sums(v, p)           p[i] = reduce_add(v[i]), with the same bits, for kSumGroup vectors
