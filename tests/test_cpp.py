@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -45,4 +46,5 @@ def test_cpp_suite(build_dir: Path) -> None:
     options += shlex.split(os.environ.get("CMAKE_ARGS", ""))
     run("cmake", "--fresh", "-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja", *options)
     run("cmake", "--build", str(build_dir))
-    run("ctest", "--test-dir", str(build_dir), "--output-on-failure")
+    n_jobs = str(joblib.cpu_count())  # of those that this process may use
+    run("ctest", "--test-dir", str(build_dir), "--output-on-failure", "--parallel", n_jobs)

@@ -1,6 +1,6 @@
 """Softmax (multinomial logistic) regression on the CPU at the speed the hardware allows.
 
-Importing this package loads nothing but NumPy; what needs scikit-learn loads on first use.
+Importing this package loads nothing else; NumPy, and for the estimators scikit-learn, on first use.
 """
 
 from __future__ import annotations

@@ -61,9 +61,10 @@ def softmax(
     Raises
     ------
     TypeError
-        If `x` is not of real numbers, or `out` has another dtype than the result.
+        If `x` is not of real numbers, `out` has another dtype than the result, or `axis` or `n_threads`
+        is no integer.
     ValueError
-        If `x` has no dimension, `out` another shape, or `n_threads` is not positive.
+        If `x` has no dimension, `out` another shape or is read-only, or `n_threads` is not positive.
     numpy.exceptions.AxisError
         If there is no such axis.
     """
@@ -172,10 +173,11 @@ def cross_entropy(
     Raises
     ------
     TypeError
-        If `logits` or `sample_weight` are not of real numbers, or `labels` not of integers.
+        If `logits` or `sample_weight` are not of real numbers, `labels` not of integers (booleans
+        are none), or `n_threads` is no integer.
     ValueError
-        If the shapes do not fit, a label is out of range, a weight negative or not finite, or the
-        reduction unknown.
+        If the shapes do not fit, `logits` has no dimension, a label is out of range, a weight
+        negative or not finite, the reduction unknown, or `n_threads` not positive.
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")

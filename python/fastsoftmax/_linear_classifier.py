@@ -149,7 +149,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array_like or frame of shape (n_samples, n_features)
-            Finite data.
+            Finite data; for logistic regressions also a sparse matrix.
         y : array_like of shape (n_samples,)
             Their labels.
         sample_weight : array_like of shape (n_samples,), optional
@@ -159,6 +159,11 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         -------
         float
             The share of rows, or of their weight, that are predicted as labelled.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As for `decision_function`; also if `y` or the weights do not fit.
         """
         refuse_masked(sample_weight, "sample_weight")
         return float(super().score(X, plain_labels(y), sample_weight))
@@ -169,7 +174,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array_like or frame of shape (n_samples, n_features)
-            Finite data.
+            Finite data; for logistic regressions also a sparse matrix.
 
         Returns
         -------
@@ -192,7 +197,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array_like or frame of shape (n_samples, n_features)
-            Finite data.
+            Finite data; for logistic regressions also a sparse matrix.
 
         Returns
         -------
@@ -214,7 +219,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array_like or frame of shape (n_samples, n_features)
-            Finite data.
+            Finite data; for logistic regressions also a sparse matrix.
 
         Returns
         -------
@@ -236,7 +241,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array_like or frame of shape (n_samples, n_features)
-            Finite data.
+            Finite data; for logistic regressions also a sparse matrix.
 
         Returns
         -------

@@ -185,7 +185,7 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):  # type: ignor
         Raises
         ------
         TypeError
-            If a parameter or an array is of the wrong type.
+            If a parameter or an array is of the wrong type, where scikit-learn has no ValueError for it.
         ValueError
             If a parameter is out of range or not supported, the shapes do not fit, `X` contains NaN
             or infinity, or `y` has a single class; the message says which and where.

@@ -293,6 +293,11 @@ class LogisticRegressionCV(LinearClassifier):
         -------
         float
             The mean accuracy, if there is no `scoring`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, TypeError, ValueError
+            As for `decision_function`, and what the scorer raises.
         """
         require_fitted(self)
         if sample_weight is not None:

@@ -86,8 +86,8 @@ def logistic_regression_path(
     Raises
     ------
     TypeError, ValueError
-        As for `LogisticRegression.fit`; also if `folds` are not integers from -1 on, a fold is empty
-        or holds all samples.
+        As for `LogisticRegression.fit`; the latter also if `folds` are not integers from -1 on, a fold
+        is empty or holds all samples.
 
     Warns
     -----

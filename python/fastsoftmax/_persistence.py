@@ -61,8 +61,9 @@ def save_model(model: "Model | LogisticRegressionCV", path: str | os.PathLike[st
         given = f"{type(model).__module__}.{type(model).__qualname__}"
         taken = f"{', '.join(KINDS)} or LogisticRegressionCV"
         raise TypeError(f"save_model takes a {taken} of fastsoftmax, not {given}")
-    check_is_fitted(model, "coef_")
-    arrays = _to_arrays(_chosen(model) if isinstance(model, LogisticRegressionCV) else model)
+    is_of_cv = isinstance(model, LogisticRegressionCV)
+    check_is_fitted(model, ("coef_", "intercept_", "classes_", *(["C_"] if is_of_cv else [])))
+    arrays = _to_arrays(_chosen(model) if is_of_cv else model)
     try:
         check_model(arrays)  # what would not load is not saved
     except ValueError as error:
@@ -118,12 +119,12 @@ def _chosen(model: "LogisticRegressionCV") -> "LogisticRegression":
     from ._logistic_regression import LogisticRegression
 
     chosen = LogisticRegression(C=model.C_, **parameters_of_one(model))
-    for name in ("coef_", "intercept_", "classes_", "gap_", "objective_", "n_passes_"):
-        setattr(chosen, name, getattr(model, name))
-    for name in ("n_features_in_", "feature_names_in_"):
-        if hasattr(model, name):
+    weights, names = ("coef_", "intercept_", "classes_"), ("n_features_in_", "feature_names_in_")
+    for name in (*weights, *names, *KINDS["LogisticRegression"].arrays):
+        if name in vars(model):
             setattr(chosen, name, getattr(model, name))
-    chosen.n_iter_ = model.n_iter_.max(keepdims=True).reshape(1)
+    if "n_iter_" in vars(model):
+        chosen.n_iter_ = model.n_iter_.max(keepdims=True).reshape(1)
     return chosen
 
 

@@ -20,7 +20,8 @@ def collect_versions() -> dict[str, str]:
     Raises
     ------
     ValueError
-        If the environment variable ``FASTSOFTMAX_ISA`` names an unknown instruction set.
+        If the environment variable ``FASTSOFTMAX_ISA`` names no instruction set of this machine, or
+        ``FASTSOFTMAX_CPUS`` no number of CPUs.
     """
     from . import _core
 
@@ -38,7 +39,14 @@ def collect_versions() -> dict[str, str]:
 
 
 def show_versions() -> None:
-    """Print versions, instruction sets and threads: the facts that a bug report needs."""
+    """Print versions, instruction sets and threads: the facts that a bug report needs.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable ``FASTSOFTMAX_ISA`` names no instruction set of this machine, or
+        ``FASTSOFTMAX_CPUS`` no number of CPUs.
+    """
     facts = collect_versions()
     width = max(map(len, facts))
     for name, value in facts.items():

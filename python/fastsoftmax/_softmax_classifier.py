@@ -199,7 +199,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         Raises
         ------
         TypeError
-            If a parameter or an array is of the wrong type.
+            If a parameter or an array is of the wrong type, where scikit-learn has no ValueError for it.
         ValueError
             If a parameter is out of range, the shapes do not fit, `X` contains NaN or infinity, `y`
             has a single class, or the training diverges; the message says which and where.

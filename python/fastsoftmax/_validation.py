@@ -1,7 +1,7 @@
 """From what users pass as X, y and sample_weight to what the core reads, or an error that says why not.
 
-X is not searched for NaN here: the kernels meet every entry anyway, and what is not finite shows in
-the logits. `nonfinite_message` then says where it is.
+`check_X` does not search X for NaN: steps and predictions meet every entry anyway, and what is not finite
+shows in the logits. `nonfinite_message` then says where it is. Logistic regressions ask `check_finite` first.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ void check_single_row(std::ptrdiff_t d, std::ptrdiff_t K) {
   test::set_context(test::name_of(In()), test::name_of(Acc()), 1, d, K);
   Case<In, Acc> c(2, d, K);
   std::fill(c.dlogits.begin() + c.stride, c.dlogits.end(), Acc(0));
-  for (const std::size_t rule : {0, 1}) {  // those without momentum or chunks
+  for (std::size_t rule = 0; rule < 2; ++rule) {  // those without momentum or chunks
     c.n_rows = 2;
     Placed<In, Acc> p(c, Side::kEnd);
     const auto both = run_update(p, kRules[rule], false, d);

@@ -88,3 +88,21 @@ def test_show_versions(capsys):
         fs._functions._core.active_isa(),
     ):
         assert word.lower() in printed.lower()
+
+
+def test_a_sub_interpreter_is_refused():
+    """Not left waiting for ever, as pybind11 does with Python 3.11."""
+    code = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+
+interpreters.run_string(interpreters.create(), '''
+try:
+    import fastsoftmax._core
+except ImportError as error:
+    print(error, flush=True)
+''')
+"""
+    assert re.search("fastsoftmax.* sub-?interpreter", run_python(code, timeout=60))

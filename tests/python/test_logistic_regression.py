@@ -1,5 +1,6 @@
 """LogisticRegression finds the optimum that scikit-learn's finds, and proves it."""
 
+import functools
 import warnings
 
 import numpy as np
@@ -45,6 +46,12 @@ def fit_reference(X, y, weights, parameters):
         return reference.fit(X, y, weights)
 
 
+@functools.cache
+def reference_of(name):
+    """Of a hundred classes it takes seconds, and each solver is compared with it."""
+    return fit_reference(*problem(name))
+
+
 def effective_weights(clf, y, weights):
     weights = np.ones(len(y)) if weights is None else weights
     if clf.class_weight == "balanced":
@@ -58,7 +65,7 @@ def effective_weights(clf, y, weights):
 def test_coefficients(name, solver):
     X, y, weights, parameters = problem(name)
     clf = LogisticRegression(tol=0, solver=solver, **parameters).fit(X, y, weights)
-    reference = fit_reference(X, y, weights, parameters)
+    reference = reference_of(name)
     size = np.abs(reference.coef_).max()
     assert clf.coef_.shape == reference.coef_.shape
     assert_allclose(clf.coef_, reference.coef_, rtol=0, atol=1e-6 * size)

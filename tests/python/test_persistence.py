@@ -12,7 +12,13 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from fastsoftmax import LogisticRegression, SoftmaxClassifier, load_model, save_model
+from fastsoftmax import (
+    LogisticRegression,
+    LogisticRegressionCV,
+    SoftmaxClassifier,
+    load_model,
+    save_model,
+)
 
 N_FEATURES = 3
 
@@ -248,10 +254,19 @@ def test_failure_keeps_the_old_file(tmp_path, monkeypatch):
 # What cannot be saved.
 
 
-def test_unfitted_model(tmp_path):
-    with pytest.raises(NotFittedError):
-        save_model(SoftmaxClassifier(), tmp_path / "model")
+@pytest.mark.parametrize("estimator", [SoftmaxClassifier, LogisticRegression, LogisticRegressionCV])
+def test_unfitted_model(tmp_path, estimator):
+    model = estimator()
+    attributes = {"coef_": np.ones((1, 2)), "intercept_": np.zeros(1), "classes_": np.arange(2)}
+    if estimator is LogisticRegressionCV:
+        attributes["C_"] = 2.0
+    for name, value in attributes.items():  # set by hand: what is missing is no model
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            save_model(model, tmp_path / "model")
+        setattr(model, name, value)
     assert list(tmp_path.iterdir()) == []
+    save_model(model, tmp_path / "model")
+    assert_array_equal(load_model(tmp_path / "model").coef_, model.coef_)
 
 
 @pytest.mark.parametrize(
