@@ -11,7 +11,7 @@ PYBIND11_MODULE(_core_of_main, m) {
   fastsoftmax::bind_solvers(m);
 }
 
-// In a sub-interpreter of Python 3.11 pybind11 waits for ever: for a lock that its own thread holds.
+// In a sub-interpreter of Python 3.11 pybind11 waits for a lock that its own thread holds.
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
   if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit__core_of_main();
   PyErr_SetString(PyExc_ImportError, "fastsoftmax cannot be imported by a sub-interpreter");

@@ -7,6 +7,7 @@ import json
 import math
 import numbers
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,7 +194,7 @@ def _attributes(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
 def _plain_parameters(model: "LinearClassifier") -> dict[str, Any]:
     types = KINDS[type(model).__name__].parameters
     parameters = dict(model.get_params(deep=False))
-    if isinstance(parameters.get("class_weight"), dict):
+    if isinstance(parameters.get("class_weight"), Mapping):
         parameters["class_weight"] = None
     if not isinstance(parameters["random_state"], numbers.Integral):
         parameters["random_state"] = None

@@ -632,3 +632,16 @@ def test_axis_is_one_integer(axis):
         fs.logsumexp(np.zeros((2, 3)), axis=axis)
     with pytest.raises(np.exceptions.AxisError):
         fs.logsumexp(np.zeros((2, 3)), axis=2**70)
+
+
+def test_masked_labels_are_refused():
+    with pytest.raises(TypeError, match="masked"):
+        fs.cross_entropy(np.ones((2, 3)), np.ma.masked_array([0, 1], [0, 1]))
+
+
+def test_a_mean_by_weights_whose_sum_overflows():
+    assert abs(fs.cross_entropy(np.zeros((2, 3)), [0, 1], [1e308, 1e308]) - math.log(3)) < 1e-12
+
+
+def test_more_threads_than_anyone_has():
+    assert_array_equal(fs.softmax(np.ones((3, 4)), n_threads=10**30), np.full((3, 4), 0.25))

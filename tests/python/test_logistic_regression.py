@@ -627,3 +627,13 @@ def test_no_bound_is_made_of_what_rounding_leaves_of_a_difference():
         sparse = LogisticRegression(C=1e4).fit(scipy.sparse.csr_array(X), y)
         dense = LogisticRegression(C=1e4).fit(X, y)
         assert sparse.objective_ / (1 + sparse.gap_) <= dense.objective_ * (1 + 1e-6)
+
+
+def test_a_gap_below_tol_is_no_reason_to_warn():
+    """Nor is one of rounding, where less was asked for than arithmetic can tell."""
+    X, y = np.random.default_rng(0).standard_normal((60, 5)), np.arange(60) % 3
+    LogisticRegression(C=10.0, max_iter=3, tol=0.9).fit(X, y)
+    LogisticRegression(C=5e-324).fit(X, y)
+    LogisticRegression(l1_ratio=None).fit(X, y)
+    clf = LogisticRegression(tol=0).fit(X.astype(np.float32), y)
+    assert clf.coef_.dtype == np.float32

@@ -421,3 +421,42 @@ def test_empty_splits(splits, message):
 def test_parameters_of_fit_need_routing(data):
     with pytest.raises(ValueError, match="'groups' only with metadata routing"):
         LogisticRegressionCV(cv=GroupKFold(3)).fit(*data, groups=np.arange(210))
+
+
+def test_folds_that_overlap_have_the_weights():
+    X, y = np.random.default_rng(0).standard_normal((80, 3)), np.arange(80) % 2
+    weights = np.where(np.arange(80) < 40, 1.0, 5.0)
+    folds = list(ShuffleSplit(3, test_size=0.5, random_state=0).split(X))
+    clf = LogisticRegressionCV(Cs=[1.0], cv=folds, tol=1e-8).fit(X, y, sample_weight=weights)
+    for fold, (rows, _) in enumerate(folds):
+        one = LogisticRegression(tol=1e-8).fit(X[rows], y[rows], weights[rows])
+        assert_allclose(clf.coefs_paths_[fold, 0, 0, :, :3], one.coef_, atol=1e-3)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_a_score_that_is_nan_is_not_the_best(refit):
+    def scorer(estimator, X, y):
+        return np.nan if estimator.C < 1 else estimator.C
+
+    X, y = blobs(60, 5, 3)
+    clf = LogisticRegressionCV(Cs=[0.1, 1.0, 10.0], cv=3, scoring=scorer, refit=refit).fit(X, y)
+    assert clf.C_ == 10.0
+
+
+def test_the_options_of_a_path():
+    X, y = np.random.default_rng(0).standard_normal((60, 5)), np.arange(60) % 3
+    class_weight = {0: 5.0, 1: 1.0, 2: 1.0}
+    path = logistic_regression_path(X, y, Cs=[1.0], class_weight=class_weight)
+    one = LogisticRegression(class_weight=class_weight).fit(X, y)
+    assert_allclose(path.coef[0], one.coef_, atol=1e-3)
+    with pytest.raises(ValueError, match="n_threads"):
+        logistic_regression_path(X, y, n_threads=0)
+    with pytest.raises(ValueError, match="RandomState"):
+        logistic_regression_path(X, y, random_state="x")
+
+
+def test_a_fold_without_a_class_and_no_intercept():
+    X, y = blobs(60, 5, 3)
+    path = logistic_regression_path(X, y, [1.0], folds=np.where(y == 2, 0, -1), fit_intercept=False)
+    assert (path.intercept == 0).all()
+    assert np.abs(path.coef[0, 0, 2]).max() > 1e-3

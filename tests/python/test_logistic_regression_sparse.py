@@ -326,3 +326,23 @@ def test_where_lbfgs_gets_nowhere_newton_takes_over():
         newton = LogisticRegression(C=1e6, solver="newton-cg").fit(X, y)
     assert clf.gap_ <= 1e-4 < slow.gap_
     assert_allclose(clf.objective_, newton.objective_, rtol=1e-4)
+
+
+def test_the_matrix_of_the_caller_stays_as_it_is():
+    values, indices = (
+        np.array([1.0, 2, 3, 4, 5]),
+        np.array([1, 0, 0, 1, 1]),
+    )  # unsorted, and one twice
+    X = scipy.sparse.csr_matrix((values, indices, np.array([0, 2, 3, 5])), shape=(3, 2))
+    before = X.data.copy(), X.indices.copy(), X.indptr.copy()
+    LogisticRegression().fit(X, [0, 1, 0])
+    for array, copy in zip((X.data, X.indices, X.indptr), before, strict=True):
+        assert_array_equal(array, copy)
+
+
+def test_the_entry_that_is_not_finite_is_named():
+    X = scipy.sparse.csr_matrix(
+        (np.array([1.0, 2.0, np.nan]), np.array([0, 1, 0]), np.array([0, 1, 2, 3])), shape=(3, 2)
+    )
+    with pytest.raises(ValueError, match="row 2, column 0"):
+        LogisticRegression().fit(X, [0, 1, 0])

@@ -5,6 +5,7 @@ import enum
 import json
 import zipfile
 from fractions import Fraction
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -413,3 +414,21 @@ def test_what_is_no_plain_array_is_not_saved(tmp_path, name, value, message):
     with pytest.raises(TypeError, match=message):
         save_model(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cross_validation_has_chosen_keeps_names_and_iterations(tmp_path):
+    _, X, y = fit(n_epochs=1)
+    clf = LogisticRegressionCV(Cs=[0.1, 100.0], cv=3, input_scale=1 / 255)
+    clf.fit(pd.DataFrame(X, columns=["a", "b", "c"]), y)
+    save_model(clf, tmp_path / "m")
+    twin = load_model(tmp_path / "m")
+    assert twin.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert twin.n_iter_[0] == clf.n_iter_.max()
+
+
+def test_class_weights_of_any_mapping(tmp_path):
+    _, X, y = fit(n_epochs=1)
+    weights = MappingProxyType({0: 2.0, 1: 1.0, 2: 1.0})
+    clf = LogisticRegression(class_weight=weights, input_scale=1 / 255).fit(X, y)
+    save_model(clf, tmp_path / "m")
+    assert load_model(tmp_path / "m").class_weight is None

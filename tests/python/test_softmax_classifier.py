@@ -539,3 +539,21 @@ def test_weights_alone_are_no_model():
     for use in (clf.predict, lambda X: clf.fit(X, y), lambda X: clf.partial_fit(X, y)):
         with pytest.raises(NotFittedError, match="not fitted"):
             use(X)
+
+
+def test_without_momentum_no_velocity_is_left():
+    X, y = blobs(60, 5, 3)
+    kept, dropped = (SoftmaxClassifier(momentum=0.9, max_iter=2, random_state=0) for _ in range(2))
+    for clf in kept, dropped:
+        clf.fit(X, y).set_params(momentum=0.0)
+    del dropped._velocity
+    assert_array_equal(kept.partial_fit(X, y).coef_, dropped.partial_fit(X, y).coef_)
+    assert kept._velocity is None
+
+
+def test_without_intercepts_these_have_no_velocity():
+    X, y = blobs(60, 5, 3)
+    clf = SoftmaxClassifier(momentum=0.9, max_iter=3).fit(X, y)
+    clf.set_params(fit_intercept=False).partial_fit(X, y)
+    assert (clf.intercept_ == 0).all()
+    assert (clf._velocity[1] == 0).all()

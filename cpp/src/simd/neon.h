@@ -10,14 +10,14 @@
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
 
-// There are no masked loads: the n < kLanes values of a tail go through a zeroed array.
+// There are no masked loads: the n <= kLanes values of a tail go through a zeroed array.
 template <class T, int kLanes>
 struct Tail {
   T values[kLanes] = {};
   Tail() = default;
   template <class Stored>
   Tail(const Stored* p, std::ptrdiff_t n) {
-    for (std::ptrdiff_t i = 0; i < kLanes - 1; ++i) {
+    for (std::ptrdiff_t i = 0; i < kLanes; ++i) {
       if (i < n) values[i] = static_cast<T>(p[i]);
     }
   }
@@ -49,7 +49,7 @@ struct Vec<float> {
   void store_n(float* p, std::ptrdiff_t n) const {
     float lanes[kLanes];
     store(lanes);
-    for (std::ptrdiff_t i = 0; i < kLanes - 1; ++i) {
+    for (std::ptrdiff_t i = 0; i < kLanes; ++i) {
       if (i < n) p[i] = lanes[i];
     }
   }
@@ -75,6 +75,7 @@ struct Vec<double> {
   void stream(double* p) const { store(p); }
   void store_n(double* p, std::ptrdiff_t n) const {
     if (n > 0) vst1q_lane_f64(p, v, 0);
+    if (n > 1) vst1q_lane_f64(p + 1, v, 1);
   }
 };
 

@@ -10,7 +10,7 @@ namespace {
 
 // Vec<T> is a register of kLanes numbers of type T (float or double).
 //
-//   load(p), load_n(p, n)      read kLanes, or the first n < kLanes and zeros, from T or from a
+//   load(p), load_n(p, n)      read kLanes, or the first n <= kLanes and zeros, from T or from a
 //                              narrower storage type; no byte outside them is touched
 //   store(p), store_n(p, n)    the reverse
 //   stream(p)                  store past the cache, if the hardware can; p is aligned to the size
