@@ -289,3 +289,15 @@ def test_defaults_are_those_of_the_tutorial():
         "momentum": 0,
         "alpha": 0,
     }
+
+
+def test_a_momentum_of_zero_is_taken(capsys):
+    assert cli.main(["train", "--epochs", "1", "--momentum", "0"]) == 0
+    assert "momentum 0.0" in capsys.readouterr().out
+
+
+def test_what_is_predicted_of_a_file_that_has_both(tmp_path):
+    from fastsoftmax._cli_data import load_prediction_data
+
+    np.savez(tmp_path / "data.npz", X=np.zeros((3, 2)), x_test=np.zeros((5, 2)))
+    assert len(load_prediction_data(str(tmp_path / "data.npz"), None)[0]) == 3

@@ -460,3 +460,11 @@ def test_a_fold_without_a_class_and_no_intercept():
     path = logistic_regression_path(X, y, [1.0], folds=np.where(y == 2, 0, -1), fit_intercept=False)
     assert (path.intercept == 0).all()
     assert np.abs(path.coef[0, 0, 2]).max() > 1e-3
+
+
+def test_warnings_point_to_the_caller():
+    X, y = np.random.default_rng(0).standard_normal((60, 5)), np.arange(60) % 3
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        LogisticRegressionCV(Cs=[1e3], cv=2, max_iter=1, tol=1e-10).fit(X, y)
+    assert [warning.filename for warning in found] == [__file__, __file__]
