@@ -61,8 +61,8 @@ def softmax(
     Raises
     ------
     TypeError
-        If `x` is not of real numbers, `out` has another dtype than the result, or `axis` or `n_threads`
-        is no integer.
+        If `x` is not of real numbers, `out` has another dtype than the result, or `axis` or
+        `n_threads` is no integer.
     ValueError
         If `x` has no dimension, `out` another shape or is read-only, or `n_threads` is not positive.
     numpy.exceptions.AxisError

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Model = SoftmaxClassifier | LogisticRegression
 
+_FITTED = ("coef_", "intercept_", "classes_")  # without which nothing is a model
+
 
 def save_model(model: "Model | LogisticRegressionCV", path: str | os.PathLike[str]) -> None:
     """Save a fitted classifier to a file that holds data only.
@@ -63,7 +65,7 @@ def save_model(model: "Model | LogisticRegressionCV", path: str | os.PathLike[st
         taken = f"{', '.join(KINDS)} or LogisticRegressionCV"
         raise TypeError(f"save_model takes a {taken} of fastsoftmax, not {given}")
     is_of_cv = isinstance(model, LogisticRegressionCV)
-    check_is_fitted(model, ("coef_", "intercept_", "classes_", *(["C_"] if is_of_cv else [])))
+    check_is_fitted(model, (*_FITTED, "C_") if is_of_cv else _FITTED)
     arrays = _to_arrays(_chosen(model) if is_of_cv else model)
     try:
         check_model(arrays)  # what would not load is not saved
@@ -120,8 +122,8 @@ def _chosen(model: "LogisticRegressionCV") -> "LogisticRegression":
     from ._logistic_regression import LogisticRegression
 
     chosen = LogisticRegression(C=model.C_, **parameters_of_one(model))
-    weights, names = ("coef_", "intercept_", "classes_"), ("n_features_in_", "feature_names_in_")
-    for name in (*weights, *names, *KINDS["LogisticRegression"].arrays):
+    features = ("n_features_in_", "feature_names_in_")
+    for name in (*_FITTED, *features, *KINDS["LogisticRegression"].arrays):
         if name in vars(model):
             setattr(chosen, name, getattr(model, name))
     if "n_iter_" in vars(model):
@@ -131,7 +133,7 @@ def _chosen(model: "LogisticRegressionCV") -> "LogisticRegression":
 
 def _to_arrays(model: "LinearClassifier") -> Arrays:
     # What a model that was put together by hand has not got is unknown.
-    for name in ("coef_", "intercept_", "classes_"):
+    for name in _FITTED:
         refuse_masked(getattr(model, name), name)
     W, b = np.asarray(model.coef_, order="C"), np.asarray(model.intercept_, order="C")
     if W.dtype.kind in "fiu" and b.dtype.kind in "fiu":  # else it is refused

@@ -329,10 +329,8 @@ def test_where_lbfgs_gets_nowhere_newton_takes_over():
 
 
 def test_the_matrix_of_the_caller_stays_as_it_is():
-    values, indices = (
-        np.array([1.0, 2, 3, 4, 5]),
-        np.array([1, 0, 0, 1, 1]),
-    )  # unsorted, and one twice
+    values = np.array([1.0, 2, 3, 4, 5])
+    indices = np.array([1, 0, 0, 1, 1])  # unsorted, and one twice
     X = scipy.sparse.csr_matrix((values, indices, np.array([0, 2, 3, 5])), shape=(3, 2))
     before = X.data.copy(), X.indices.copy(), X.indptr.copy()
     LogisticRegression().fit(X, [0, 1, 0])
