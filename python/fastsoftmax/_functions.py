@@ -21,8 +21,6 @@ from ._arrays import (
     floating_dtype,
     has_whole_strides,
     interruptible_slices,
-    is_plain,
-    is_short,
     new_output,
     refuse_masked,
     threads_or_default,
@@ -68,7 +66,9 @@ def softmax(
     numpy.exceptions.AxisError
         If there is no such axis.
     """
-    return _along_axis(_core.softmax, _core.softmax_columns, x, axis, out, n_threads)
+    return _along_axis(
+        _core.softmax_of_few, _core.softmax, _core.softmax_columns, x, axis, out, n_threads
+    )
 
 
 def log_softmax(
@@ -97,7 +97,15 @@ def log_softmax(
     TypeError, ValueError, numpy.exceptions.AxisError
         As for `softmax`.
     """
-    return _along_axis(_core.log_softmax, _core.log_softmax_columns, x, axis, out, n_threads)
+    return _along_axis(
+        _core.log_softmax_of_few,
+        _core.log_softmax,
+        _core.log_softmax_columns,
+        x,
+        axis,
+        out,
+        n_threads,
+    )
 
 
 def logsumexp(
@@ -127,12 +135,10 @@ def logsumexp(
     TypeError, ValueError, numpy.exceptions.AxisError
         As for `softmax`.
     """
-    threads = threads_or_default(n_threads)
-    rows = _plain_rows(x) if axis == -1 else None
-    if rows is not None and is_short(rows.shape[0], work_of_exponentials(rows.shape[1])):
-        few: _Array = np.empty(np.shape(x)[:-1], rows.dtype)
-        _core.logsumexp(rows, few.reshape(len(rows)), threads)
+    few = _core.logsumexp_of_few(x, None, n_threads) if axis == -1 else None
+    if few is not None:
         return np.expand_dims(few, -1) if keepdims else few[()]
+    threads = threads_or_default(n_threads)
     array, axis = _along(x, axis)
     result: _Array = np.empty(array.shape[:axis] + array.shape[axis + 1 :], array.dtype)
     blocks = _blocks(array, axis)
@@ -240,19 +246,10 @@ def matmul(
     float32, with errors like those of float32 arithmetic; numbers below ``2**-103`` then lose digits,
     those below ``2**-126`` count as zeros.
     """
+    few = _core.matmul_of_few(a, b, out, n_threads)
+    if few is not None:
+        return few
     threads = threads_or_default(n_threads)
-    if (
-        is_plain(a)
-        and type(b) is np.ndarray
-        and (is_plain(b) or is_plain(b.T))  # as `coef_.T` is
-        and a.dtype is b.dtype
-        and a.shape[1] == b.shape[0]
-        and is_short(a.shape[0], work_of_row(*b.shape))
-    ):
-        plain = _plain_output(out, (a.shape[0], b.shape[1]), a.dtype, a, b)
-        if plain is not None:
-            _core.matmul(a, b, plain, threads)
-            return plain
     left, right = as_numbers(a, "a"), as_numbers(b, "b")
     for name, matrix in (("a", left), ("b", right)):
         if matrix.ndim != 2:
@@ -276,6 +273,7 @@ def matmul(
 
 
 def _along_axis(
+    kernel_of_few: Callable[[object, object, object], _Array | None],
     kernel: _RowKernel,
     kernel_of_columns: _ColumnKernel,
     x: ArrayLike,
@@ -283,17 +281,10 @@ def _along_axis(
     out: _Array | None,
     n_threads: int | None,
 ) -> _Array:
+    few = kernel_of_few(x, out, n_threads) if axis == -1 else None
+    if few is not None:
+        return few
     threads = threads_or_default(n_threads)
-    rows = _plain_rows(x) if axis == -1 else None
-    if rows is not None and is_short(rows.shape[0], work_of_exponentials(rows.shape[1])):
-        # Nothing to prepare: a row takes 1 microsecond in place of 12.
-        if out is x and rows.flags.writeable:
-            kernel(rows, rows, threads)
-            return out
-        plain = _plain_output(out, rows.shape if rows is x else np.shape(x), rows.dtype, rows)
-        if plain is not None:
-            kernel(rows, plain if rows is x else plain.reshape(rows.shape), threads)
-            return plain
     array, axis = _along(x, axis)
     blocks = _blocks(array, axis)
 
@@ -305,27 +296,6 @@ def _along_axis(
     # that they read.
     is_same = isinstance(out, np.ndarray) and _is_same_memory(out, blocks)
     return _into(out, array.shape, array.dtype, () if is_same else (blocks,), compute)
-
-
-def _plain_rows(x: object) -> _Array | None:
-    """`x` as rows along its last axis, if the core can read them where they lie."""
-    if is_plain(x):
-        return x
-    if type(x) is not np.ndarray or x.ndim in (0, 2) or not x.size or not x.flags.c_contiguous:
-        return None
-    rows = x.reshape(-1, x.shape[-1])
-    return rows if is_plain(rows) else None
-
-
-def _plain_output(
-    out: _Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: _Array
-) -> _Array | None:
-    """Where plain inputs' result can go at once: a new array, or `out`; None if that needs care."""
-    if out is None:
-        return new_output(shape, dtype)
-    if not (is_plain(out) and out.dtype is dtype and out.shape == shape and out.flags.writeable):
-        return None
-    return None if any(np.may_share_memory(out, array) for array in inputs) else out
 
 
 def _compute(

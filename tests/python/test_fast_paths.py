@@ -1,5 +1,6 @@
 """Plain arrays skip checks and copies: the same results, the same errors as by the long way."""
 
+import sys
 import tracemalloc
 
 import numpy as np
@@ -206,6 +207,165 @@ def test_what_is_plain():
         unaligned,
     )
     assert not any(is_plain(other) for other in others)
+
+
+FEW = {  # the long way, and the call that it is for plain arrays
+    "softmax": (fs.softmax, _core.softmax_of_few),
+    "log_softmax": (fs.log_softmax, _core.log_softmax_of_few),
+    "logsumexp": (fs.logsumexp, _core.logsumexp_of_few),
+}
+
+
+@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(7,), (1, 1), (5, 33), (2, 3, 4), (1, 3, 1, 5)])
+def test_rows_of_few(name, dtype, shape):
+    function, of_few = FEW[name]
+    x = random(shape, dtype)
+    expected = np.asarray(function(roundabout(x)))
+    for n_threads in (None, 1, 2, 4096):
+        assert_array_equal(of_few(x, None, n_threads), expected, strict=True)
+    out = np.empty_like(expected)
+    assert of_few(x, out, None) is out
+    assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 1), (7, 1, 3), (3, 784, 10), (20, 30, 40)])
+def test_product_of_few(dtype, shape):
+    m, k, n = shape
+    a, b = random((m, k), dtype), random((k, n), dtype)
+    for right in (b, np.asfortranarray(b)):
+        expected = np.asarray(fs.matmul(roundabout(a), right))
+        for n_threads in (None, 1, 2, 4096):
+            assert_array_equal(
+                _core.matmul_of_few(a, right, None, n_threads), expected, strict=True
+            )
+        out = np.empty((m, n), dtype)
+        assert _core.matmul_of_few(a, right, out, None) is out
+        assert_array_equal(out, expected)
+
+
+def frozen(x):
+    copy = x.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def unaligned(x):
+    return np.frombuffer(bytearray(1 + x.nbytes), x.dtype, x.size, offset=1).reshape(x.shape)
+
+
+NOT_PLAIN = {
+    "list": np.ndarray.tolist,
+    "subclass": roundabout,
+    "masked": np.ma.masked_array,
+    "float16": lambda x: x.astype(np.float16),
+    "int32": lambda x: x.astype(np.int32),
+    "complex": lambda x: x.astype(np.complex64),
+    "objects": lambda x: x.astype(object),
+    "big-endian": lambda x: x.astype(">f4"),
+    "other dtype": lambda x: x.astype(np.float64),
+    "unaligned": unaligned,
+    "every second": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "backwards": lambda x: x[::-1],
+    "none": lambda x: None,
+    "number": lambda x: 1.0,
+}
+AS_MATRICES = ("other dtype",)  # of one argument alone nothing is wrong with these
+
+
+@pytest.mark.parametrize("form", NOT_PLAIN)
+def test_what_few_calls_leave_to_others(form):
+    x, out = random((3, 3)), np.full((3, 3), 7, "f4")
+    other = NOT_PLAIN[form](x)
+    for _, of_few in FEW.values():
+        if form not in AS_MATRICES:
+            assert of_few(other, None, None) is None
+        if form != "none":
+            assert of_few(x, NOT_PLAIN[form](out), None) is None
+    assert _core.matmul_of_few(other, x, None, None) is None
+    assert _core.matmul_of_few(x, other, None, None) is None
+    if form != "none":
+        assert _core.matmul_of_few(x, x, NOT_PLAIN[form](out), None) is None
+    assert_array_equal(out, 7)
+
+
+def test_outputs_that_few_calls_leave_to_others():
+    x = random((6, 4))
+    storage = np.empty(60, "f4")
+    apart = storage[:24].reshape(6, 4)
+    overlapping = storage[20:44].reshape(6, 4)
+    apart[:] = x
+    outs = [frozen(x), np.empty((4, 6), "f4"), np.empty(24, "f4"), np.asfortranarray(x)]
+    for _, of_few in FEW.values():
+        for out in outs:
+            assert of_few(x, out, None) is None
+    assert _core.softmax_of_few(apart, overlapping, None) is None
+    assert _core.softmax_of_few(apart, apart[:], None) is None
+    read_only = frozen(x)
+    assert _core.softmax_of_few(read_only, read_only, None) is None
+    square = random((4, 4))
+    for a, b, out in (
+        (x, square, x),
+        (square, square, square),
+        (square, square.copy(), square),
+        (square.copy(), square.T, square),
+        (apart, square, overlapping),
+        (x, square, frozen(x)),
+        (x, square, np.empty((4, 6), "f4")),
+        (x, square, np.empty(24, "f4")),
+    ):
+        before = out.copy()
+        assert _core.matmul_of_few(a, b, out, None) is None
+        assert_array_equal(out, before)
+    end_to_end = storage[24:48].reshape(6, 4)
+    assert _core.softmax_of_few(apart, end_to_end, None) is end_to_end
+    assert _core.matmul_of_few(apart, square, end_to_end, None) is end_to_end
+
+
+def test_shapes_and_sizes_that_few_calls_leave_to_others():
+    for shape in ((), (0,), (0, 3), (3, 0), (2, 0, 3)):
+        for _, of_few in FEW.values():
+            assert of_few(np.zeros(shape, "f4"), None, None) is None
+    x, cube = random((3, 4)), random((3, 4, 4))
+    for a, b in (
+        (x, x),
+        (x, x[0]),
+        (x[0], x.T),
+        (cube, x),
+        (x, cube),
+        (x[:0], x.T),
+        (x[:, :0], x[:0]),
+    ):
+        assert _core.matmul_of_few(np.ascontiguousarray(a), b, None, None) is None
+    much = np.zeros((1001, 1000), "f4")
+    assert _core.softmax_of_few(much, None, None) is None
+    assert _core.softmax_of_few(much[:999], None, None) is not None
+    assert _core.matmul_of_few(much, np.zeros((1000, 20), "f4"), None, None) is None
+    assert _core.matmul_of_few(much[:999], np.zeros((1000, 20), "f4"), None, None) is not None
+
+
+@pytest.mark.parametrize("n_threads", [0, -1, 4097, 2**80, True, 1.0, "1", np.int64(1)])
+def test_thread_counts_that_few_calls_leave_to_others(n_threads):
+    x = random((3, 3))
+    assert _core.softmax_of_few(x, None, n_threads) is None
+    assert _core.matmul_of_few(x, x.copy(), None, n_threads) is None
+
+
+def test_few_calls_keep_no_references():
+    x, b = random((3, 3)), random((3, 3))
+    out = np.empty((3, 3), "f4")
+    arrays = (x, b, out)
+    before = [sys.getrefcount(array) for array in arrays]
+    for _ in range(10):
+        _core.softmax_of_few(x, out, None)
+        _core.softmax_of_few(x, x, None)
+        _core.softmax_of_few(x, out.T, None)
+        _core.matmul_of_few(x, b, out, None)
+        _core.matmul_of_few(x, b, x, None)
+        assert sys.getrefcount(_core.matmul_of_few(x, b, None, None)) <= 2
+    assert [sys.getrefcount(array) for array in arrays] == before
 
 
 CALLS = {

@@ -15,17 +15,18 @@ constexpr std::ptrdiff_t kGemmChunk = 8;
 template <class Acc>
 constexpr std::ptrdiff_t kGemmColumns = kGemmVecs * Vec<Acc>::kLanes;
 
-// One panel: depth columns of kPanel numbers, those from width on zeros. Number i of column p is at
-// source[i * across + p * along].
+// One panel: depth columns of kPanel numbers, those from n_left on zeros. Number i of column p is
+// at source[i * across + p * along]; where there are more than a panel takes, whole vectors are
+// read.
 template <std::ptrdiff_t kPanel, class In, class Acc>
-void pack_panel(const In* source, std::ptrdiff_t across, std::ptrdiff_t along, std::ptrdiff_t width,
-                std::ptrdiff_t depth, Acc* packed) {
+void pack_panel(const In* source, std::ptrdiff_t across, std::ptrdiff_t along,
+                std::ptrdiff_t n_left, std::ptrdiff_t depth, Acc* packed) {
   using V = Vec<Acc>;
   constexpr std::ptrdiff_t kLanes = V::kLanes, kLast = (kPanel - 1) / kLanes * kLanes;
   if (across == 1) {
     for (std::ptrdiff_t p = 0; p < depth; ++p, source += along, packed += kPanel) {
       for (std::ptrdiff_t i = 0; i < kPanel; i += kLanes) {
-        const std::ptrdiff_t n = width - i;
+        const std::ptrdiff_t n = n_left - i;
         const V v = n >= kLanes ? load<Acc>(source + i)
                     : n > 0     ? load_n<Acc>(source + i, n)
                                 : V::zero();
@@ -37,7 +38,7 @@ void pack_panel(const In* source, std::ptrdiff_t across, std::ptrdiff_t along, s
       const std::ptrdiff_t n_columns = depth - p < kLanes ? depth - p : kLanes;
       for (std::ptrdiff_t i = kLast; i >= 0; i -= kLanes) {  // what spills is overwritten after it
         V v[kLanes];
-        load_transposed<Acc>(source + i * across + p, across, width - i, depth - p, v);
+        load_transposed<Acc>(source + i * across + p, across, n_left - i, depth - p, v);
         for (std::ptrdiff_t q = 0; q < n_columns; ++q) {
           store_first(v[q], kPanel - i, packed + (p + q) * kPanel + i, p + q + 1 < depth);
         }
@@ -46,7 +47,7 @@ void pack_panel(const In* source, std::ptrdiff_t across, std::ptrdiff_t along, s
   } else {
     for (std::ptrdiff_t p = 0; p < depth; ++p, source += along, packed += kPanel) {
       for (std::ptrdiff_t i = 0; i < kPanel; ++i) {
-        packed[i] = i < width ? static_cast<Acc>(source[i * across]) : Acc(0);
+        packed[i] = i < n_left ? static_cast<Acc>(source[i * across]) : Acc(0);
       }
     }
   }
@@ -58,8 +59,7 @@ template <class In, class Acc>
 void gemm_pack_a(const In* A, std::ptrdiff_t row_stride, std::ptrdiff_t col_stride,
                  std::ptrdiff_t m, std::ptrdiff_t k, Acc* packed) {
   for (std::ptrdiff_t i = 0; i < m; i += kGemmRows) {
-    pack_panel<kGemmRows>(A + i * row_stride, row_stride, col_stride,
-                          m - i < kGemmRows ? m - i : kGemmRows, k, packed + i * k);
+    pack_panel<kGemmRows>(A + i * row_stride, row_stride, col_stride, m - i, k, packed + i * k);
   }
 }
 
@@ -68,8 +68,7 @@ void gemm_pack_b(const In* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stri
                  std::ptrdiff_t k, std::ptrdiff_t n, Acc* packed) {
   constexpr std::ptrdiff_t kPanel = kGemmColumns<Acc>;
   for (std::ptrdiff_t j = 0; j < n; j += kPanel) {
-    pack_panel<kPanel>(B + j * col_stride, col_stride, row_stride, n - j < kPanel ? n - j : kPanel,
-                       k, packed + j * k);
+    pack_panel<kPanel>(B + j * col_stride, col_stride, row_stride, n - j, k, packed + j * k);
   }
 }
 

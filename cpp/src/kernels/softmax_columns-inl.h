@@ -55,11 +55,7 @@ struct RowGroup : LaneGroup<T> {
       : LaneGroup<T>(n_left, length) {
     if constexpr (kHalfColumns<T> > 0) {
       if (takes_half_columns()) {
-        for_half_columns([&](std::ptrdiff_t j) {
-          V half[kHalfColumns<T>];
-          load_half_columns(x + j, n, half);
-          for (int i = 0; i < kHalfColumns<T>; ++i) columns[j + i] = half[i];
-        });
+        for_half_columns<T>(n, [&](std::ptrdiff_t j) { load_half_columns(x + j, n, columns + j); });
         return;
       }
     }
@@ -75,7 +71,7 @@ struct RowGroup : LaneGroup<T> {
   void store(T* out, const F& f) const {
     if constexpr (kHalfColumns<T> > 0) {
       if (takes_half_columns()) {
-        return for_half_columns([&](std::ptrdiff_t j) {
+        return for_half_columns<T>(n, [&](std::ptrdiff_t j) {
           V half[kHalfColumns<T>];
           for (int i = 0; i < kHalfColumns<T>; ++i) half[i] = f(columns[j + i]);
           store_half_columns(half, out + j, n);
@@ -99,13 +95,6 @@ struct RowGroup : LaneGroup<T> {
 
  private:
   bool takes_half_columns() const { return n_lanes == V::kLanes && n >= kHalfColumns<T>; }
-  // visit(first column) of so many columns each; the last ones overlap those before them.
-  template <class F>
-  void for_half_columns(const F& visit) const {
-    for (std::ptrdiff_t left = n; left > 0; left -= kHalfColumns<T>) {
-      visit(left < kHalfColumns<T> ? n - kHalfColumns<T> : n - left);
-    }
-  }
 };
 
 // Columns side by side, their numbers a stride apart.

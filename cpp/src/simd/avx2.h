@@ -278,28 +278,28 @@ inline void transpose(Vec<double> (&v)[4]) {
 // middle of a vector, for which a Zen 1 takes eight operations and Intel's have one port.
 template <class T>
 constexpr int kHalfColumns = 16 / sizeof(T);
-inline void load_half_columns(const float* p, std::ptrdiff_t stride, Vec<float> (&v)[4]) {
+inline void load_half_columns(const float* p, std::ptrdiff_t stride, Vec<float>* v) {
   for (int i = 0; i < 4; ++i, p += stride) {
     const __m256 row = _mm256_castps128_ps256(_mm_loadu_ps(p));
     v[i].v = _mm256_insertf128_ps(row, _mm_loadu_ps(p + 4 * stride), 1);
   }
   transpose_halves(v);
 }
-inline void load_half_columns(const double* p, std::ptrdiff_t stride, Vec<double> (&v)[2]) {
+inline void load_half_columns(const double* p, std::ptrdiff_t stride, Vec<double>* v) {
   for (int i = 0; i < 2; ++i, p += stride) {
     const __m256d row = _mm256_castpd128_pd256(_mm_loadu_pd(p));
     v[i].v = _mm256_insertf128_pd(row, _mm_loadu_pd(p + 2 * stride), 1);
   }
   transpose_halves(v);
 }
-inline void store_half_columns(Vec<float> (&v)[4], float* p, std::ptrdiff_t stride) {
+inline void store_half_columns(Vec<float>* v, float* p, std::ptrdiff_t stride) {
   transpose_halves(v);
   for (int i = 0; i < 4; ++i, p += stride) {
     _mm_storeu_ps(p, _mm256_castps256_ps128(v[i].v));
     _mm_storeu_ps(p + 4 * stride, _mm256_extractf128_ps(v[i].v, 1));
   }
 }
-inline void store_half_columns(Vec<double> (&v)[2], double* p, std::ptrdiff_t stride) {
+inline void store_half_columns(Vec<double>* v, double* p, std::ptrdiff_t stride) {
   transpose_halves(v);
   for (int i = 0; i < 2; ++i, p += stride) {
     _mm_storeu_pd(p, _mm256_castpd256_pd128(v[i].v));
