@@ -1,3 +1,6 @@
+#include <cmath>
+#include <optional>
+
 #include "bindings.h"
 #include "csr.h"
 #include "fastcall.h"
@@ -5,6 +8,7 @@
 #include "fastsoftmax/threads.h"
 #include "gil.h"
 #include "numpy.h"
+#include "plain.h"
 
 namespace fastsoftmax {
 namespace {
@@ -68,6 +72,65 @@ py::object predict_class_into(const Arguments& arguments) {
       });
 }
 
+// A prediction of plain arrays with little work.
+template <class T>
+struct FewRows {
+  py::array X, W, b;  // kept while the views are read
+  StridedInputView view;
+  Model<T> model;
+  int n_threads;
+};
+
+// X, W, b, input_scale, n_threads
+template <class T>
+std::optional<FewRows<T>> few_rows(const Arguments& arguments) {
+  auto X = plain_input(arguments[0]);
+  auto W = plain_array<T>(arguments[1]), b = plain_array<T>(arguments[2]);
+  const py::handle scale = arguments[3];
+  const auto n_threads = plain_threads(arguments[4]);
+  if (!X || !W || !b || !PyFloat_CheckExact(scale.ptr()) || !n_threads) return std::nullopt;
+  const bool fits = X->itemsize() <= W->itemsize() && W->ndim() == 2 && b->ndim() == 1 &&
+                    W->shape(1) == X->shape(1) && W->shape(0) == b->shape(0);
+  if (!fits || X->size() == 0 || W->size() == 0) return std::nullopt;
+  const StridedInputView view = strided_input(*X, "X");
+  const auto model = model_of<T>(view.n_cols, *W, *b, PyFloat_AS_DOUBLE(scale.ptr()));
+  const bool scales = std::isnormal(model.input_scale) && model.input_scale > 0;
+  if (!scales || prediction_ns(view, model.n_classes) > kLittleNs) return std::nullopt;
+  return FewRows<T>{*std::move(X), *std::move(W), *std::move(b), view, model, *n_threads};
+}
+
+// f(rows), which is the result if all was finite; None where it was not, or there is more to check.
+template <class F>
+py::object predict_few(const Arguments& arguments, const F& f) {
+  if (const auto rows = few_rows<float>(arguments)) return f(*rows);
+  if (const auto rows = few_rows<double>(arguments)) return f(*rows);
+  return py::none();
+}
+
+template <Prediction kWhat>
+py::object predict_of_few(const Arguments& arguments) {
+  return predict_few(arguments, [](const auto& rows) -> py::object {
+    using T = std::remove_const_t<decltype(rows.model.input_scale)>;
+    py::array_t<T> out({rows.view.n_rows, rows.model.n_classes});
+    T* to = out.mutable_data();
+    const bool finite = predict_on_threads(rows.view, rows.model, rows.n_threads, [&](int n) {
+      return predict<T>(rows.view, rows.model, kWhat, to, n);
+    });
+    return finite ? py::object(std::move(out)) : py::none();
+  });
+}
+
+py::object predict_class_of_few(const Arguments& arguments) {
+  return predict_few(arguments, [](const auto& rows) -> py::object {
+    py::array_t<std::int64_t> out(rows.view.n_rows);
+    std::int64_t* to = out.mutable_data();
+    const bool finite = predict_on_threads(rows.view, rows.model, rows.n_threads, [&](int n) {
+      return predict_class(rows.view, rows.model, to, n);
+    });
+    return finite ? py::object(std::move(out)) : py::none();
+  });
+}
+
 py::object first_nonfinite(const py::array& X) {
   const InputView view = input_view(X);
   std::ptrdiff_t row = 0, col = 0;
@@ -94,6 +157,10 @@ void bind_objective(py::module_& m) {
   def_fast<&predict_into<Prediction::kProbs>, 6>(m, "predict_probs");
   def_fast<&predict_into<Prediction::kLogProbs>, 6>(m, "predict_log_probs");
   def_fast<&predict_class_into, 6>(m, "predict_class");
+  def_fast<&predict_of_few<Prediction::kLogits>, 5>(m, "predict_logits_of_few");
+  def_fast<&predict_of_few<Prediction::kProbs>, 5>(m, "predict_probs_of_few");
+  def_fast<&predict_of_few<Prediction::kLogProbs>, 5>(m, "predict_log_probs_of_few");
+  def_fast<&predict_class_of_few, 5>(m, "predict_class_of_few");
   m.def("first_nonfinite", &first_nonfinite, py::arg("X").noconvert());
   m.def("largest_size", &largest_entry, py::arg("X").noconvert());
 }

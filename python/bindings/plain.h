@@ -2,11 +2,16 @@
 // what they are is asked; what is wrong with others Python says.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 
 #include "numpy.h"
 
 namespace fastsoftmax {
+
+// Up to so much work, plain arrays are taken as they are: the checks of Python take 8 microseconds
+// on a Zen 1, where one thread makes the product of 100x784x10 in 48.
+constexpr double kLittleNs = 1e6;
 
 inline bool is_ndarray(py::handle x) {
   return Py_TYPE(x.ptr()) ==
@@ -21,6 +26,14 @@ std::optional<py::array> plain_array(py::handle x, int order = py::array::c_styl
   constexpr int kAligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   if (!has_dtype<T>(a) || !(a.flags() & kAligned) || !(a.flags() & order)) return std::nullopt;
   return a;
+}
+
+// A matrix of any of the input dtypes.
+inline std::optional<py::array> plain_input(py::handle x) {
+  auto a = plain_array<float>(x);
+  if (!a) a = plain_array<double>(x);
+  if (!a) a = plain_array<std::uint8_t>(x);
+  return a && a->ndim() == 2 ? a : std::nullopt;
 }
 
 // The core's number for n_threads: 0 for None.

@@ -42,6 +42,12 @@ from ._validation import (
 
 _Array = NDArray[Any]
 _INDEX = np.dtype(np.int64)
+_OF_FEW: dict[Callable[..., bool], Callable[..., _Array | None]] = {
+    _core.predict_logits: _core.predict_logits_of_few,
+    _core.predict_probs: _core.predict_probs_of_few,
+    _core.predict_log_probs: _core.predict_log_probs_of_few,
+    _core.predict_class: _core.predict_class_of_few,
+}
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -272,6 +278,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         require_fitted(self)
         X = check_X(self, X, reset=False, sparse=self.accepts_sparse)
         W, b = self.coef_, self.intercept_
+        few = _OF_FEW[kernel](X, W, b, self.input_scale, self.n_threads)
+        if few is not None and len(W) == self._n_outputs():
+            return few
         shape = (self._n_outputs(), X.shape[1])
         has_plain_b = type(b) is np.ndarray and b.shape == shape[:1] and b.dtype.kind == "f"
         if not (has_plain_b and is_plain(W) and W.shape == shape):

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from reference import blobs
 
 import fastsoftmax as fs
-from fastsoftmax import SoftmaxClassifier, _core
+from fastsoftmax import LogisticRegression, SoftmaxClassifier, _core
 from fastsoftmax._arrays import is_plain
 
 METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
@@ -365,7 +365,89 @@ def test_few_calls_keep_no_references():
         _core.matmul_of_few(x, b, out, None)
         _core.matmul_of_few(x, b, x, None)
         assert sys.getrefcount(_core.matmul_of_few(x, b, None, None)) <= 2
+        for _, of_few in PREDICTIONS.values():
+            of_few(x, b, out[0].copy(), 1.0, None)
+            of_few(x, b, x, 1.0, None)
     assert [sys.getrefcount(array) for array in arrays] == before
+
+
+PREDICTIONS = {
+    name: (getattr(_core, f"predict_{name}"), getattr(_core, f"predict_{name}_of_few"))
+    for name in ("logits", "probs", "log_probs", "class")
+}
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+@pytest.mark.parametrize("x_dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (1, 784, 10), (70, 5, 2), (3, 40, 50)])
+def test_prediction_of_few(name, x_dtype, dtype, n, d, k):
+    kernel, of_few = PREDICTIONS[name]
+    X, W, b = (8 * np.abs(random((n, d)))).astype(x_dtype), random((k, d), dtype), random(k, dtype)
+    if X.itemsize > W.itemsize:
+        assert of_few(X, W, b, 0.25, None) is None
+        return
+    out = np.empty(n, np.int64) if name == "class" else np.empty((n, k), dtype)
+    assert kernel(X, W, b, 0.25, out, 1)
+    for n_threads in (None, 1, 2, 4096):
+        assert_array_equal(of_few(X, W, b, 0.25, n_threads), out, strict=True)
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_predictions_that_few_calls_leave_to_others(name):
+    of_few = PREDICTIONS[name][1]
+    X, W, b = random((5, 4)), random((3, 4)), random(3)
+    assert of_few(X, W, b, 1.0, 1) is not None
+    for form, change in NOT_PLAIN.items():
+        if form not in ("every second", "backwards"):
+            assert of_few(X, W, change(b), 1.0, 1) is None
+        assert of_few(X, change(W), b, 1.0, 1) is None
+        assert of_few(change(X), W, b, 1.0, 1) is None
+    assert of_few(X, W, np.repeat(b, 2)[::2], 1.0, 1) is None
+    for scale in (0.0, -1.0, np.nan, np.inf, 1e-39, 1e39, 1, None, "1", np.float64(1.0)):
+        assert of_few(X, W, b, scale, 1) is None
+    for n_threads in (0, 4097, 2**80, True, 1.0, "1", np.int64(1)):
+        assert of_few(X, W, b, 1.0, n_threads) is None
+    shapes = (
+        (X[0], W, b),
+        (X, W[0], b),
+        (X, W, W),
+        (X, W[:, :3].copy(), b),
+        (X, W, b[:2]),
+        (X[:0], W, b),
+        (X[:, :0].copy(), W[:, :0].copy(), b),
+        (X, W[:0], b[:0]),
+        (X[:, :, None], W, b),
+        (np.zeros((3000, 3000), "f4"), np.zeros((3, 3000), "f4"), b),
+    )
+    for arguments in shapes:
+        assert of_few(*arguments, 1.0, 1) is None
+    for bad in (np.nan, np.inf, -np.inf):
+        for at in range(3):
+            arguments = [X.copy(), W.copy(), b.copy()]
+            arguments[at].flat[1] = bad
+            assert of_few(*arguments, 1.0, 1) is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_predictions_of_few_and_of_many(method, n_classes):
+    X, y = blobs(300, 9, n_classes, np.float32)
+    for classifier in (SoftmaxClassifier(random_state=0), LogisticRegression()):
+        clf = classifier.fit(X, y)
+        expected = getattr(clf, method)(roundabout(X))
+        assert_array_equal(getattr(clf, method)(X), expected, strict=True)
+        for i in (0, 7, 299):
+            assert_array_equal(getattr(clf, method)(X[i : i + 1]), expected[i : i + 1], strict=True)
+
+
+def test_weights_for_other_classes_are_no_few():
+    X, y = blobs(30, 4, 3, np.float32)
+    clf = SoftmaxClassifier(random_state=0).fit(X, y)
+    clf.coef_, clf.intercept_ = clf.coef_[:2].copy(), clf.intercept_[:2].copy()
+    for method in METHODS:
+        with pytest.raises(ValueError, match="coef_"):
+            getattr(clf, method)(X)
 
 
 CALLS = {

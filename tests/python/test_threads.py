@@ -14,6 +14,7 @@ from reference import blobs, run_python, stops_at_ctrl_c
 
 import fastsoftmax as fs
 from fastsoftmax import SoftmaxClassifier, _core
+from fastsoftmax._linear_classifier import _OF_FEW
 
 # No multiple of the widest vector (16), nor of the features a thread takes at a time (64), but
 # enough of those for eight threads.
@@ -209,6 +210,11 @@ LONG_CALLS = {
     ),
     "matmul": lambda X, y: fs.matmul(X[:4000], X[:1000].T, n_threads=1),
     "softmax": lambda X, y: fs.softmax(X, n_threads=1),
+    "matmul_of_few": lambda X, y: [fs.matmul(X[:100], X[:100].T, n_threads=1) for _ in range(20)],
+    "softmax_of_few": lambda X, y: [fs.softmax(X[:1000], n_threads=1) for _ in range(20)],
+    "predict_class_of_few": lambda X, y: [
+        clf.predict(X[:1000]) for clf in [SoftmaxClassifier(n_threads=1).fit(X[:100], y[:100])] * 20
+    ],
 }
 
 
@@ -225,6 +231,8 @@ def test_others_run_meanwhile(name, monkeypatch):
             seen.append(ticks - before)
 
     monkeypatch.setattr(_core, name, watched)
+    monkeypatch.setitem(_OF_FEW, watched, lambda *arguments: None)
+    monkeypatch.setitem(_OF_FEW, _core.predict_class, _core.predict_class_of_few)
     # The interpreter takes the GIL from nobody: threads change only where one gives it up.
     interval = sys.getswitchinterval()
     sys.setswitchinterval(100)
