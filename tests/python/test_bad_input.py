@@ -608,6 +608,12 @@ def test_beyond_the_range_of_float32(name, value):
         SoftmaxClassifier(**{name: value}).fit(X.astype(np.float64), y)
 
 
+def test_a_penalty_above_the_range_of_float32():
+    X, y = blobs(20, 3, 3, np.float32)
+    with pytest.raises(ValueError, match=r"alpha 1e\+39 is out of the range of float32"):
+        SoftmaxClassifier(alpha=1e39).fit(X, y)
+
+
 def test_momentum_that_float32_rounds_to_one():
     X, y = blobs(20, 3, 3, np.float32)
     clf = SoftmaxClassifier(momentum=1 - 1e-9)

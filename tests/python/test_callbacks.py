@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from reference import assert_unchanged, run_python, snapshot
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -227,3 +228,44 @@ def test_before_there_were_callbacks():
     )
     printed = run_python(program)
     assert printed.count("callbacks need scikit-learn 1.9 or later") == 2
+
+
+@needs_callbacks
+def test_the_estimator_of_an_iteration_knows_columns_without_an_entry():
+    X, y = data(4)
+    wide = scipy.sparse.csr_array(np.hstack([X, np.zeros((len(X), 20), X.dtype)]))
+    recorder = Recorder()
+    fitted = fit(OPTIMUM, recorder, wide, y)
+    assert len(recorder.fitted) > 2
+    for each in recorder.fitted:
+        assert each.coef_.shape == (4, 29)
+        assert not each.coef_[:, 9:].any()
+    assert same(recorder.fitted[-2], fitted)
+
+
+@needs_callbacks
+def test_no_iteration_begins_after_a_stop():
+    X, y = data(4)
+    for model, name in ((SGD, "epoch"), (OPTIMUM, "iteration")):
+        recorder = Recorder(stop_at=2)
+        fit(model, recorder, X, y)
+        assert recorder.events == [
+            "setup", "begin fit", *[f"begin {name}", f"end {name}"] * 2, "end fit", "teardown",
+        ]  # fmt: skip
+
+
+@needs_callbacks
+def test_how_many_iterations_there_may_be():
+    most = []
+
+    class Counts(Recorder):
+        def on_fit_task_begin(self, estimator, context):
+            super().on_fit_task_begin(estimator, context)
+            most.append(context.max_subtasks)
+
+    X, y = data(2)
+    fit(SGD, Counts(), X, y)
+    assert most[0] == 6
+    most.clear()
+    fit(clone(OPTIMUM).set_params(max_iter=77), Counts(), X, y)
+    assert most[0] == 77

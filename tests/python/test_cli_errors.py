@@ -1,6 +1,7 @@
 """The command on bad input: exit code 2 and one line that says what is wrong, never a traceback."""
 
 import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -325,3 +326,25 @@ def test_what_is_wrong_with_labels_names_the_file(capsys, tmp_path):
     ):
         np.savez(data, X=np.eye(4), y=labels)
         assert f"{data}: {message}" in refuse(capsys, "train", data)
+
+
+def test_a_library_that_is_not_there_is_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("FASTSOFTMAX_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    assert "pip install" in refuse(capsys, "train", "mnist")
+
+
+def test_other_integers_than_bytes_are_inputs_as_they_are(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    X, y = random.integers(0, 5, (60, 4)), np.arange(60) % 3
+    losses = []
+    for dtype in (np.uint8, np.uint16, np.float32):
+        path = write_npz(tmp_path / f"{dtype.__name__}.npz", X=X.astype(dtype), y=y)
+        assert cli.main(["train", str(path), "--epochs", "2"]) == 0
+        losses.append([line for line in capsys.readouterr().out.splitlines() if "loss" in line])
+    of_bytes, of_integers, of_floats = (
+        [line.split("loss")[1][:9] for line in each] for each in losses
+    )
+    assert of_integers == of_floats != of_bytes

@@ -1,6 +1,7 @@
 """Bad and odd input of LogisticRegression: an error that names it, or a finite and certified optimum."""
 
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -569,3 +570,35 @@ def test_spare_room_of_csr_is_left_alone():
     assert given.data is arrays[0]
     assert given.indices is arrays[1]
     assert given.indptr is arrays[2]
+
+
+@pytest.mark.parametrize("C", [Decimal("inf"), np.array(np.inf)])
+def test_infinity_that_is_no_float_is_no_C(C):
+    refuses(make("unfitted", C=C), "fit", TypeError, "C must be a number", X, Y)
+
+
+def test_a_fold_without_weight():
+    folds = np.repeat([0, 1], 20)
+    weights = np.repeat([1.0, 0.0], 20)
+    with pytest.raises(ValueError, match="samples to fit to have no weight"):
+        logistic_regression_path(X, Y, [1.0], folds=folds, sample_weight=weights)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_set_by_hand_in_other_forms(method):
+    clf = make("fitted")
+    expected = getattr(clf, method)(X)
+    clf.intercept_ = np.repeat(clf.intercept_, 2)[::2]
+    assert_array_equal(getattr(clf, method)(X), expected, strict=True)
+    clf.coef_ = np.asfortranarray(clf.coef_)
+    assert_array_equal(getattr(clf, method)(X), expected, strict=True)
+    clf.coef_ = clf.coef_.astype(np.longdouble)
+    refuses(clf, method, TypeError, "coef_ is of dtype", X)
+
+
+def test_coefficients_that_float32_does_not_hold_are_wide():
+    tiny = (X * 1e-42).astype(np.float32)
+    clf = LogisticRegression(C=1e90, max_iter=200).fit(tiny, Y > 0)
+    assert clf.coef_.dtype == np.float64
+    assert np.isfinite(clf.coef_).all()
+    assert abs(clf.coef_).max() > np.finfo(np.float32).max

@@ -468,3 +468,12 @@ def test_warnings_point_to_the_caller():
         warnings.simplefilter("always")
         LogisticRegressionCV(Cs=[1e3], cv=2, max_iter=1, tol=1e-10).fit(X, y)
     assert [warning.filename for warning in found] == [__file__, __file__]
+
+
+def test_verbose_says_the_largest_objective_of_a_path(capsys):
+    X, y = blobs(60, 5, 3)
+    path = logistic_regression_path(X, y, [1e-3, 1e3], verbose=1)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert path.objective.argmax() != path.objective.argmin()
+    said = float(last.split("objective ")[1].split(",")[0])
+    assert_allclose(said, path.objective.max(), rtol=1e-4)

@@ -344,3 +344,13 @@ def test_the_entry_that_is_not_finite_is_named():
     )
     with pytest.raises(ValueError, match="row 2, column 0"):
         LogisticRegression().fit(X, [0, 1, 0])
+
+
+@pytest.mark.parametrize("change", [lambda p: p[:-3], lambda p: np.append(p, p[-1])])
+def test_row_pointers_of_another_length_are_refused_in_predictions(change):
+    X, y = blobs(60, 5, 3)
+    clf = LogisticRegression().fit(X, y)
+    csr = scipy.sparse.csr_matrix(X)
+    csr.indptr = change(csr.indptr).astype(np.int32)
+    with pytest.raises(ValueError, match="index pointer size"):
+        clf.predict(csr)

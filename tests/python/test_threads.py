@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from reference import blobs, run_python, stops_at_ctrl_c
 
 import fastsoftmax as fs
-from fastsoftmax import SoftmaxClassifier, _core
+from fastsoftmax import LogisticRegression, SoftmaxClassifier, _core
 from fastsoftmax._linear_classifier import _OF_FEW
 
 # No multiple of the widest vector (16), nor of the features a thread takes at a time (64), but
@@ -307,3 +307,20 @@ except KeyboardInterrupt:
 )
 def test_ctrl_c_in_long_calls(call):
     stops_at_ctrl_c(INTERRUPTED_CALL.format(call=call))
+
+
+@pytest.mark.parametrize(
+    ("method", "function"), [("predict_proba", "softmax"), ("predict_log_proba", "log_softmax")]
+)
+def test_threads_of_two_classes(method, function, monkeypatch):
+    X, y = blobs(60, 5, 2)
+    clf = LogisticRegression(n_threads=1).fit(X, y)
+    given = []
+
+    def watched(*arguments, **named):
+        given.append(named)
+        return getattr(fs, function)(*arguments, **named)
+
+    monkeypatch.setattr(f"fastsoftmax._linear_classifier.{function}", watched)
+    getattr(clf, method)(X)
+    assert given == [{"n_threads": 1}]
