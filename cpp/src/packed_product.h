@@ -36,9 +36,12 @@ class PackedProduct {
         width_(block_width()),
         // Wider rows that are to be whole come in blocks.
         has_few_rows_(shape.n_rows <= kFewRows && (!whole_depth || B.n_cols <= width_)),
+        is_packed_(!has_few_rows_ || B.row_stride != 1 || shape.n_rows > kernels_.gemm_few_rows),
         height_(has_few_rows_ ? round_up(shape.n_rows, kernels_.gemm_rows)
                               : task_panels() * kernels_.gemm_rows),
-        packed_B_(depth_ * (has_few_rows_ ? few_columns() * n_threads : width_ * block_slices_)),
+        packed_B_(!is_packed_ ? 0
+                              : depth_ * (has_few_rows_ ? few_columns() * n_threads
+                                                        : width_ * block_slices_)),
         packed_A_(height_ * depth_ * n_threads) {}
 
   // The most rows of a part, and its most columns if rows are whole.
@@ -99,9 +102,8 @@ class PackedProduct {
 
   std::ptrdiff_t few_columns() const { return kGrainPanels * kernels_.gemm_columns; }
 
-  // All rows meet some columns of B as soon as these are packed: all of it is never there.
-  // 1x784x1000 on two threads of a Xeon 0.08 ms, not 0.17, with tiles 0.13 and 0.32; 10 rows 0.10
-  // and 0.26.
+  // All rows meet some columns of B as soon as these are packed, and all of it is never there: 10
+  // rows, 784x1000, on two threads of a Xeon 0.10 ms, not 0.26. Or they are not packed.
   template <class Place, class Finish>
   void run_few_rows(int n_threads, std::ptrdiff_t row_stride, bool whole_rows, const Place& place,
                     const Finish& finish) {
@@ -110,13 +112,17 @@ class PackedProduct {
     T* const rows = whole_rows ? place(i, all, 0) : nullptr;
     multiplying_.reset();
     parallel_region(n_threads, [&](int thread, int) {
-      T* packed_B = packed_B_.data() + thread * few_columns() * depth_;
       multiplying_.run(columns.n_parts, [&](std::ptrdiff_t task) {
         const Range j = columns[task];
         T* part = whole_rows ? rows + j.begin : place(i, j, thread);
         for (std::ptrdiff_t slice = 0; slice < slices_.n_parts; ++slice) {
-          pack(slice, j, packed_B);
-          multiply_slice(slice, i, j.end - j.begin, packed_B, thread, part, row_stride);
+          if (is_packed_) {
+            T* packed_B = packed_B_.data() + thread * few_columns() * depth_;
+            pack(slice, j, packed_B);
+            multiply_slice(slice, i, j.end - j.begin, packed_B, thread, part, row_stride);
+          } else {
+            multiply_unpacked(slice, i, j, thread, part, row_stride);
+          }
         }
         if (!whole_rows) finish(part, i, j);
       });
@@ -181,11 +187,22 @@ class PackedProduct {
   void multiply_slice(std::ptrdiff_t slice, Range i, std::ptrdiff_t n_columns, const T* packed_B,
                       int thread, T* part, std::ptrdiff_t row_stride) {
     const Range k = slices_[slice];
-    const std::ptrdiff_t depth = k.end - k.begin, n_rows = i.end - i.begin;
-    T* packed_A = packed_A_.data() + thread * height_ * depth_;
+    kernels_.gemm(packed_rows(k, i, thread), packed_B, i.end - i.begin, k.end - k.begin, n_columns,
+                  part, row_stride, slice > 0);
+  }
+  void multiply_unpacked(std::ptrdiff_t slice, Range i, Range j, int thread, T* part,
+                         std::ptrdiff_t row_stride) {
+    const Range k = slices_[slice];
+    kernels_.gemm_unpacked(packed_rows(k, i, thread), B_.data + k.begin + j.begin * B_.col_stride,
+                           B_.col_stride, i.end - i.begin, k.end - k.begin, j.end - j.begin, part,
+                           row_stride, slice > 0);
+  }
+
+  const T* packed_rows(Range k, Range i, int thread) {
+    T* packed = packed_A_.data() + thread * height_ * depth_;
     kernels_of_A_.gemm_pack_a(A_ + i.begin * a_.row_stride + k.begin * a_.col_stride, a_.row_stride,
-                              a_.col_stride, n_rows, depth, packed_A);
-    kernels_.gemm(packed_A, packed_B, n_rows, depth, n_columns, part, row_stride, slice > 0);
+                              a_.col_stride, i.end - i.begin, k.end - k.begin, packed);
+    return packed;
   }
 
   const KernelTable& table_;
@@ -198,7 +215,7 @@ class PackedProduct {
   const Cuts slices_;
   const std::ptrdiff_t depth_;  // the most that a slice takes of a panel
   const std::ptrdiff_t block_slices_, width_;
-  const bool has_few_rows_;
+  const bool has_few_rows_, is_packed_;
   const std::ptrdiff_t height_;
   AlignedBuffer<T> packed_B_, packed_A_;
   Tasks packing_, multiplying_;

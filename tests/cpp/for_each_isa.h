@@ -20,10 +20,10 @@ bool differs(const fastsoftmax::ArithmeticKernels<Acc>& a,
          a.softmax_streamed != b.softmax_streamed &&
          a.log_softmax_streamed != b.log_softmax_streamed && a.cross_entropy != b.cross_entropy &&
          a.logistic_of_parts != b.logistic_of_parts && a.gemm != b.gemm &&
-         a.gemm_depth != b.gemm_depth && a.argmax != b.argmax &&
-         a.scale_and_shift != b.scale_and_shift && a.transpose != b.transpose &&
-         a.packed_logits != b.packed_logits && a.packed_update != b.packed_update &&
-         a.packed_logits_nonzero != b.packed_logits_nonzero &&
+         a.gemm_unpacked != b.gemm_unpacked && a.gemm_depth != b.gemm_depth &&
+         a.argmax != b.argmax && a.scale_and_shift != b.scale_and_shift &&
+         a.transpose != b.transpose && a.packed_logits != b.packed_logits &&
+         a.packed_update != b.packed_update && a.packed_logits_nonzero != b.packed_logits_nonzero &&
          a.packed_update_nonzero != b.packed_update_nonzero;
 }
 template <class In, class Acc>

@@ -297,6 +297,48 @@ void test_range() {
   }
 }
 
+// The same bits as from panels, whatever the stride of the columns; nothing beside them is read.
+template <class T>
+void check_unpacked(std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n, std::ptrdiff_t stride,
+                    bool accumulate) {
+  const auto& kernels = fastsoftmax::arithmetic_kernels<T>(precision);
+  const auto seed = static_cast<std::uint64_t>(m * 10000 + k * 100 + n);
+  const std::ptrdiff_t c_stride = n + kRowGap;
+  const auto numbers = test::uniform<T>((n - 1) * stride + k, seed + 1);
+  for (const Side side : {Side::kBegin, Side::kEnd}) {
+    Guarded<T> A(test::uniform<T>(m * k, seed), side), B(numbers, side);
+    Guarded<T> packed_A(k * kernels.gemm_rows, side);
+    Guarded<T> packed_B(k * round_up(n, kernels.gemm_columns), side);
+    const auto before = test::uniform<T>((m - 1) * c_stride + n, seed + 2);
+    Guarded<T> expected(before, side), actual(before, side);
+    const auto& packs = fastsoftmax::storage_kernels(A.data(), T(), precision);
+    packs.gemm_pack_a(A.data(), k, 1, m, k, packed_A.data());
+    packs.gemm_pack_b(B.data(), 1, stride, k, n, packed_B.data());
+    kernels.gemm(packed_A.data(), packed_B.data(), m, k, n, expected.data(), c_stride, accumulate);
+    kernels.gemm_unpacked(packed_A.data(), B.data(), stride, m, k, n, actual.data(), c_stride,
+                          accumulate);
+    CHECK(test::same_bits(actual.copy(), expected.copy()));
+  }
+}
+
+template <class T>
+void test_unpacked() {
+  const auto& kernels = fastsoftmax::arithmetic_kernels<T>(precision);
+  const bool splits = kernels.gemm_depth(1) != 1;
+  CHECK_EQ(kernels.gemm_few_rows == 0, splits);
+  CHECK(kernels.gemm_few_rows <= kernels.gemm_rows);
+  for (std::ptrdiff_t m = 1; m <= kernels.gemm_few_rows; ++m) {
+    for (const std::ptrdiff_t k : {1, 2, 7, 8, 9, 15, 16, 17, 33, 70}) {
+      for (const std::ptrdiff_t n : {1, 3, 7, 8, 9, 16, 31, 32, 33, 64, 70}) {
+        test::set_context("unpacked", test::name_of(T()), m, k, n);
+        for (const std::ptrdiff_t gap : {0, 5}) {
+          check_unpacked<T>(m, k, n, k + gap, (k + n) % 2 == 0);
+        }
+      }
+    }
+  }
+}
+
 // Numbers down to the smallest there are, beside others: those of a float that tiles cannot hold
 // are lost, but no more.
 template <class T>
@@ -369,6 +411,8 @@ int main() {
       test_range<double>();
       test_tiny<float>();
       test_tiny<double>();
+      test_unpacked<float>();
+      test_unpacked<double>();
     }
   });
   return test::report();

@@ -19,6 +19,8 @@ template <int kDigits>
 void fill_products(KernelTable& table) {
   table.f32.gemm = isa_amx::split_gemm<kDigits>;
   table.f32.gemm_rows = table.f32.gemm_columns = isa_amx::kSplitPanel;
+  table.f32.gemm_unpacked = nullptr;
+  table.f32.gemm_few_rows = 0;
   table.f32.gemm_depth = isa_amx::split_depth<kDigits>;
   fill_packing<kDigits>(table.f32_f32);
   fill_packing<kDigits>(table.u8_f32);

@@ -35,6 +35,8 @@ void fill(ArithmeticKernels<Acc>& table) {
   table.scale_and_shift = scale_and_shift<Acc>;
   table.transpose = transpose_matrix<Acc>;
   table.gemm = gemm<Acc>;
+  table.gemm_unpacked = gemm_unpacked<Acc>;
+  table.gemm_few_rows = kGemmFewRows;
   table.gemm_rows = kGemmRows;
   table.gemm_columns = kGemmColumns<Acc>;
   table.gemm_depth = gemm_depth;

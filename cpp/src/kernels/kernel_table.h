@@ -247,6 +247,12 @@ struct ArithmeticKernels {
   // columns. An entry's bits depend on its row of A and column of B alone.
   void (*gemm)(const Acc* A, const Acc* B, std::ptrdiff_t m, std::ptrdiff_t k, std::ptrdiff_t n,
                Acc* C, std::ptrdiff_t c_row_stride, bool accumulate);
+  // The same, to the same bits, of at most gemm_few_rows rows and a B that is not packed, whose
+  // columns are contiguous. In tiles there is none, and the number is 0.
+  void (*gemm_unpacked)(const Acc* A, const Acc* B, std::ptrdiff_t column_stride, std::ptrdiff_t m,
+                        std::ptrdiff_t k, std::ptrdiff_t n, Acc* C, std::ptrdiff_t c_row_stride,
+                        bool accumulate);
+  std::ptrdiff_t gemm_few_rows;
   std::ptrdiff_t gemm_rows, gemm_columns;  // of a panel of packed A and of packed B
   // What of a panel a row of A or a column of B takes, in numbers.
   std::ptrdiff_t (*gemm_depth)(std::ptrdiff_t k);

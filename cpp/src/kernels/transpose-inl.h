@@ -6,30 +6,45 @@
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
 
-// v[j] = the numbers j of the rows p, p + stride, ..; rows beyond n_rows and numbers beyond n_cols
-// are zeros and not read.
+// v[j] = the numbers j of the rows p, p + stride, ..: of a whole square.
 template <class Acc, class In>
-void load_transposed(const In* p, std::ptrdiff_t stride, std::ptrdiff_t n_rows,
-                     std::ptrdiff_t n_cols, Vec<Acc> (&v)[Vec<Acc>::kLanes]) {
-  using V = Vec<Acc>;
-  // Whole squares in loops of their own, without a branch for each row, which GCC keeps else.
-  if (n_rows < V::kLanes) {
-    for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) {
-      v[i] = i >= n_rows          ? V::zero()
-             : n_cols < V::kLanes ? load_n<Acc>(p + i * stride, n_cols)
-                                  : load<Acc>(p + i * stride);
-    }
-  } else if (n_cols < V::kLanes) {
-    for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) v[i] = load_n<Acc>(p + i * stride, n_cols);
-  } else if constexpr (kHalfColumns<Acc> > 0 && sizeof(In) == sizeof(Acc)) {
-    for (int j = 0; j < V::kLanes; j += kHalfColumns<Acc>) {
-      load_half_columns(p + j, stride, v + j);
-    }
-    return;
+[[gnu::always_inline]] inline void load_square(const In* p, std::ptrdiff_t stride,
+                                               Vec<Acc> (&v)[Vec<Acc>::kLanes]) {
+  constexpr int kLanes = Vec<Acc>::kLanes;
+  if constexpr (kHalfColumns<Acc> > 0 && sizeof(In) == sizeof(Acc)) {
+    for (int j = 0; j < kLanes; j += kHalfColumns<Acc>) load_half_columns(p + j, stride, v + j);
   } else {
-    for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) v[i] = load<Acc>(p + i * stride);
+    for (int i = 0; i < kLanes; ++i) v[i] = load<Acc>(p + i * stride);
+    transpose(v);
+  }
+}
+
+// The same; rows beyond n_rows and numbers beyond n_cols are zeros and not read.
+template <class Acc, class In>
+[[gnu::noinline]] void load_part_of_square(const In* p, std::ptrdiff_t stride,
+                                           std::ptrdiff_t n_rows, std::ptrdiff_t n_cols,
+                                           Vec<Acc> (&v)[Vec<Acc>::kLanes]) {
+  using V = Vec<Acc>;
+  for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) {
+    v[i] = i >= n_rows          ? V::zero()
+           : n_cols < V::kLanes ? load_n<Acc>(p + i * stride, n_cols)
+                                : load<Acc>(p + i * stride);
   }
   transpose(v);
+}
+
+// Whole squares are inlined, for else v lies in memory: a panel of 16 columns of B' is packed in
+// 0.27 ns a float32, not 0.42, on a Zen 1.
+template <class Acc, class In>
+[[gnu::always_inline]] inline void load_transposed(const In* p, std::ptrdiff_t stride,
+                                                   std::ptrdiff_t n_rows, std::ptrdiff_t n_cols,
+                                                   Vec<Acc> (&v)[Vec<Acc>::kLanes]) {
+  constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
+  if (n_rows >= kLanes && n_cols >= kLanes) {
+    load_square<Acc>(p, stride, v);
+  } else {
+    load_part_of_square<Acc>(p, stride, n_rows, n_cols, v);
+  }
 }
 
 // visit(first column) over n columns, kHalfColumns at a time, of which there are as many at least;
