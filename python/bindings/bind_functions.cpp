@@ -68,7 +68,7 @@ py::object apply_to_few(RowFunction<T> function, py::handle x, py::handle out, b
   if (!from || from->ndim() == 0 || from->size() == 0) return py::none();
   std::vector<py::ssize_t> shape(from->shape(), from->shape() + from->ndim());
   const Rows rows{from->size() / shape.back(), shape.back()};
-  if (rows.work_ns() > kLittleNs) return py::none();
+  if (!is_little(rows.work_ns(), 0.0)) return py::none();
   if (reduces) shape.pop_back();
   const bool in_place = out.is(x) && from->writeable();
   auto to = in_place ? from : plain_output<T>(out, shape, {&*from});
@@ -179,7 +179,8 @@ py::object multiply_few(py::handle a, py::handle b, py::handle out, int n_thread
   if (!left || !right || left->ndim() != 2 || right->ndim() != 2) return py::none();
   const StridedInputView A = strided_input(*left, "a"), B = strided_input(*right, "b");
   const double work_ns = products_ns(A, B);
-  if (A.n_cols != B.n_rows || work_ns == 0 || work_ns > kLittleNs) return py::none();
+  const double n_results = static_cast<double>(A.n_rows) * static_cast<double>(B.n_cols);
+  if (A.n_cols != B.n_rows || work_ns == 0 || !is_little(work_ns, n_results)) return py::none();
   auto C = plain_output<T>(out, {A.n_rows, B.n_cols}, {&*left, &*right});
   if (!C) return py::none();
   multiply<T>(A, B, static_cast<T*>(C->mutable_data()), n_threads);

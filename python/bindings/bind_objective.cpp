@@ -1,5 +1,6 @@
-#include <cmath>
+#include <limits>
 #include <optional>
+#include <utility>
 
 #include "bindings.h"
 #include "csr.h"
@@ -92,10 +93,14 @@ std::optional<FewRows<T>> few_rows(const Arguments& arguments) {
   const bool fits = X->itemsize() <= W->itemsize() && W->ndim() == 2 && b->ndim() == 1 &&
                     W->shape(1) == X->shape(1) && W->shape(0) == b->shape(0);
   if (!fits || X->size() == 0 || W->size() == 0) return std::nullopt;
+  // What T would round to zero or infinity Python refuses.
+  using Limits = std::numeric_limits<T>;
+  const double factor = PyFloat_AS_DOUBLE(scale.ptr());
+  if (!(Limits::min() <= factor && factor <= Limits::max())) return std::nullopt;
   const StridedInputView view = strided_input(*X, "X");
-  const auto model = model_of<T>(view.n_cols, *W, *b, PyFloat_AS_DOUBLE(scale.ptr()));
-  const bool scales = std::isnormal(model.input_scale) && model.input_scale > 0;
-  if (!scales || prediction_ns(view, model.n_classes) > kLittleNs) return std::nullopt;
+  const auto model = model_of<T>(view.n_cols, *W, *b, factor);
+  const double n_results = static_cast<double>(view.n_rows) * static_cast<double>(model.n_classes);
+  if (!is_little(prediction_ns(view, model.n_classes), n_results)) return std::nullopt;
   return FewRows<T>{*std::move(X), *std::move(W), *std::move(b), view, model, *n_threads};
 }
 

@@ -9,16 +9,17 @@
 
 namespace fastsoftmax {
 
-// Up to so much work, plain arrays are taken as they are: the checks of Python take 8 microseconds
-// on a Zen 1, where one thread makes the product of 100x784x10 in 48.
-constexpr double kLittleNs = 1e6;
+// Whether there is so little to do, a nanosecond for each result included, that plain arrays are
+// taken as they are: the checks of Python take 8 microseconds on a Zen 1, where one thread makes
+// the product of 100x784x10 in 48. (Large results come on the core's memory, by way of Python.)
+inline bool is_little(double work_ns, double n_results) { return work_ns + n_results <= 1e6; }
 
 inline bool is_ndarray(py::handle x) {
   return Py_TYPE(x.ptr()) ==
          reinterpret_cast<PyTypeObject*>(py::detail::npy_api::get().PyArray_Type_);
 }
 
-// An array of T in native byte order, aligned, with all of these flags of order.
+// An array of T in native byte order, aligned and contiguous in one of these orders.
 template <class T>
 std::optional<py::array> plain_array(py::handle x, int order = py::array::c_style) {
   if (!is_ndarray(x)) return std::nullopt;

@@ -135,7 +135,7 @@ def logsumexp(
     TypeError, ValueError, numpy.exceptions.AxisError
         As for `softmax`.
     """
-    few = _core.logsumexp_of_few(x, None, n_threads) if axis == -1 else None
+    few = _core.logsumexp_of_few(x, None, n_threads) if type(axis) is int and axis == -1 else None
     if few is not None:
         return np.expand_dims(few, -1) if keepdims else few[()]
     threads = threads_or_default(n_threads)
@@ -281,7 +281,7 @@ def _along_axis(
     out: _Array | None,
     n_threads: int | None,
 ) -> _Array:
-    few = kernel_of_few(x, out, n_threads) if axis == -1 else None
+    few = kernel_of_few(x, out, n_threads) if type(axis) is int and axis == -1 else None
     if few is not None:
         return few
     threads = threads_or_default(n_threads)

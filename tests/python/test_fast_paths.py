@@ -343,7 +343,12 @@ def test_shapes_and_sizes_that_few_calls_leave_to_others():
     assert _core.softmax_of_few(much, None, None) is None
     assert _core.softmax_of_few(much[:999], None, None) is not None
     assert _core.matmul_of_few(much, np.zeros((1000, 20), "f4"), None, None) is None
-    assert _core.matmul_of_few(much[:999], np.zeros((1000, 20), "f4"), None, None) is not None
+    assert _core.matmul_of_few(much[:970], np.zeros((1000, 20), "f4"), None, None) is not None
+    # What is large comes on memory that the core keeps.
+    assert _core.matmul_of_few(np.zeros((1001, 1)), np.zeros((1, 1000)), None, None) is None
+    W, b = np.zeros((100, 1), "f4"), np.zeros(100, "f4")
+    for _, of_few in PREDICTIONS.values():
+        assert of_few(np.zeros((10_000, 1), "f4"), W, b, 1.0, None) is None
 
 
 @pytest.mark.parametrize("n_threads", [0, -1, 4097, 2**80, True, 1.0, "1", np.int64(1)])
@@ -404,7 +409,8 @@ def test_predictions_that_few_calls_leave_to_others(name):
         assert of_few(X, change(W), b, 1.0, 1) is None
         assert of_few(change(X), W, b, 1.0, 1) is None
     assert of_few(X, W, np.repeat(b, 2)[::2], 1.0, 1) is None
-    for scale in (0.0, -1.0, np.nan, np.inf, 1e-39, 1e39, 1, None, "1", np.float64(1.0)):
+    on_the_edge = 1.1754943e-38, 3.4028235e38  # float32's limits, when they are rounded
+    for scale in (0.0, -1.0, np.nan, np.inf, *on_the_edge, 1, None, "1", np.float64(1.0)):
         assert of_few(X, W, b, scale, 1) is None
     for n_threads in (0, 4097, 2**80, True, 1.0, "1", np.int64(1)):
         assert of_few(X, W, b, 1.0, n_threads) is None

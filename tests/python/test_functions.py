@@ -626,12 +626,14 @@ def test_bad_n_threads(name, n_threads, error):
         getattr(fs, name)(np.ones((2, 2)), *second, n_threads=n_threads)
 
 
-@pytest.mark.parametrize("axis", [None, (0, 1), 1.0, "0"])
-def test_axis_is_one_integer(axis):
-    with pytest.raises(TypeError, match=r"axis must be one integer, not (None|tuple|float|str)"):
-        fs.logsumexp(np.zeros((2, 3)), axis=axis)
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("axis", [None, (0, 1), 1.0, "0", -1.0, np.array([-1]), np.array([-1, -1])])
+def test_axis_is_one_integer(name, axis):
+    message = r"axis must be one integer, not (None|tuple|float|str|ndarray)"
+    with pytest.raises(TypeError, match=message):
+        getattr(fs, name)(np.zeros((2, 3)), axis=axis)
     with pytest.raises(np.exceptions.AxisError):
-        fs.logsumexp(np.zeros((2, 3)), axis=2**70)
+        getattr(fs, name)(np.zeros((2, 3)), axis=2**70)
 
 
 def test_masked_labels_are_refused():
