@@ -42,6 +42,7 @@ from ._validation import (
 
 _Array = NDArray[Any]
 _INDEX = np.dtype(np.int64)
+# Of each kernel the one that predicts of few plain rows at once, or says None.
 _OF_FEW: dict[Callable[..., bool], Callable[..., _Array | None]] = {
     _core.predict_logits: _core.predict_logits_of_few,
     _core.predict_probs: _core.predict_probs_of_few,
