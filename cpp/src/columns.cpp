@@ -52,15 +52,15 @@ bool has_lines(const Columns& columns, std::ptrdiff_t n_lines, int n_threads) {
 template <class T>
 bool goes_across(const Columns& columns, int n_threads) {
   constexpr std::ptrdiff_t kLongest = kLongRowBytes / static_cast<std::ptrdiff_t>(sizeof(T));
-  return columns.n <= kFewColumns || (columns.n <= kLongest && 2 * columns.n_inner >= kLine<T> &&
-                                      has_lines<T>(columns, 1, n_threads));
+  return columns.n <= kShortLength || (columns.n <= kLongest && 2 * columns.n_inner >= kLine<T> &&
+                                       has_lines<T>(columns, 1, n_threads));
 }
 
 // Of strips that stay in the cache, and are enough for all threads.
 template <class T>
 std::ptrdiff_t strip_width(const Columns& columns, bool across, int n_threads) {
   constexpr std::ptrdiff_t kScratchBytes = 256 << 10, kStripLines = kStripBytes / 64;
-  std::ptrdiff_t n_lines = across && columns.n > kFewColumns ? kStripLines : 16;
+  std::ptrdiff_t n_lines = across && columns.n > kShortLength ? kStripLines : 16;
   if (across && columns.n_inner <= kStripLines * kLine<T> &&
       Strips::n_outer_of(columns) >= n_threads) {
     // In one piece: 5 x 10000 x 10, whose rows share lines, takes 1.8 times as long where two
@@ -89,7 +89,7 @@ void in_strips(const T* x, const Columns& columns, T* out, int n_threads, const 
   const Strips strips(columns, strip_width<T>(columns, is_across, n_threads), before);
   const std::ptrdiff_t scratch_width =
       is_across ? round_up(strips.width(), kLine<T>) : strips.width();
-  const std::ptrdiff_t scratch_size = n > kFewColumns ? padded<T>(scratch_width * n) : 0;
+  const std::ptrdiff_t scratch_size = n > kShortLength ? padded<T>(scratch_width * n) : 0;
   AlignedBuffer<T> scratch(scratch_size * n_threads);
   const auto work_on = [&](Range strip, T* rows) {
     const std::ptrdiff_t count = strip.end - strip.begin;

@@ -1,5 +1,6 @@
 // The instruction sets in order of preference, the question which of them this machine runs, and
-// the choice. The rows here and those of cmake/isa.cmake are the two places that name them.
+// the choice. They are named here, in cmake/isa.cmake, and where kernel_table.h declares what fills
+// the tables.
 #include "dispatch.h"
 
 #include <algorithm>

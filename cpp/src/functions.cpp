@@ -6,7 +6,7 @@
 #include "aligned_buffer.h"
 #include "cache_size.h"
 #include "dispatch.h"
-#include "fastsoftmax/objective.h"
+#include "fastsoftmax/checks.h"
 #include "tasks.h"
 
 namespace fastsoftmax {

@@ -3,9 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <stdexcept>
-#include <string>
 
 #include "aligned_buffer.h"
 #include "csr_logits.h"
@@ -124,19 +121,6 @@ bool predict_class_of_blocks(const KernelTable& table, std::ptrdiff_t n_classes,
   return finite;
 }
 
-template <class T>
-bool find_nonfinite_in(const T* data, const InputView& X, std::ptrdiff_t* row,
-                       std::ptrdiff_t* col) {
-  for (std::ptrdiff_t i = 0; i < X.n_rows; ++i) {
-    const T* x = data + i * X.row_stride;
-    if (all_finite(x, X.n_cols)) continue;
-    *row = i;
-    *col = std::find_if(x, x + X.n_cols, [](T v) { return !(v - v == 0); }) - x;
-    return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 double prediction_ns(const StridedInputView& X, std::ptrdiff_t n_classes) {
@@ -234,40 +218,6 @@ bool predict_class(const CsrView& X, const Model<T>& model, std::int64_t* out, i
   return predict_class_of_blocks<T>(
       table, model.n_classes, csr_block_rows(model.n_classes), n_threads, out,
       [&](const auto&... uses) { for_sparse_logits(table, X, model, n_threads, uses...); });
-}
-
-bool find_nonfinite(const InputView& X, std::ptrdiff_t* row, std::ptrdiff_t* col) {
-  switch (X.storage) {
-    case Storage::kFloat32:
-      return find_nonfinite_in(static_cast<const float*>(X.data), X, row, col);
-    case Storage::kFloat64:
-      return find_nonfinite_in(static_cast<const double*>(X.data), X, row, col);
-    case Storage::kUInt8:
-      break;
-  }
-  return false;
-}
-
-float largest_size(const float* X, std::ptrdiff_t n_rows, std::ptrdiff_t n_cols,
-                   std::ptrdiff_t row_stride) {
-  if (row_stride == n_cols) return largest_size(X, n_rows * n_cols);
-  float largest = 0.0f;
-  for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
-    const float here = largest_size(X + i * row_stride, n_cols);
-    if (!(here <= largest)) largest = here;
-    if (!std::isfinite(here)) break;
-  }
-  return largest;
-}
-
-void check_labels(const std::int64_t* labels, std::ptrdiff_t n, std::ptrdiff_t n_classes) {
-  for (std::ptrdiff_t i = 0; i < n; ++i) {
-    if (labels[i] < 0 || labels[i] >= n_classes) {
-      throw std::invalid_argument("labels[" + std::to_string(i) + "] is " +
-                                  std::to_string(labels[i]) + ", not in 0.." +
-                                  std::to_string(n_classes - 1));
-    }
-  }
 }
 
 template bool predict<float>(const StridedInputView&, const Model<float>&, Prediction, float*, int);

@@ -23,6 +23,11 @@ void parallel_region(int n_threads, const std::function<void(int, int)>& body);
 // wait for each other by Team and Tasks alone. The body may throw.
 void with_crew(int n_threads, const std::function<void()>& body);
 
+// Threads for a region of so many products: one more costs as much as 100,000 do.
+inline int threads_worth(std::ptrdiff_t n_products, int n_threads) {
+  return n_products < 100000 ? 1 : n_threads;
+}
+
 // Threads that go through phases of a few microseconds together: phase after phase, each takes its
 // own piece, and the phase ends when all pieces are done. A thread that has no CPU at the moment
 // holds up the others only if it has begun its piece: after a bounded wait they take the piece

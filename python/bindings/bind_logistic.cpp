@@ -114,7 +114,6 @@ py::dict fit_logistic_on_arrays(const Problem& on, const py::array& penalty,
   }
   if (error) throw py::error_already_set(*error);
   if (PyErr_Occurred()) throw py::error_already_set();
-  found["n_gram_rows"] = models.n_curvature_rows;
   return found;
 }
 

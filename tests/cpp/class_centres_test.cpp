@@ -186,7 +186,7 @@ void check(const Case<In>& at, const fastsoftmax::LogisticProblem& problem, std:
     fastsoftmax::Preconditioner preconditioner(c.d, block, c.fit_intercept, n_threads);
     preconditioner.build(*loss, rows, point, curvature.data(), 1.0, 0.0, kPenalty, c.K, 0, centres);
     std::vector<double> step(g.size());
-    preconditioner.apply(g.data(), c.K, step.data(), n_threads);
+    preconditioner.apply(g.data(), c.K, step.data());
     return step;
   };
   const auto step = step_by(1);

@@ -1,4 +1,5 @@
-// Predictions of the softmax model for whole matrices, and the checks of labels and inputs.
+// Predictions of the softmax model for whole matrices, and what they and checks.h make of inputs
+// that are not finite.
 //
 // Tolerance of a logit: logits_test.cpp, (d + 3) kEps (scale sum |x w| + |b|) with entries below 1,
 // so at most (d + 3) kEps (d + 1). Probabilities and their logs move by at most twice that and
@@ -12,6 +13,7 @@
 #include <stdexcept>
 
 #include "data.h"
+#include "fastsoftmax/checks.h"
 #include "for_each_isa.h"
 #include "reference.h"
 #include "views.h"
@@ -290,37 +292,6 @@ void test_nonfinite() {
   CHECK(i == -1 && j == -1);
 }
 
-void test_largest_size() {
-  using Limits = std::numeric_limits<float>;
-  constexpr std::ptrdiff_t kRows = 7;
-  for (const std::ptrdiff_t d : {1, 5, 15, 16, 17, 50}) {
-    for (const std::ptrdiff_t stride : {d, d + 3}) {
-      std::vector<float> X = test::uniform<float>(kRows * stride, 1);
-      for (std::ptrdiff_t i = 0; i < kRows * stride; ++i) {
-        if (i % stride >= d) X[static_cast<std::size_t>(i)] = 10.0f;  // of no row
-      }
-      const auto largest = [&] { return fastsoftmax::largest_size(X.data(), kRows, d, stride); };
-      for (std::ptrdiff_t i = 0; i < kRows * stride; ++i) {
-        if (i % stride >= d) continue;
-        float& x = X[static_cast<std::size_t>(i)];
-        const float before = x;
-        for (const float value : {3.0f, -3.0f, Limits::max(), -Limits::max()}) {
-          x = value;
-          CHECK_EQ(largest(), std::abs(value));
-        }
-        for (const float value :
-             {Limits::quiet_NaN(), -Limits::quiet_NaN(), Limits::infinity(), -Limits::infinity()}) {
-          x = value;
-          CHECK(!std::isfinite(largest()));
-        }
-        x = before;
-      }
-      std::fill(X.begin(), X.end(), -0.0f);
-      CHECK_EQ(largest(), 0.0f);
-    }
-  }
-}
-
 // Finite inputs whose logits overflow are reported too.
 void test_overflow() {
   Problem<float, float> p(10, 4, 2);
@@ -346,16 +317,6 @@ void test_first_of_equal_logits_wins() {
   }
 }
 
-void test_check_labels() {
-  const std::int64_t labels[] = {0, 2, 1, 3, -1};
-  fastsoftmax::check_labels(labels, 3, 3);
-  fastsoftmax::check_labels(labels, 0, 0);
-  CHECK_THROWS(std::invalid_argument, "labels[3] is 3, not in 0..2",
-               fastsoftmax::check_labels(labels, 4, 3));
-  CHECK_THROWS(std::invalid_argument, "labels[4] is -1, not in 0..3",
-               fastsoftmax::check_labels(labels, 5, 4));
-}
-
 void test_float64_needs_float64() {
   const Problem<double, double> p(2, 3, 2);
   const Problem<float, float> small(2, 3, 2);
@@ -378,8 +339,6 @@ int main() {
     test_overflow();
     test_first_of_equal_logits_wins();
   });
-  test_check_labels();
-  test_largest_size();
   test_float64_needs_float64();
   return test::report();
 }

@@ -7,6 +7,7 @@
 
 #include "for_each_isa.h"
 #include "guarded.h"
+#include "logistic/few_outputs.h"
 #include "logistic/many_outputs.h"
 #include "logistic_problem.h"
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "data.h"
-#include "fastsoftmax/solvers.h"
+#include "fastsoftmax/sgd.h"
 #include "views.h"
 
 namespace test {

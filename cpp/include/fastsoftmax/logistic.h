@@ -15,7 +15,7 @@
 #include <functional>
 
 #include "fastsoftmax/matrix.h"
-#include "fastsoftmax/solvers.h"
+#include "fastsoftmax/stop.h"
 
 namespace fastsoftmax {
 

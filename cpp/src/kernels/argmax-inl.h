@@ -1,4 +1,4 @@
-// From logits to classes, and what products in packed tiles leave to do before.
+// From logits to classes, and what products leave to do before: a scale and the intercepts.
 #pragma once
 
 #include "kernels/transpose-inl.h"

@@ -42,10 +42,9 @@ T sum_but_one(std::ptrdiff_t n, std::ptrdiff_t but, const At& at) {
   T lanes[V::kLanes];
   for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) lanes[i] = static_cast<T>(i);
   const V first = V::load(lanes);
-  constexpr std::ptrdiff_t kPart = 128 * V::kLanes;  // as row_sum_exp
   V sum = V::zero();
-  for (std::ptrdiff_t begin = 0; begin < n; begin += kPart) {
-    const std::ptrdiff_t end = n - begin < kPart ? n : begin + kPart;
+  for (std::ptrdiff_t begin = 0; begin < n; begin += kSumPart<T>) {
+    const std::ptrdiff_t end = n - begin < kSumPart<T> ? n : begin + kSumPart<T>;
     V part = V::zero();
     for (std::ptrdiff_t j = begin; j < end; j += V::kLanes) {
       V e = at(j);

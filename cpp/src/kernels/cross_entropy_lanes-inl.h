@@ -1,10 +1,10 @@
-// The cross-entropy of a few classes, vectors along the rows as in softmax_columns-inl.h: of
+// The cross-entropy of a few classes, vectors along the rows as in softmax_lanes-inl.h: of
 // contiguous rows, and of rows that are sums of parts. A lane's numbers meet nobody else's, so a
 // row's bits do not depend on its neighbours.
 #pragma once
 
 #include "kernels/cross_entropy-inl.h"
-#include "kernels/softmax_columns-inl.h"
+#include "kernels/softmax_lanes-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
@@ -38,7 +38,7 @@ void cross_entropy_rows(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n
                         const std::int64_t* labels, const T* weights, T gradient_scale, T* dlogits,
                         T* losses) {
   using V = Vec<T>;
-  if (n > kFewColumns) {
+  if (n > kShortLength) {
     return cross_entropy(logits, n_rows, n, labels, weights, gradient_scale, dlogits, losses);
   }
   for_row_groups(logits, n_rows, n, [&](RowGroup<T>& group, std::ptrdiff_t first) {

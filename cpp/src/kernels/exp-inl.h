@@ -91,13 +91,11 @@ struct LogConstants;
 template <>
 struct LogConstants<float> {
   static constexpr std::int32_t kSqrtHalf = 0x3f3504f3;
-  static constexpr float kLn2Hi = 0x1.628p-1f, kLn2Lo = 0x1.90bfbep-11f;
   static constexpr float kR[] = {0x1.31e9dep-2f, 0x1.995e7ep-2f, 0x1.55557ap-1f};
 };
 template <>
 struct LogConstants<double> {
   static constexpr std::int64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
-  static constexpr double kLn2Hi = 0x1.62e42feep-1, kLn2Lo = 0x1.a39ef35793c76p-33;
   static constexpr double kR[] = {0x1.2f154ef4c3b31p-3, 0x1.39a03a90a90bap-3, 0x1.74664cf7ac2d9p-3,
                                   0x1.c71c51c91f4cfp-3, 0x1.249249423a857p-2, 0x1.999999997f8f9p-2,
                                   0x1.5555555555593p-1};
@@ -106,13 +104,14 @@ struct LogConstants<double> {
 template <class T>
 Vec<T> log(Vec<T> x) {
   using C = LogConstants<T>;
+  using Ln2 = ExpConstants<T>;
   using V = Vec<T>;
   V n;
   const V m = split_exponent(x, C::kSqrtHalf, n), one = V::splat(1);
   const V s = (m - one) / (m + one), z = s * s;
   V R = V::zero();
   for (const T c : C::kR) R = V::splat(c) + z * R;
-  return n * V::splat(C::kLn2Hi) + ((s + s) + (s * z * R + n * V::splat(C::kLn2Lo)));
+  return n * V::splat(Ln2::kLn2Hi) + ((s + s) + (s * z * R + n * V::splat(Ln2::kLn2Lo)));
 }
 
 // log(x) of one number that is a sum of exponentials: 0, [2^-100, inf] or NaN.

@@ -11,7 +11,7 @@
 #include "kernels/packed_step-inl.h"
 #include "kernels/panel_logits-inl.h"
 #include "kernels/panel_update-inl.h"
-#include "kernels/softmax_strips-inl.h"
+#include "kernels/softmax_columns-inl.h"
 #include "kernels/sparse_rows-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {

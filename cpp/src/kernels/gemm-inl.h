@@ -43,16 +43,10 @@ void pack_panel(const In* source, std::ptrdiff_t across, std::ptrdiff_t along,
   } else if (along == 1) {
     for (std::ptrdiff_t p = 0; p < depth; p += kLanes) {
       for (std::ptrdiff_t i = kLast; i >= 0; i -= kLanes) {  // what spills is overwritten after it
-        V v[kLanes];
-        load_transposed<Acc>(source + i * across + p, across, n_left - i, depth - p, v);
-        const auto store = [&](std::ptrdiff_t q) __attribute__((always_inline)) {
-          store_first(v[q], kPanel - i, packed + (p + q) * kPanel + i, p + q + 1 < depth);
+        const auto store = [&](std::ptrdiff_t q, V column) __attribute__((always_inline)) {
+          store_first(column, kPanel - i, packed + (p + q) * kPanel + i, p + q + 1 < depth);
         };
-        if (depth - p >= kLanes) {
-          for (std::ptrdiff_t q = 0; q < kLanes; ++q) store(q);
-        } else {
-          for (std::ptrdiff_t q = 0; q < depth - p; ++q) store(q);
-        }
+        for_each_column<Acc>(source + i * across + p, across, n_left - i, depth - p, store);
       }
     }
   } else {
@@ -104,18 +98,6 @@ template <int kRows, int kVecs, class Acc>
     for (int p = 0; p < kGemmSteps; ++p) add(p);
   }
   for (; k > 0; --k, A += a_step, B += b_step) add(0);
-}
-
-// The first n numbers of a sum, all if there are so many, if any.
-template <class Acc>
-[[gnu::always_inline]] inline void add_or_store(Vec<Acc> sum, std::ptrdiff_t n, Acc* out,
-                                                bool accumulate) {
-  using V = Vec<Acc>;
-  if (n >= V::kLanes) {
-    (accumulate ? V::load(out) + sum : sum).store(out);
-  } else if (n > 0) {
-    (accumulate ? V::load_n(out, n) + sum : sum).store_n(out, n);
-  }
 }
 
 // width <= kVecs * kLanes columns of C.
@@ -183,18 +165,12 @@ void gemm_unpacked_tile(const Acc* A, const Acc* B, std::ptrdiff_t column_stride
           __builtin_prefetch(columns + j * column_stride + kUnpackedAhead, 0, 3);
         }
       }
-      V b[kLanes];
-      load_transposed<Acc>(columns, column_stride, n, k - p, b);
-      const auto add = [&](std::ptrdiff_t q) __attribute__((always_inline)) {
+      const auto add = [&](std::ptrdiff_t q, V b) __attribute__((always_inline)) {
         for (int r = 0; r < kRows; ++r) {
-          sum[g][r] = fma(V::splat(A[(p + q) * kGemmRows + r]), b[q], sum[g][r]);
+          sum[g][r] = fma(V::splat(A[(p + q) * kGemmRows + r]), b, sum[g][r]);
         }
       };
-      if (k - p >= kLanes) {
-        for (std::ptrdiff_t q = 0; q < kLanes; ++q) add(q);
-      } else {
-        for (std::ptrdiff_t q = 0; q < k - p; ++q) add(q);
-      }
+      for_each_column<Acc>(columns, column_stride, n, k - p, add);
     }
   }
   for (int g = 0; g < kGroups; ++g) {

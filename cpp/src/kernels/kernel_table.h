@@ -14,7 +14,7 @@ namespace fastsoftmax {
 using BlockMask = std::uint64_t*;
 
 // The most rows that a call of an update takes: it has their masks, or their dlogits, on its stack.
-constexpr std::ptrdiff_t kMaxMaskedRows = 512;
+constexpr std::ptrdiff_t kMaxUpdateRows = 512;
 
 // Logits of some rows (kernels/logits-inl.h).
 template <class In, class Acc>
@@ -190,10 +190,10 @@ constexpr std::ptrdiff_t kFewSparseOutputs = 4;
 constexpr std::ptrdiff_t kLongRowBytes = 256 << 10;
 
 // Columns side by side, the numbers of one a stride apart; out has the same strides, and may be x,
-// but a logsumexp is at its column's number. Those of up to kFewColumns numbers are as many as one
+// but a logsumexp is at its column's number. Those of up to kShortLength numbers are as many as one
 // likes, of more up to a strip, with a scratch of n times a power of two of cache lines that holds
 // their rows; of more than kLongRowBytes there are none here.
-constexpr std::ptrdiff_t kFewColumns = 32;  // rows longer than this go one by one
+constexpr std::ptrdiff_t kShortLength = 32;
 constexpr std::ptrdiff_t kStripBytes = 256;
 template <class Acc>
 struct ColumnArgs {

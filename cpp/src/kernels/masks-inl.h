@@ -114,7 +114,7 @@ template <int kWidth>
 // A function of its own: 4 KB of code, and 2 seconds of compiling, for each that calls it.
 [[gnu::noinline]] void transpose_bits(std::uint64_t (&a)[64]) { exchange_bits<32>(a); }
 
-// 64 columns of the masks of at most kMaxMaskedRows rows.
+// 64 columns of the masks of at most kMaxUpdateRows rows.
 class MaskColumns {
  public:
   // word_of(row): the row's bits of these columns.
@@ -156,7 +156,7 @@ class MaskColumns {
   }
 
  private:
-  std::uint64_t rows_[kMaxMaskedRows / 64][64], occupied_ = 0;
+  std::uint64_t rows_[kMaxUpdateRows / 64][64], occupied_ = 0;
   std::ptrdiff_t n_groups_ = 0;
 };
 

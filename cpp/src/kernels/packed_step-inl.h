@@ -91,7 +91,7 @@ template <class Acc>
 void packed_update(const PackedUpdate<Acc>& a) {
   const UpdateRule<Acc> rule(a);
   const std::ptrdiff_t panel_size = a.n_features * kGemmColumns<Acc>;
-  alignas(64) Acc dlogits[kMaxMaskedRows * kGemmColumns<Acc>];
+  alignas(64) Acc dlogits[kMaxUpdateRows * kGemmColumns<Acc>];
   for_panels(
       a, a.first_panel, a.last_panel, [&](std::ptrdiff_t panel, std::ptrdiff_t c, auto vecs) {
         for (std::ptrdiff_t i = 0; i < a.n_rows; ++i) {

@@ -98,17 +98,18 @@ void panel_logits_tile(const PanelLogits<In, Acc>& a, std::ptrdiff_t row, std::p
 
 // One row after the other, only the blocks that its mask names. A function of its own: inlined for
 // each number of classes into one, GCC keeps addresses of the inner loop in memory (1.15x).
-template <int kClasses, bool kFind, class Lines, class In, class Acc>
+template <int kClasses, class Lines, class In, class Acc>
 [[gnu::noinline]] void panel_logits_of_blocks(const PanelLogits<In, Acc>& a, std::ptrdiff_t c0,
                                               const Panel<const Acc>& panel, Lines lines) {
   using V = Vec<Acc>;
   const std::ptrdiff_t n_full = a.n_features / V::kLanes;
+  const bool finds_masks = c0 == 0 && !a.masks_known;
   for (std::ptrdiff_t row = 0; row < a.n_rows; ++row) {
     const In* x = a.rows[row] + a.first_feature;
     std::uint64_t* mask = a.masks[row] + a.first_word;
     if (row + kMasksAhead < a.n_rows) __builtin_prefetch(a.masks[row + kMasksAhead] + a.first_word);
     if (c0 == 0 && row + 1 < a.n_rows) approach(a.rows[row + 1] + a.first_feature, a.n_features);
-    if constexpr (kFind) find_nonzero<In, Acc>(&x, 1, a.n_features, &mask);
+    if (finds_masks) find_nonzero<In, Acc>(&x, 1, a.n_features, &mask);
     V sum[kClasses];
     for (V& s : sum) s = V::zero();
     const auto accumulate = [&](std::ptrdiff_t f, V v) __attribute__((always_inline)) {
@@ -166,11 +167,9 @@ void panel_logits_blocks(const PanelLogits<In, Acc>& a) {
       [&](std::ptrdiff_t c0, const Panel<const Acc>& panel, auto n_tile_classes) {
         constexpr int kClasses = decltype(n_tile_classes)::value;
         if (c0 > 0) {
-          panel_logits_of_blocks<kClasses, false>(a, c0, panel, NoLines());
-        } else if (a.masks_known) {
-          panel_logits_of_blocks<kClasses, false>(a, c0, panel, LaterLines(a, a.later));
+          panel_logits_of_blocks<kClasses>(a, c0, panel, NoLines());
         } else {
-          panel_logits_of_blocks<kClasses, true>(a, c0, panel, LaterLines(a, a.later));
+          panel_logits_of_blocks<kClasses>(a, c0, panel, LaterLines(a, a.later));
         }
       });
 }

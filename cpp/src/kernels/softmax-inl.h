@@ -8,7 +8,7 @@
 //
 // A row that fits into the second-level cache is read from memory once; its exponentials wait in
 // the cache until their sum is known. A longer one is read twice, its exponentials are made twice.
-// Rows of a few numbers: softmax_columns-inl.h. Which of them only the length of a row decides, not
+// Rows of a few numbers: softmax_lanes-inl.h. Which of them only the length of a row decides, not
 // where it goes, so the bits are the same for all ways to store.
 #pragma once
 

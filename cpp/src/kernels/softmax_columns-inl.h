@@ -1,239 +1,183 @@
-// The same for rows of a few numbers, which fill no vector: as many rows as a vector has lanes are
-// transposed, so that vectors run along the rows. A lane's numbers meet nobody else's, so a row's
-// bits do not depend on its neighbours. Columns of a few numbers lie as vectors want them, and have
-// the bits of rows.
+// softmax, log_softmax and logsumexp of long columns side by side, vectors across them. A strip of
+// some cache lines goes to scratch on the first read, for rows far apart do not stay in the cache.
+// A column has the bits of a row (softmax-inl.h): the sum that a row has in each lane is here a
+// vector, with as many columns.
 #pragma once
 
-#include "kernels/softmax-inl.h"
-#include "kernels/transpose-inl.h"
+#include "kernels/softmax_lanes-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
 
-// Up to kLanes of them, one in each lane.
-template <class T>
-struct LaneGroup {
+template <class T, int kVecs>
+class Strip {
+ public:
   using V = Vec<T>;
-  static constexpr std::ptrdiff_t kSquares = (kFewColumns + V::kLanes - 1) / V::kLanes;
-  std::ptrdiff_t n_lanes, n;
-  V columns[kSquares * V::kLanes];
 
-  LaneGroup(std::ptrdiff_t n_left, std::ptrdiff_t length)
-      : n_lanes(n_left < V::kLanes ? n_left : V::kLanes), n(length) {}
+  explicit Strip(const ColumnArgs<T>& args) : a_(args) {}
 
-  V maximum() const {
-    V m = V::splat(-kInfinity<T>);
-    for (std::ptrdiff_t j = 0; j < n; ++j) m = max(columns[j], m);
-    return m;
+  // To scratch; m are the maxima.
+  void copy(V (&m)[kVecs]) const {
+    for (V& each : m) each = V::splat(-kInfinity<T>);
+    for_rows(a_.x, [&](const T* x, T* kept, const auto& count) {
+      for (int v = 0; v < kVecs; ++v) {
+        const V here = load_first(x + v * V::kLanes, count(v));
+        here.store(kept + v * V::kLanes);
+        m[v] = max(here, m[v]);
+      }
+    });
   }
-  // The sum of exp(x - shift), which take the place of x if they are kept.
+
+  // The sums of exp(x - shift), which take the place of x in scratch if they are kept.
   template <bool kKeep>
-  V sum_exp(V shift) {
-    V sum = V::zero();
-    for (std::ptrdiff_t j = 0; j < n; j += kExpGroup) {
-      with_count<kExpGroup>(n - j < kExpGroup ? n - j : kExpGroup, [&](auto size) {
-        V e[decltype(size)::value];
-        for (V& each : e) each = columns[j + (&each - e)] - shift;
+  void sum_exp(const V (&shift)[kVecs], V (&sums)[kVecs]) const {
+    constexpr int kGroup = kVecs < 4 ? kVecs : 4;
+    V total[V::kLanes][kVecs], part[V::kLanes][kVecs];
+    T* kept = a_.scratch;
+    const auto clear = [](V(&lanes)[V::kLanes][kVecs]) {
+      for (auto& row : lanes) {
+        for (V& each : row) each = V::zero();
+      }
+    };
+    const auto add = [&](V(&to)[kVecs]) {
+      for (int v = 0; v < kVecs; v += kGroup) {
+        V e[kGroup];
+        for (int i = 0; i < kGroup; ++i) e[i] = V::load(kept + i * V::kLanes) - shift[v + i];
         exp_all(e);
-        for (const V& each : e) {
-          if constexpr (kKeep) columns[j + (&each - e)] = each;
-          sum = sum + each;
+        for (int i = 0; i < kGroup; ++i, kept += V::kLanes) {
+          if constexpr (kKeep) e[i].store(kept);
+          to[v + i] = to[v + i] + e[i];
         }
-      });
-    }
-    return sum;
-  }
-};
-
-// Contiguous rows.
-template <class T>
-struct RowGroup : LaneGroup<T> {
-  using typename LaneGroup<T>::V;
-  using LaneGroup<T>::columns, LaneGroup<T>::n_lanes, LaneGroup<T>::n;
-
-  RowGroup(const T* x, std::ptrdiff_t n_left, std::ptrdiff_t length)
-      : LaneGroup<T>(n_left, length) {
-    if constexpr (kHalfColumns<T> > 0) {
-      if (takes_half_columns()) {
-        for_half_columns<T>(n, [&](std::ptrdiff_t j) { load_half_columns(x + j, n, columns + j); });
-        return;
+      }
+    };
+    clear(total);
+    const std::ptrdiff_t n_full = a_.n - a_.n % V::kLanes;
+    for (std::ptrdiff_t j = 0; j < n_full;) {
+      const std::ptrdiff_t end = n_full - j < kSumPart<T> ? n_full : j + kSumPart<T>;
+      clear(part);
+      for (; j < end; j += V::kLanes) {
+        for (auto& lane : part) add(lane);
+      }
+      for (std::ptrdiff_t l = 0; l < V::kLanes; ++l) {
+        for (int v = 0; v < kVecs; ++v) total[l][v] = total[l][v] + part[l][v];
       }
     }
-    for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) {
+    for (std::ptrdiff_t l = 0; l < a_.n - n_full; ++l) add(total[l]);
+    for (int v = 0; v < kVecs; ++v) {
       V square[V::kLanes];
-      load_transposed<T>(x + j, n, n_lanes, n - j, square);
-      for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) columns[j + i] = square[i];
-    }
-  }
-  // f of all numbers, the last columns first: what a vector of them stores beyond its row, the
-  // first columns of the next row overwrite.
-  template <class F>
-  void store(T* out, const F& f) const {
-    if constexpr (kHalfColumns<T> > 0) {
-      if (takes_half_columns()) {
-        return for_half_columns<T>(n, [&](std::ptrdiff_t j) {
-          V half[kHalfColumns<T>];
-          for (int i = 0; i < kHalfColumns<T>; ++i) half[i] = f(columns[j + i]);
-          store_half_columns(half, out + j, n);
-        });
-      }
-    }
-    for (std::ptrdiff_t j = (n - 1) / V::kLanes * V::kLanes; j >= 0; j -= V::kLanes) {
-      V square[V::kLanes];
-      for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) square[i] = f(columns[j + i]);
+      T of_columns[V::kLanes];
+      for (std::ptrdiff_t l = 0; l < V::kLanes; ++l) square[l] = total[l][v];
       transpose(square);
-      const std::ptrdiff_t beyond = V::kLanes - (n - j);
-      if (n_lanes == V::kLanes && beyond <= 0) {
-        for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) square[i].store(out + i * n + j);
-        continue;
+      for (std::ptrdiff_t c = 0; c < V::kLanes; ++c) of_columns[c] = reduce_add(square[c]);
+      sums[v] = V::load(of_columns);
+    }
+  }
+
+  // Copies; the maxima, or 0 where they are not finite, and the log of the sum of exp(x - shift).
+  void log_sum_exp(V (&shift)[kVecs], V (&log_sum)[kVecs]) const {
+    copy(shift);
+    for (V& each : shift) each = finite_or_zero(each);
+    sum_exp<false>(shift, log_sum);
+    for (V& each : log_sum) each = log_of_sums(each);
+  }
+
+  // out = f(what scratch has, v), v the number of the vector in a row.
+  template <class F>
+  void store(const F& f) const {
+    for_rows(a_.out, [&](T* out, const T* kept, const auto& count) {
+      for (int v = 0; v < kVecs; ++v) {
+        const std::ptrdiff_t n = count(v);
+        if (n > 0) {
+          store_first(f(V::load(kept + v * V::kLanes), v), n, out + v * V::kLanes);
+        }
       }
-      for (std::ptrdiff_t i = 0; i < n_lanes; ++i) {
-        store_first(square[i], n - j, out + i * n + j, beyond <= (n_lanes - 1 - i) * n);
-      }
+    });
+  }
+  // One for each column.
+  void store_sums(const V (&sums)[kVecs]) const {
+    for (int v = 0; v < kVecs; ++v) {
+      if (n_of(v) > 0) store_first(sums[v], n_of(v), a_.out + v * V::kLanes);
     }
   }
 
  private:
-  bool takes_half_columns() const { return n_lanes == V::kLanes && n >= kHalfColumns<T>; }
+  // Columns in vector v of a row.
+  std::ptrdiff_t n_of(int v) const {
+    const std::ptrdiff_t left = a_.n_columns - v * V::kLanes;
+    return left < V::kLanes ? left : V::kLanes;
+  }
+  static V load_first(const T* p, std::ptrdiff_t n) {
+    return n == V::kLanes ? V::load(p) : n > 0 ? V::load_n(p, n) : V::zero();
+  }
+  // visit(row of the matrix, row of scratch, count), count(v) the columns in vector v. Rows are on
+  // pages of their own, which the processor does not foresee: their lines are asked for.
+  template <class P, class F>
+  void for_rows(P* row, const F& visit) const {
+    constexpr std::ptrdiff_t kRowsAhead = 6, kPerLine = 64 / sizeof(T);
+    T* kept = a_.scratch;
+    const auto all = [&](const auto& count) {
+      for (std::ptrdiff_t j = 0; j < a_.n; ++j, row += a_.stride, kept += kVecs * V::kLanes) {
+        if (j + kRowsAhead < a_.n) {
+          for (std::ptrdiff_t c = 0; c < kVecs * V::kLanes; c += kPerLine) {
+            __builtin_prefetch(row + kRowsAhead * a_.stride + c, 0, 3);
+          }
+        }
+        visit(row, kept, count);
+      }
+    };
+    if (a_.n_columns == kVecs * V::kLanes) {
+      all([](int) { return V::kLanes; });
+    } else {
+      all([&](int v) { return n_of(v); });
+    }
+  }
+
+  const ColumnArgs<T> a_;
 };
 
-// Columns side by side, their numbers a stride apart.
-template <class T>
-struct ColumnGroup : LaneGroup<T> {
-  using typename LaneGroup<T>::V;
-  using LaneGroup<T>::columns, LaneGroup<T>::n_lanes, LaneGroup<T>::n;
-  std::ptrdiff_t stride;
-
-  ColumnGroup(const T* x, std::ptrdiff_t n_left, std::ptrdiff_t length, std::ptrdiff_t x_stride)
-      : LaneGroup<T>(n_left, length), stride(x_stride) {
-    for (std::ptrdiff_t j = 0; j < n; ++j) {
-      columns[j] =
-          n_lanes < V::kLanes ? V::load_n(x + j * stride, n_lanes) : V::load(x + j * stride);
-    }
-  }
-  template <class F>
-  void store(T* out, const F& f) const {
-    for (std::ptrdiff_t j = 0; j < n; ++j) store_first(f(columns[j]), n_lanes, out + j * stride);
-  }
-};
-
-// Where the maximum is not finite: 0.
-template <class T>
-Vec<T> finite_or_zero(Vec<T> m) {
-  const Vec<T> size = max(m, Vec<T>::zero() - m);
-  return select_less(size, Vec<T>::splat(kInfinity<T>), m, Vec<T>::zero());
-}
-
-// As log of one number.
-template <class T>
-Vec<T> log_of_sums(Vec<T> x) {
-  using V = Vec<T>;
-  const V infinity = V::splat(kInfinity<T>), zero = V::zero();
-  return select_less(x, infinity, select_less(zero, x, log(x), zero - infinity), x);
-}
-
-// visit(group, first) for all rows, or columns.
+// visit(strip) with vectors for one cache line, two or four, as many as the columns need.
 template <class T, class F>
-void for_row_groups(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, const F& visit) {
-  for (std::ptrdiff_t i = 0; i < n_rows; i += Vec<T>::kLanes) {
-    RowGroup<T> group(x + i * n, n_rows - i, n);
-    visit(group, i);
-  }
-}
-template <class T, class F>
-void for_column_groups(const ColumnArgs<T>& a, const F& visit) {
-  for (std::ptrdiff_t i = 0; i < a.n_columns; i += Vec<T>::kLanes) {
-    ColumnGroup<T> group(a.x + i, a.n_columns - i, a.n, a.stride);
-    visit(group, i);
-  }
-}
-
-template <class T, class Group>
-void softmax_group(Group& group, T* out) {
-  using V = Vec<T>;
-  const V scale = V::splat(1) / group.template sum_exp<true>(group.maximum());
-  group.store(out, [&](V e) { return e * scale; });
-}
-template <class T, class Group>
-void log_softmax_group(Group& group, T* out) {
-  using V = Vec<T>;
-  const V shift = finite_or_zero(group.maximum());
-  const V log_sum = log_of_sums(group.template sum_exp<false>(shift));
-  group.store(out, [&](V v) { return (v - shift) - log_sum; });
-}
-template <class T, class Group>
-void logsumexp_group(Group& group, T* out) {
-  const Vec<T> shift = finite_or_zero(group.maximum());
-  const Vec<T> sum = shift + log_of_sums(group.template sum_exp<false>(shift));
-  store_first(sum, group.n_lanes, out);
-}
-
-template <class To, class T>
-void softmax_rows(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* scratch, T* out) {
-  if (n <= kFewColumns) {
-    for_row_groups(x, n_rows, n,
-                   [&](auto& group, std::ptrdiff_t i) { softmax_group(group, out + i * n); });
+void in_strip(const ColumnArgs<T>& a, const F& visit) {
+  constexpr int kLine = kStripBytes / 4 / static_cast<int>(sizeof(Vec<T>));
+  if (a.n_columns <= kLine * Vec<T>::kLanes) {
+    visit(Strip<T, kLine>(a), Count<kLine>());
+  } else if (a.n_columns <= 2 * kLine * Vec<T>::kLanes) {
+    visit(Strip<T, 2 * kLine>(a), Count<2 * kLine>());
   } else {
-    for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
-      softmax_row<To>(x + i * n, n, scratch ? scratch : out + i * n, out + i * n);
-    }
-  }
-}
-
-template <class To, class T>
-void log_softmax_rows(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
-  if (n <= kFewColumns) {
-    for_row_groups(x, n_rows, n,
-                   [&](auto& group, std::ptrdiff_t i) { log_softmax_group(group, out + i * n); });
-  } else {
-    for (std::ptrdiff_t i = 0; i < n_rows; ++i) log_softmax_row<To>(x + i * n, n, out + i * n);
+    visit(Strip<T, 4 * kLine>(a), Count<4 * kLine>());
   }
 }
 
 template <class T>
-void softmax(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
-  softmax_rows<Store>(x, n_rows, n, static_cast<T*>(nullptr), out);
+void softmax_columns(const ColumnArgs<T>& a) {
+  if (a.n <= kShortLength) return softmax_few(a);
+  in_strip(a, [](const auto& strip, auto size) {
+    Vec<T> m[decltype(size)::value], scale[decltype(size)::value];
+    strip.copy(m);
+    strip.template sum_exp<true>(m, scale);
+    for (Vec<T>& each : scale) each = Vec<T>::splat(1) / each;
+    strip.store([&](Vec<T> e, int v) { return e * scale[v]; });
+  });
 }
 template <class T>
-void softmax_streamed(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* scratch, T* out) {
-  softmax_rows<Stream>(x, n_rows, n, scratch, out);
-  fence_streams();
+void log_softmax_columns(const ColumnArgs<T>& a) {
+  if (a.n <= kShortLength) return log_softmax_few(a);
+  in_strip(a, [](const auto& strip, auto size) {
+    Vec<T> shift[decltype(size)::value], log_sum[decltype(size)::value];
+    strip.log_sum_exp(shift, log_sum);
+    strip.store([&](Vec<T> x, int v) { return (x - shift[v]) - log_sum[v]; });
+  });
 }
 template <class T>
-void log_softmax(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
-  log_softmax_rows<Store>(x, n_rows, n, out);
-}
-template <class T>
-void log_softmax_streamed(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
-  log_softmax_rows<Stream>(x, n_rows, n, out);
-  fence_streams();
-}
-
-template <class T>
-void logsumexp(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
-  if (n <= kFewColumns) {
-    for_row_groups(x, n_rows, n,
-                   [&](auto& group, std::ptrdiff_t i) { logsumexp_group(group, out + i); });
-  } else {
-    for (std::ptrdiff_t i = 0; i < n_rows; ++i, x += n) {
-      T m;
-      const T log_sum = log(shifted_sum_exp(x, n, &m));
-      out[i] = m + log_sum;
-    }
-  }
-}
-
-template <class T>
-void softmax_few(const ColumnArgs<T>& a) {
-  for_column_groups(a, [&](auto& group, std::ptrdiff_t i) { softmax_group(group, a.out + i); });
-}
-template <class T>
-void log_softmax_few(const ColumnArgs<T>& a) {
-  for_column_groups(a, [&](auto& group, std::ptrdiff_t i) { log_softmax_group(group, a.out + i); });
-}
-template <class T>
-void logsumexp_few(const ColumnArgs<T>& a) {
-  for_column_groups(a, [&](auto& group, std::ptrdiff_t i) { logsumexp_group(group, a.out + i); });
+void logsumexp_columns(const ColumnArgs<T>& a) {
+  if (a.n <= kShortLength) return logsumexp_few(a);
+  in_strip(a, [](const auto& strip, auto size) {
+    constexpr int kVecs = decltype(size)::value;
+    Vec<T> shift[kVecs], log_sum[kVecs];
+    strip.log_sum_exp(shift, log_sum);
+    for (int v = 0; v < kVecs; ++v) log_sum[v] = shift[v] + log_sum[v];
+    strip.store_sums(log_sum);
+  });
 }
 
 }  // namespace

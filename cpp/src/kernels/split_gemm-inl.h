@@ -223,12 +223,7 @@ void add_stored(const StoredSums& s, std::ptrdiff_t begin, std::ptrdiff_t end) {
             row_by_vectors<kDigits>(s.A, r % kTileRows, r / kTileRows, s.B, v, s.n_blocks));
       }
       float* out = s.C + r * s.c_row_stride + v * V::kLanes;
-      const std::ptrdiff_t n = s.width - v * V::kLanes;
-      if (n >= V::kLanes) {
-        (s.accumulate ? V::load(out) + sum : sum).store(out);
-      } else {
-        (s.accumulate ? V::load_n(out, n) + sum : sum).store_n(out, n);
-      }
+      add_or_store(sum, s.width - v * V::kLanes, out, s.accumulate);
     }
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/load-inl.h"
+#include "kernels/store-inl.h"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA_NAMESPACE {
 namespace {
@@ -47,23 +48,27 @@ template <class Acc, class In>
   }
 }
 
+// f(j, the numbers j of the rows) for the columns that such a square has.
+template <class Acc, class In, class F>
+[[gnu::always_inline]] inline void for_each_column(const In* p, std::ptrdiff_t stride,
+                                                   std::ptrdiff_t n_rows, std::ptrdiff_t n_cols,
+                                                   const F& f) {
+  constexpr std::ptrdiff_t kLanes = Vec<Acc>::kLanes;
+  Vec<Acc> v[kLanes];
+  load_transposed<Acc>(p, stride, n_rows, n_cols, v);
+  if (n_cols >= kLanes) {
+    for (std::ptrdiff_t j = 0; j < kLanes; ++j) f(j, v[j]);
+  } else {
+    for (std::ptrdiff_t j = 0; j < n_cols; ++j) f(j, v[j]);
+  }
+}
+
 // visit(first column) over n columns, kHalfColumns at a time, of which there are as many at least;
 // the last ones overlap those before them.
 template <class T, class F>
 void for_half_columns(std::ptrdiff_t n, const F& visit) {
   for (std::ptrdiff_t left = n; left > 0; left -= kHalfColumns<T>) {
     visit(left < kHalfColumns<T> ? n - kHalfColumns<T> : n - left);
-  }
-}
-
-// The first n numbers of v, all if there are so many; or all of them where the others will be
-// overwritten, for stores with a mask are slow with AVX2 on AMD processors.
-template <class Acc>
-void store_first(Vec<Acc> v, std::ptrdiff_t n, Acc* p, bool may_spill = false) {
-  if (n >= Vec<Acc>::kLanes || may_spill) {
-    v.store(p);
-  } else {
-    v.store_n(p, n);
   }
 }
 
@@ -101,11 +106,10 @@ void transpose_matrix(const Acc* B, std::ptrdiff_t row_stride, std::ptrdiff_t co
     }
     for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) {
       fetch_next(j);
-      V v[V::kLanes];
-      load_transposed<Acc>(B + p * row_stride + j, row_stride, k - p, n - j, v);
-      for (std::ptrdiff_t c = 0; c < V::kLanes && j + c < n; ++c) {
-        store_first(v[c], k - p, out + (j + c) * out_stride + p);
-      }
+      const auto store = [&](std::ptrdiff_t c, V column) __attribute__((always_inline)) {
+        store_first(column, k - p, out + (j + c) * out_stride + p);
+      };
+      for_each_column<Acc>(B + p * row_stride + j, row_stride, k - p, n - j, store);
     }
   }
 }

@@ -95,7 +95,7 @@ class ChunkedLoss final : public LogisticLoss {
       std::vector<LossPoint> both;
       for (std::ptrdiff_t m = 0; m < n; ++m) {
         const HessianPoint& point = points[first + m];
-        both.push_back({point.parameters, point.product, 0.0, point.held_out, point.scale});
+        both.push_back({point.parameters, point.product, 0.0, point.held_out, 1.0});
       }
       for (std::ptrdiff_t m = 0; m < n; ++m) {
         both.push_back({points[first + m].direction, nullptr, 0.0, -1, 1.0});
@@ -179,7 +179,7 @@ class ChunkedLoss final : public LogisticLoss {
   template <class F>
   void for_weights(const LossPoint* points, std::ptrdiff_t n_points, const F& f) const {
     const std::ptrdiff_t size = n_outputs_ * d_;
-    parallel_region(n_points * size > 100000 ? n_threads_ : 1, [&](int thread, int n) {
+    parallel_region(threads_worth(n_points * size, n_threads_), [&](int thread, int n) {
       const Range mine = share(size, 64, thread, n);
       for (std::ptrdiff_t m = 0; m < n_points; ++m) {
         for (std::ptrdiff_t i = mine.begin; i < mine.end; ++i) f(points[m], i);

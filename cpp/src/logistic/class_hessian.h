@@ -5,8 +5,9 @@
 #include <algorithm>
 
 #include "aligned_buffer.h"
+#include "ceil_div.h"
 #include "dispatch.h"
-#include "tasks.h"
+#include "range.h"
 
 namespace fastsoftmax {
 

@@ -11,8 +11,8 @@ namespace fastsoftmax {
 // Takes the mean of rows (n_rows, width) from each of them.
 inline void take_mean_off(double* rows, std::ptrdiff_t n_rows, std::ptrdiff_t width,
                           int n_threads) {
-  constexpr std::ptrdiff_t kBlock = 64, kWorthThreads = 100000;
-  parallel_region(n_rows * width > kWorthThreads ? n_threads : 1, [&](int thread, int n_running) {
+  constexpr std::ptrdiff_t kBlock = 64;
+  parallel_region(threads_worth(n_rows * width, n_threads), [&](int thread, int n_running) {
     const Range mine = share(width, kBlock, thread, n_running);
     for (std::ptrdiff_t begin = mine.begin; begin < mine.end; begin += kBlock) {
       const std::ptrdiff_t n = std::min(kBlock, mine.end - begin);

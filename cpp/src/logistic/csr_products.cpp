@@ -61,7 +61,7 @@ class CsrProducts final : public Products<T> {
     n_outputs_ = n_outputs;
     n_gradients_ = n_gradients;
     stride_ = stride_of(n_gradients);
-    parallel_region(n_features_ * n_outputs > 100000 ? n_threads_ : 1, [&](int thread, int n) {
+    parallel_region(threads_worth(n_features_ * n_outputs, n_threads_), [&](int thread, int n) {
       const Range mine = share(n_features_, 16, thread, n);
       for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
         for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {

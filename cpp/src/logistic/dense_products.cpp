@@ -1,4 +1,5 @@
 // Which products serve a dense X.
+#include "logistic/few_outputs.h"
 #include "logistic/many_outputs.h"
 #include "zero_blocks.h"
 

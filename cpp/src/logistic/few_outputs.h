@@ -5,56 +5,13 @@
 #include <algorithm>
 
 #include "aligned_buffer.h"
-#include "logistic/gram.h"
-#include "logistic/products.h"
+#include "logistic/dense_products.h"
 #include "slices.h"
 #include "storage.h"
 #include "tasks.h"
 #include "zero_blocks.h"
 
 namespace fastsoftmax {
-
-// What all products with a dense X share.
-template <class In, class T>
-class DenseProducts : public Products<T> {
- public:
-  DenseProducts(const In* data, const InputView& X, std::ptrdiff_t chunk_rows)
-      : Products<T>(X.n_cols, chunk_rows), data_(data), X_(X) {}
-
-  void add_by_class(const std::int64_t* labels, const RowWeight& weight, double* sums,
-                    int n_threads, StopPoll& stop) override {
-    parallel_region(n_threads, [&](int thread, int n_running) {
-      const Range mine = share(X_.n_cols, 64, thread, n_running);
-      for (std::ptrdiff_t i = 0; i < X_.n_rows && !stop.stopped(); ++i) {
-        if (thread == 0 && i % kRowsBetweenPolls == 0) stop.poll();
-        const In* x = data_ + i * X_.row_stride;
-        double* sum = sums + labels[i] * X_.n_cols;
-        const double w = weight(i);
-        for (std::ptrdiff_t f = mine.begin; f < mine.end; ++f) {
-          sum[f] += w * static_cast<double>(x[f]);
-        }
-      }
-    });
-  }
-
-  void gram(const Rows& rows, const float* c, Range features, bool diagonal_only, double* out,
-            double* sums, int n_threads, StopPoll& stop) override {
-    Gram<In, T> gram(data_, X_, rows, c, features, n_threads, stop);
-    if (diagonal_only) {
-      gram.diagonal(out, sums);
-    } else {
-      gram.full(out, sums);
-    }
-  }
-
- protected:
-  const In* row(const Rows& rows, std::ptrdiff_t j) const {
-    return data_ + rows[j] * X_.row_stride;
-  }
-
-  const In* const data_;
-  const InputView X_;
-};
 
 // Chunks as in the mini-batch step: 512 KB of rows and logits stay in the second-level cache. Rows
 // of few features come in several blocks, so that threads meet after tens of microseconds.
@@ -67,9 +24,9 @@ std::ptrdiff_t few_outputs_chunk(std::ptrdiff_t n_rows, std::ptrdiff_t d, std::p
   // With logits and dlogits as they lie.
   const std::ptrdiff_t lying = outputs == 1 ? 1 : padded<T>(outputs);
   const std::ptrdiff_t n_blocks = std::clamp<std::ptrdiff_t>(
-      kChunkBytes / (d * kIn + 2 * lying * kOut) / kMaxMaskedRows, 1, kMaxBlocks);
+      kChunkBytes / (d * kIn + 2 * lying * kOut) / kMaxUpdateRows, 1, kMaxBlocks);
   return std::max<std::ptrdiff_t>(
-      1, std::min({n_rows, std::max(kMinRows, fitting), n_blocks * kMaxMaskedRows}));
+      1, std::min({n_rows, std::max(kMinRows, fitting), n_blocks * kMaxUpdateRows}));
 }
 
 template <class In, class T>
@@ -92,7 +49,7 @@ class FewOutputs final : public DenseProducts<In, T> {
         keeps_masks_(sparse && X.n_rows * mask_words_ <= max_mask_words),
         masks_(sparse_ ? (keeps_masks_ ? X.n_rows : chunk_rows_) * mask_words_ : 0),
         W_(slices_.size()),
-        gradients_(ceil_div(chunk_rows_, kMaxMaskedRows) * slices_.size()),
+        gradients_(ceil_div(chunk_rows_, kMaxUpdateRows) * slices_.size()),
         rows_(chunk_rows_),
         later_(chunk_rows_),
         row_masks_(sparse_ ? chunk_rows_ : 0) {
@@ -100,12 +57,12 @@ class FewOutputs final : public DenseProducts<In, T> {
   }
 
   std::ptrdiff_t n_parts() const override { return slices_.count(); }
-  std::ptrdiff_t block_rows() const override { return std::min(chunk_rows_, kMaxMaskedRows); }
+  std::ptrdiff_t block_rows() const override { return std::min(chunk_rows_, kMaxUpdateRows); }
 
   void set_weights(const T* W, std::ptrdiff_t n_outputs, std::ptrdiff_t n_gradients) override {
     slices_ = slices_.of_classes(n_outputs);
     gradient_slices_ = slices_.of_classes(n_gradients);
-    parallel_region(X_.n_cols * n_outputs > 100000 ? n_threads_ : 1, [&](int thread, int n) {
+    parallel_region(threads_worth(X_.n_cols * n_outputs, n_threads_), [&](int thread, int n) {
       slices_.cut(W, share(X_.n_cols, kGrain, thread, n), W_);
     });
   }
@@ -133,7 +90,7 @@ class FewOutputs final : public DenseProducts<In, T> {
   }
 
   // Several blocks are shared among threads, and each has a gradient of its own.
-  bool needs_preparation() const override { return chunk_rows_ > kMaxMaskedRows; }
+  bool needs_preparation() const override { return chunk_rows_ > kMaxUpdateRows; }
   void prepare(const Rows&, const RowChunk& chunk, const ChunkProducts<T>& dlogits, int piece,
                int n_pieces) override {
     const Range mine = share(n_blocks(chunk), 1, piece, n_pieces);
@@ -166,18 +123,18 @@ class FewOutputs final : public DenseProducts<In, T> {
   // of 20 classes 0.85.
   static constexpr std::ptrdiff_t kSliceBytes = 64 << 10;
   // So many rows are summed in T before they are added in float64.
-  static constexpr std::ptrdiff_t kFlushRows = kMaxMaskedRows;
+  static constexpr std::ptrdiff_t kFlushRows = kMaxUpdateRows;
 
   static std::ptrdiff_t n_blocks(const RowChunk& chunk) {
-    return ceil_div(chunk.n_rows, kMaxMaskedRows);
+    return ceil_div(chunk.n_rows, kMaxUpdateRows);
   }
   T* gradient_of(std::ptrdiff_t block) { return gradients_.data() + block * slices_.size(); }
 
   // Some features of the gradient of a block of the chunk's rows; adds to it unless it is new.
   void sum_block(const RowChunk& chunk, std::ptrdiff_t block, const ChunkProducts<T>& dlogits,
                  Range mine, bool is_new) {
-    const std::ptrdiff_t first = block * kMaxMaskedRows;
-    const Range rows{first, std::min(first + kMaxMaskedRows, chunk.n_rows)};
+    const std::ptrdiff_t first = block * kMaxUpdateRows;
+    const Range rows{first, std::min(first + kMaxUpdateRows, chunk.n_rows)};
     for (std::ptrdiff_t s = 0; s < gradient_slices_.count(); ++s) {
       const Range slice = gradient_slices_.features(s);
       PanelUpdate<In, T> a{};

@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "aligned_buffer.h"
+#include "ceil_div.h"
 #include "logistic/loss.h"
 #include "storage.h"
-#include "tasks.h"
 
 namespace fastsoftmax {
 

@@ -6,8 +6,9 @@
 #include <memory>
 
 #include "fastsoftmax/logistic.h"
-#include "logistic/stop_poll.h"
 #include "parallel.h"
+#include "splitmix64.h"
+#include "stop_poll.h"
 
 namespace fastsoftmax {
 
@@ -19,12 +20,9 @@ struct Rows {
   std::ptrdiff_t size() const { return n_total / stride; }
   std::ptrdiff_t operator[](std::ptrdiff_t j) const {
     if (stride == 1) return j;
-    // The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-    std::uint64_t z = seed + static_cast<std::uint64_t>(j + 1) * 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-    return j * stride + static_cast<std::ptrdiff_t>(z % static_cast<std::uint64_t>(stride));
+    const std::uint64_t count = static_cast<std::uint64_t>(j + 1) * splitmix64::kGolden;
+    const std::uint64_t random = splitmix64::mix(seed + count);
+    return j * stride + static_cast<std::ptrdiff_t>(random % static_cast<std::uint64_t>(stride));
   }
 };
 
@@ -45,7 +43,6 @@ struct HessianPoint {
   const double* direction;
   double* product;
   std::int32_t held_out;
-  double scale;
 };
 
 // Of products: in float32, of reduced precision or not, or in float64.

@@ -2,7 +2,8 @@
 // packed tiles.
 #pragma once
 
-#include "logistic/few_outputs.h"
+#include "logistic/dense_products.h"
+#include "tasks.h"
 
 namespace fastsoftmax {
 

@@ -4,24 +4,17 @@
 
 #include <algorithm>
 #include <memory>
-#include <type_traits>
 #include <vector>
 
+#include "ceil_div.h"
 #include "solvers/sliced_step.h"
-#include "tasks.h"
 
 namespace fastsoftmax {
 
 // Chunks are given by their index in the epoch and by the step, which counts through all epochs.
-template <class In, class T>
-class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
-  static_assert(std::is_same_v<In, std::uint8_t> && std::is_same_v<T, float>);
-
-  using Base = SlicedStep<In, T, RowList<In, T>>;
-  using Base::all_rows, Base::batches_, Base::dlogits_of, Base::end_step, Base::intercepts_,
-      Base::is_fused, Base::later_rows, Base::list_of, Base::n_classes_, Base::part_row_stride_,
-      Base::parts_of, Base::problem_, Base::residual, Base::row_stride_, Base::slices_,
-      Base::slices_of;
+class ByteStep : public SlicedStep<std::uint8_t, float, RowList<std::uint8_t, float>> {
+  using In = std::uint8_t;
+  using T = float;
 
  public:
   // One output, of two classes, and two are left to panels.
@@ -37,11 +30,11 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
   }
 
   ByteStep(const SgdProblem<In, T>& problem, const Batches& batches)
-      : Base(problem, batches,
-             Slices<T>(problem.state.n_outputs, problem.X.n_cols,
-                       kSliceFeatures * std::min(problem.state.n_outputs, kGroupClasses) *
-                           static_cast<std::ptrdiff_t>(sizeof(T))),
-             problem.state.n_outputs),
+      : SlicedStep(problem, batches,
+                   Slices<T>(problem.state.n_outputs, problem.X.n_cols,
+                             kSliceFeatures * std::min(problem.state.n_outputs, kGroupClasses) *
+                                 static_cast<std::ptrdiff_t>(sizeof(T))),
+                   problem.state.n_outputs),
         kernels_(problem.kernels.bytes),
         row_bytes_(round_up(slices_.stride(), 64)),
         // One number more: what is stored of a class's digits ends in one that means nothing.
@@ -146,7 +139,7 @@ class ByteStep : public SlicedStep<In, T, RowList<In, T>> {
     });
   }
 
-  // Where the rows of a chunk are, for a piece of the work: two chunks ahead of forward.
+  // Where the rows of a chunk are, for a piece of the work: one chunk ahead of the forward pass.
   void list_rows(int piece, std::ptrdiff_t index, std::int64_t step) {
     if (index >= batches_.count()) return;
     list_of(piece, step).fill(problem_, batches_, batches_.chunk(index), all_rows(index));

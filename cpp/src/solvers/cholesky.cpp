@@ -15,7 +15,6 @@ namespace fastsoftmax {
 namespace {
 
 constexpr std::ptrdiff_t kBlock = 64;
-constexpr std::ptrdiff_t kWorthThreads = 100000;  // products
 
 // What rounding may leave of a row that others make up, in parts of its square.
 double dependent_part(std::ptrdiff_t n) {
@@ -90,7 +89,7 @@ bool factor_semidefinite(double* A, std::ptrdiff_t n, int n_threads, StopPoll& s
     const Range block{begin, std::min(n, begin + kBlock)};
     factor_block(A, n, block, diagonal.data());
     const std::ptrdiff_t n_rest = n - block.end;
-    for_shared(n_rest, n_rest * kBlock * kBlock / 2 < kWorthThreads ? 1 : n_threads,
+    for_shared(n_rest, threads_worth(n_rest * kBlock * kBlock / 2, n_threads),
                [&](std::ptrdiff_t i) { reduce_row(A, n, block, A + (block.end + i) * n); });
     rest.reduce(A, n, block);
     stop.poll();
@@ -102,8 +101,8 @@ bool factor_semidefinite(double* A, std::ptrdiff_t n, int n_threads, StopPoll& s
 
 void solve_from_right(const double* L, std::ptrdiff_t n, std::ptrdiff_t n_rows, double* X,
                       int n_threads) {
-  const bool is_worth = n_rows > 1 && n * n / 2 * n_rows >= kWorthThreads;
-  parallel_region(is_worth ? n_threads : 1, [&](int thread, int n_running) {
+  const int threads = n_rows > 1 ? threads_worth(n * n / 2 * n_rows, n_threads) : 1;
+  parallel_region(threads, [&](int thread, int n_running) {
     const Range mine = share(n_rows, 1, thread, n_running);
     for (std::ptrdiff_t j = n - 1; j >= 0; --j) {
       const double* row = L + j * n;

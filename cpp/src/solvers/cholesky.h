@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "logistic/stop_poll.h"
+#include "stop_poll.h"
 
 namespace fastsoftmax {
 

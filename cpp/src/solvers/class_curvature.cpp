@@ -158,11 +158,11 @@ bool ClassCurvature::build(LogisticLoss& loss, const Rows& rows, const LossPoint
 }
 
 void ClassCurvature::add(const double* g, const double* g_intercepts, double* out,
-                         double* out_intercepts, int n_threads) const {
+                         double* out_intercepts) const {
   const std::ptrdiff_t q = n_directions_, d = n_features_, u = q + 1, n = n_outputs_ * u;
   std::vector<double> along(static_cast<std::size_t>(n));
   const int threads = plan_threads(
-      n_threads, static_cast<double>(n) * static_cast<double>(n + 2 * d) / kProductsPerNs);
+      n_threads_, static_cast<double>(n) * static_cast<double>(n + 2 * d) / kProductsPerNs);
   for_shared(n_outputs_, threads, [&](std::ptrdiff_t r) {
     double* mine = along.data() + r * u;
     for (std::ptrdiff_t a = 0; a < q; ++a) mine[a] = dot_block(Z_.data() + a * d, g + r * d, d);

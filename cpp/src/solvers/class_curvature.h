@@ -28,8 +28,7 @@ class ClassCurvature {
 
   // Adds what is missing, g and out (n_outputs, n_features + 1) being in terms of weights that
   // intercepts stand apart from, those last.
-  void add(const double* g, const double* g_intercepts, double* out, double* out_intercepts,
-           int n_threads) const;
+  void add(const double* g, const double* g_intercepts, double* out, double* out_intercepts) const;
 
  private:
   void find_directions(const double* F);

@@ -160,13 +160,13 @@ void Lbfgs::along_pairs(double* v, const Added& added, const Dotted& dotted, con
       double sum = 0.0;
       for (std::ptrdiff_t block = 0; block < n_blocks; ++block) sum += part[block];
       last = factor(i, sum);
-      if (thread == 0) factors[i] = last;
+      if (factors && thread == 0) factors[i] = last;
     }
   });
 }
 
 void Lbfgs::step_for(const double* v, const Precondition& precondition, double* out) {
-  std::vector<double> alpha(static_cast<std::size_t>(n_pairs_)), beta(alpha);
+  std::vector<double> alpha(static_cast<std::size_t>(n_pairs_));
   double* q = scratch_.data();
   std::copy_n(v, size_, q);
   along_pairs(
@@ -197,7 +197,7 @@ void Lbfgs::step_for(const double* v, const Precondition& precondition, double* 
       [&](std::ptrdiff_t i, double product) {
         return alpha[static_cast<std::size_t>(age_of(i))] - rho_[place(age_of(i))] * product;
       },
-      beta.data());
+      nullptr);
 }
 
 void Lbfgs::advance(const Precondition& preconditioner) {

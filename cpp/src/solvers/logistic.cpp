@@ -7,7 +7,7 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "fastsoftmax/objective.h"
+#include "fastsoftmax/checks.h"
 #include "solvers/logistic_fit.h"
 #include "solvers/vectors.h"
 
@@ -112,7 +112,8 @@ void LogisticFit::add_penalty(const Model& model, const double* v, double* produ
   if (!problem_.fit_intercept) std::fill_n(product + n_weights, n_outputs_, 0.0);
 }
 
-// One evaluation more of a model: true if an iteration has ended. model.objective is the loss.
+// One evaluation more of a model, to its solver. model.objective, the loss until now, becomes what
+// its name says.
 Lbfgs::Outcome LogisticFit::tell(Model& model, double* loss) {
   const double* x = model.solver->trial();
   *loss = model.objective;
@@ -123,9 +124,7 @@ Lbfgs::Outcome LogisticFit::tell(Model& model, double* loss) {
 
 Lbfgs::Precondition LogisticFit::preconditioner_of(const Model& model) const {
   if (!model.preconditioner) return nullptr;
-  return [&](const double* g, double* out) {
-    model.preconditioner->apply(g, n_outputs_, out, options_.n_threads);
-  };
+  return [&](const double* g, double* out) { model.preconditioner->apply(g, n_outputs_, out); };
 }
 
 // The models of a wave; false if the progress is to end here.

@@ -101,7 +101,7 @@ bool LogisticFit::has_settled(const Model& model) const {
   if (model.n_iter != 1 || !model.preconditioner) return model.last_gain < kGain;
   std::vector<double> step(static_cast<std::size_t>(size_));
   const double* g = model.solver->gradient();
-  model.preconditioner->apply(g, n_outputs_, step.data(), options_.n_threads);
+  model.preconditioner->apply(g, n_outputs_, step.data());
   return 0.5 * dot(g, step.data(), size_, options_.n_threads) < kPromise * model.solver->f();
 }
 

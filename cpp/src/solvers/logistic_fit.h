@@ -45,7 +45,7 @@ class LogisticFit {
         d_(problem.n_cols()),
         n_outputs_(problem.n_outputs()),
         size_(n_outputs_ * (d_ + 1)),
-        has_newton_(options.solver == LogisticSolver::kNewtonCg) {}
+        uses_newton_(options.solver == LogisticSolver::kNewtonCg) {}
 
   // False if stop_requested stopped it. Models that limits ended are kStopped.
   bool run();
@@ -58,7 +58,7 @@ class LogisticFit {
 
   struct Model {
     std::unique_ptr<Lbfgs> solver;
-    std::unique_ptr<ConjugateGradients> newton;  // with solver newton-cg
+    std::unique_ptr<ConjugateGradients> newton;  // once it is a Newton method
     std::unique_ptr<Certificate> certificate;
     std::shared_ptr<const Preconditioner> preconditioner;  // neighbours may share one
     double penalty = 0.0, objective = 0.0, gap = HUGE_VAL, n_passes = 0.0;
@@ -219,7 +219,7 @@ class LogisticFit {
   const RowWeights weights_;
   const std::ptrdiff_t n_, d_, n_outputs_, size_;
   Arithmetic arithmetic_ = Arithmetic::kDouble;  // of loss_
-  bool has_newton_;                              // loss_ has products with Hessians
+  bool uses_newton_;                             // some model, from the start or since then
   bool has_started_ = false;                     // from zero, that is
   bool is_dense_ = true;                         // the preconditioner
   double next_curvature_ = 0.0;                  // when it is taken anew, in passes of the wave

@@ -45,7 +45,7 @@ int LogisticFit::solve_newton(std::vector<Model*> open, bool with_pairs, double 
     std::vector<HessianPoint> points;
     for (Model* model : open) {
       points.push_back({model->solver->x(), model->newton->direction(), model->newton->product(),
-                        model->held_out, 1.0});
+                        model->held_out});
       model->n_passes += 1.5;
     }
     loss_->hessian_products(all, points.data(), static_cast<std::ptrdiff_t>(points.size()));
@@ -85,8 +85,8 @@ int LogisticFit::take_newton_directions(const Rows& all) {
     if (model.by_newton) waiting.push_back(&model);
   }
   if (waiting.empty()) return 0;
-  if (!has_newton_) {
-    has_newton_ = true;
+  if (!uses_newton_) {
+    uses_newton_ = true;
     calculate_in(arithmetic_);
   }
   const int n_products = solve_newton(waiting, true, kTolerance, all);

@@ -92,8 +92,8 @@ double largest_mean_in_spreads(const float* data, std::ptrdiff_t n, std::ptrdiff
 
 std::unique_ptr<LogisticLoss> LogisticFit::make(Arithmetic arithmetic) {
   const bool needs_hessian =
-      has_newton_ || std::any_of(out_.penalty, out_.penalty + out_.n_models,
-                                 [](double penalty) { return !(penalty > 0.0); });
+      uses_newton_ || std::any_of(out_.penalty, out_.penalty + out_.n_models,
+                                  [](double penalty) { return !(penalty > 0.0); });
   return make_loss(problem_, arithmetic, out_.n_models, needs_hessian, options_.n_threads, stop_);
 }
 
@@ -117,7 +117,7 @@ Arithmetic LogisticFit::first_arithmetic() const {
   const bool is_proven = std::all_of(out_.penalty, out_.penalty + out_.n_models,
                                      [](double penalty) { return penalty > 0.0; });
   return can_reduce_precision() && options_.tol >= kLeastReducedTol && shift <= kReducedShift &&
-                 is_proven && !has_newton_
+                 is_proven && !uses_newton_
              ? Arithmetic::kReduced
              : Arithmetic::kSingle;
 }

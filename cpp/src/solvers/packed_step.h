@@ -9,8 +9,9 @@
 #include <algorithm>
 #include <array>
 
+#include "ceil_div.h"
+#include "range.h"
 #include "solvers/sgd_step.h"
-#include "tasks.h"
 #include "zero_blocks.h"
 
 namespace fastsoftmax {

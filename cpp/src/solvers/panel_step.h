@@ -125,7 +125,7 @@ class PanelStep : public SlicedStep<In, T, MaskedRowList<In, T>> {
     });
   }
 
-  // Where the rows of a chunk are, for a piece of the work: two chunks ahead of forward.
+  // Where the rows of a chunk are, for a piece of the work: one chunk ahead of the forward pass.
   void list_rows(int piece, std::ptrdiff_t index, std::int64_t step) {
     if (index >= batches_.count()) return;
     const Chunk chunk = batches_.chunk(index);

@@ -1,19 +1,13 @@
-// The order of the rows in an epoch: a Fisher-Yates shuffle driven by SplitMix64 (Steele, Lea &
-// Flood, OOPSLA 2014), in unsigned integers alone, so that every platform gets the same one.
+// The order of the rows in an epoch: a Fisher-Yates shuffle driven by SplitMix64.
 #include <utility>
 
-#include "fastsoftmax/solvers.h"
+#include "fastsoftmax/sgd.h"
+#include "splitmix64.h"
 
 namespace fastsoftmax {
 namespace {
 
-constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15;
-
-std::uint64_t mix(std::uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
-}
+using splitmix64::kGolden, splitmix64::mix;
 
 class SplitMix64 {
  public:

@@ -8,7 +8,6 @@
 #include "logistic/common_part.h"
 #include "solvers/spd_inverse.h"
 #include "solvers/vectors.h"
-#include "tasks.h"
 
 namespace fastsoftmax {
 
@@ -90,7 +89,7 @@ void Preconditioner::build(LogisticLoss& loss, const Rows& rows, const LossPoint
 void Preconditioner::build_border(std::ptrdiff_t n_outputs) {
   border_.resize(centres_.centre.size());
   std::vector<double> right = centres_.centre;
-  solve(right.data(), n_outputs, border_.data(), n_threads_);
+  solve(right.data(), n_outputs, border_.data());
   for (std::ptrdiff_t r = 0; r < n_outputs; ++r) {
     corner_.push_back(dot_block(centre(r), border_.data() + r * n_features_, n_features_));
   }
@@ -135,8 +134,8 @@ void Preconditioner::build_block(double* gram, Range features, double penalty) {
 
 // f(r) for all outputs, shared among threads where that pays.
 template <class F>
-void Preconditioner::for_outputs(std::ptrdiff_t n_outputs, int n_threads, const F& f) const {
-  for_shared(n_outputs, n_outputs * n_features_ > 100000 ? n_threads : 1, f);
+void Preconditioner::for_outputs(std::ptrdiff_t n_outputs, const F& f) const {
+  for_shared(n_outputs, threads_worth(n_outputs * n_features_, n_threads_), f);
 }
 
 double Preconditioner::cost_of_float32(const double* x, std::ptrdiff_t n_outputs) const {
@@ -159,22 +158,22 @@ double Preconditioner::cost_of_float32(const double* x, std::ptrdiff_t n_outputs
 }
 
 // out = A^-1 g, A being F without what belongs to intercepts or centres. g is lost.
-void Preconditioner::solve(double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const {
+void Preconditioner::solve(double* g, std::ptrdiff_t n_outputs, double* out) const {
   const std::ptrdiff_t d = n_features_;
   if (block_ == 1) {
-    return for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+    return for_outputs(n_outputs, [&](std::ptrdiff_t r) {
       for (std::ptrdiff_t f = 0; f < d; ++f) out[r * d + f] = inverse_[f] * g[r * d + f];
     });
   }
   const auto scale = [&](double* v) {
-    for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+    for_outputs(n_outputs, [&](std::ptrdiff_t r) {
       for (std::ptrdiff_t f = 0; f < d; ++f) v[r * d + f] *= scale_[f];
     });
   };
   scale(g);
   const auto threads = [&](std::ptrdiff_t n) {
     return plan_threads(
-        n_threads, static_cast<double>(n * n) * static_cast<double>(n_outputs) / kProductsPerNs);
+        n_threads_, static_cast<double>(n * n) * static_cast<double>(n_outputs) / kProductsPerNs);
   };
   constexpr std::ptrdiff_t kFewOutputs = 16;
   if (block_ == d && n_outputs > kFewOutputs) {
@@ -195,7 +194,7 @@ void Preconditioner::solve(double* g, std::ptrdiff_t n_outputs, double* out, int
       matmul<double>({Storage::kFloat64, g + begin, n_outputs, n, d, 1}, {P, n, n, n, 1},
                      product.data(), threads(n));
     }
-    for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+    for_outputs(n_outputs, [&](std::ptrdiff_t r) {
       for (std::ptrdiff_t f = 0; f < n; ++f) {
         out[r * d + begin + f] = product[by_feature ? f * n_outputs + r : r * n + f];
       }
@@ -204,24 +203,22 @@ void Preconditioner::solve(double* g, std::ptrdiff_t n_outputs, double* out, int
   scale(out);
 }
 
-void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* out,
-                           int n_threads) const {
+void Preconditioner::apply(const double* g, std::ptrdiff_t n_outputs, double* out) const {
   if (has_centres()) {
-    apply_to_classes(g, n_outputs, out, n_threads);
+    apply_to_classes(g, n_outputs, out);
   } else {
-    apply_to_all(g, n_outputs, out, n_threads);
+    apply_to_all(g, n_outputs, out);
   }
-  remove_common_part(out, n_outputs, n_features_, n_threads);
+  remove_common_part(out, n_outputs, n_features_, n_threads_);
 }
 
-void Preconditioner::apply_to_all(const double* g, std::ptrdiff_t n_outputs, double* out,
-                                  int n_threads) const {
+void Preconditioner::apply_to_all(const double* g, std::ptrdiff_t n_outputs, double* out) const {
   const std::ptrdiff_t d = n_features_;
   const double* gb = g + n_outputs * d;
   double* b = out + n_outputs * d;
   // The gradient in weights that intercepts stand apart from.
   AlignedBuffer<double> centred(n_outputs * d);
-  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+  for_outputs(n_outputs, [&](std::ptrdiff_t r) {
     const double intercept = fit_intercept_ ? gb[r] : 0.0;
     for (std::ptrdiff_t f = 0; f < d; ++f) {
       centred[r * d + f] = g[r * d + f] - means_[f] * intercept;
@@ -230,29 +227,29 @@ void Preconditioner::apply_to_all(const double* g, std::ptrdiff_t n_outputs, dou
   });
   AlignedBuffer<double> kept(classes_ ? n_outputs * d : 0);
   std::copy_n(centred.data(), kept.size(), kept.data());
-  solve(centred.data(), n_outputs, out, n_threads);
-  if (classes_) classes_->add(kept.data(), gb, out, b, n_threads);
-  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+  solve(centred.data(), n_outputs, out);
+  if (classes_) classes_->add(kept.data(), gb, out, b);
+  for_outputs(n_outputs, [&](std::ptrdiff_t r) {
     const double shift = dot_block(means_.data(), out + r * d, d);
     b[r] = fit_intercept_ ? b[r] - shift : 0.0;
   });
 }
 
 // With a matrix for each class.
-void Preconditioner::apply_to_classes(const double* g, std::ptrdiff_t n_outputs, double* out,
-                                      int n_threads) const {
+void Preconditioner::apply_to_classes(const double* g, std::ptrdiff_t n_outputs,
+                                      double* out) const {
   const std::ptrdiff_t d = n_features_, n_weights = n_outputs * d;
   const double* gb = g + n_weights;
   double* b = out + n_weights;
   AlignedBuffer<double> centred(n_weights);
-  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+  for_outputs(n_outputs, [&](std::ptrdiff_t r) {
     const double intercept = fit_intercept_ ? gb[r] : 0.0;
     const double* at = centre(r);
     for (std::ptrdiff_t f = 0; f < d; ++f) centred[r * d + f] = g[r * d + f] - at[f] * intercept;
     b[r] = intercept / centres_.total[static_cast<std::size_t>(r)];
   });
-  solve(centred.data(), n_outputs, out, n_threads);
-  for_outputs(n_outputs, n_threads, [&](std::ptrdiff_t r) {
+  solve(centred.data(), n_outputs, out);
+  for_outputs(n_outputs, [&](std::ptrdiff_t r) {
     const double along = dot_block(centre(r), out + r * d, d);
     if (fit_intercept_) {
       b[r] -= along;

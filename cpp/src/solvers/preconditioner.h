@@ -2,8 +2,9 @@
 //
 //   F = [X 1]' diag(c) [X 1] + penalty I,  c_i = s_i (1 - sum_k p_ik^2) / (K - 1)
 //
-// from some of the rows at some point, without penalty for the intercept. X is left as it is. If
-// the centres of the classes are known, class k has a matrix of its own instead,
+// (of two classes, with one row of weights, c_i = s_i p_i (1 - p_i)) from some of the rows at some
+// point, without penalty for the intercept. X is left as it is. If the centres of the classes are
+// known, class k has a matrix of its own instead,
 //
 //   X' diag(c) X - total mean mean' + penalty I  +  total_k [centre_k 1]' [centre_k 1],
 //
@@ -47,7 +48,7 @@ class Preconditioner {
 
   // out = F^-1 g, corrected in the directions that are known better (class_curvature.h), less what
   // is common to three classes and more; W (n_outputs, n_features) and then b (n_outputs).
-  void apply(const double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const;
+  void apply(const double* g, std::ptrdiff_t n_outputs, double* out) const;
 
   // The sum of c over all rows.
   double total() const { return total_; }
@@ -63,13 +64,12 @@ class Preconditioner {
 
  private:
   template <class F>
-  void for_outputs(std::ptrdiff_t n_outputs, int n_threads, const F& f) const;
+  void for_outputs(std::ptrdiff_t n_outputs, const F& f) const;
   void build_block(double* gram, Range features, double penalty);
   void build_border(std::ptrdiff_t n_outputs);
-  void solve(double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const;
-  void apply_to_all(const double* g, std::ptrdiff_t n_outputs, double* out, int n_threads) const;
-  void apply_to_classes(const double* g, std::ptrdiff_t n_outputs, double* out,
-                        int n_threads) const;
+  void solve(double* g, std::ptrdiff_t n_outputs, double* out) const;
+  void apply_to_all(const double* g, std::ptrdiff_t n_outputs, double* out) const;
+  void apply_to_classes(const double* g, std::ptrdiff_t n_outputs, double* out) const;
   const double* centre(std::ptrdiff_t r) const { return centres_.centre.data() + r * n_features_; }
   Range block(std::ptrdiff_t i) const {
     return {i * block_, std::min(n_features_, (i + 1) * block_)};

@@ -6,7 +6,7 @@
 
 #include "aligned_buffer.h"
 #include "fastsoftmax/matrix.h"
-#include "logistic/stop_poll.h"
+#include "stop_poll.h"
 
 namespace fastsoftmax {
 

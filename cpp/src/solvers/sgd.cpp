@@ -1,20 +1,21 @@
 // Mini-batch gradient descent: one threaded region for all epochs. What a step does, and how
 // threads share it, is the step's (panel_step.h, packed_step.h, byte_step.h). A batch that is
 // larger than the cache comes in chunks of rows; only then is there a gradient buffer.
+#include "fastsoftmax/sgd.h"
+
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
 #include <type_traits>
 
-#include "fastsoftmax/objective.h"
-#include "fastsoftmax/solvers.h"
+#include "fastsoftmax/checks.h"
 #include "parallel.h"
 #include "solvers/byte_step.h"
 #include "solvers/packed_step.h"
 #include "solvers/panel_step.h"
+#include "stop_poll.h"
 #include "zero_blocks.h"
 
 namespace fastsoftmax {
@@ -36,7 +37,7 @@ class SgdRun {
   SgdRun(const SgdProblem<In, T>& problem, double* loss_curve, const StopRequested& stop_requested)
       : options_(problem.options),
         loss_curve_(loss_curve),
-        stop_requested_(stop_requested),
+        stop_(stop_requested),
         total_weight_(problem.sample_weight
                           ? std::accumulate(problem.sample_weight,
                                             problem.sample_weight + problem.X.n_rows, 0.0)
@@ -82,7 +83,7 @@ class SgdRun {
       // The calling thread alone may run Python's signal handlers.
       if (thread == 0) poll(batches_.chunk(index).n_rows);
       step_.run(member, index, step, n_pieces, [&](const T* losses, std::ptrdiff_t n) {
-        if (stop_asked_) last_step_ = step;
+        if (stop_.stopped()) last_step_ = step;
         double sum = 0.0;
         for (std::ptrdiff_t i = 0; i < n; ++i) sum += static_cast<double>(losses[i]);
         epoch_loss_ += sum;
@@ -93,21 +94,17 @@ class SgdRun {
 
   // Asks whether to stop, now and then: the clock costs as much as a step of a single small row.
   void poll(std::ptrdiff_t n_rows) {
-    constexpr double kProductsBetweenLooks = 1e6;
-    constexpr auto kBetweenPolls = std::chrono::milliseconds(30);
-    products_since_look_ += static_cast<double>(n_rows) * products_per_row_;
-    if (!stop_requested_ || products_since_look_ < kProductsBetweenLooks) return;
-    products_since_look_ = 0.0;
-    const auto now = std::chrono::steady_clock::now();
-    if (now - last_poll_ < kBetweenPolls) return;
-    last_poll_ = now;
-    if (stop_requested_()) stop_asked_ = true;
+    constexpr double kProductsBetweenPolls = 1e6;
+    products_since_poll_ += static_cast<double>(n_rows) * products_per_row_;
+    if (products_since_poll_ < kProductsBetweenPolls) return;
+    products_since_poll_ = 0.0;
+    stop_.poll();
   }
 
   // step is the number of the next step.
   void end_epoch(std::int64_t epoch, std::int64_t step) {
     step_.store_intercepts(step);
-    if (stop_asked_) {
+    if (stop_.stopped()) {
       result_.stopped = true;
       last_epoch_ = epoch;
       return;
@@ -121,7 +118,7 @@ class SgdRun {
 
   const SgdOptions options_;
   double* const loss_curve_;
-  const StopRequested& stop_requested_;
+  StopPoll stop_;
   const double total_weight_, products_per_row_;
 
   Batches batches_;
@@ -131,10 +128,8 @@ class SgdRun {
   // All threads must go through the same phases, those too that come to them late. So the end is
   // given as the number of the last step and of the last epoch, and not as a flag, which a late
   // thread would heed too early.
-  std::atomic<bool> stop_asked_{false};
   std::atomic<std::int64_t> last_step_{INT64_MAX}, last_epoch_;
-  double epoch_loss_ = 0.0, products_since_look_ = 0.0;
-  std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
+  double epoch_loss_ = 0.0, products_since_poll_ = 0.0;
 };
 
 }  // namespace
@@ -153,8 +148,8 @@ SgdResult fit_sgd(const InputView& X, const std::int64_t* labels, const T* sampl
     using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
     const SgdProblem<In, T> problem{kernels(), data, X, labels, sample_weight, options, state};
     if constexpr (std::is_same_v<In, std::uint8_t> && std::is_same_v<T, float>) {
-      if (ByteStep<In, T>::fits(problem)) {
-        return SgdRun<ByteStep<In, T>, In, T>(problem, loss_curve, stop_requested).run();
+      if (ByteStep::fits(problem)) {
+        return SgdRun<ByteStep, In, T>(problem, loss_curve, stop_requested).run();
       }
     }
     if (state.n_outputs >= kManyClasses ||

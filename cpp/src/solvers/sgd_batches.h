@@ -6,9 +6,9 @@
 #include <cstddef>
 
 #include "aligned_buffer.h"
-#include "fastsoftmax/solvers.h"
+#include "ceil_div.h"
+#include "fastsoftmax/sgd.h"
 #include "kernels/kernel_table.h"
-#include "tasks.h"
 
 namespace fastsoftmax {
 
@@ -22,7 +22,7 @@ struct Chunk {
 // As many rows as take some bytes, but not less than min_rows, or a quarter more where a batch is
 // one chunk then, or several that are alike; never more than max_rows.
 struct ChunkLimits {
-  std::ptrdiff_t row_bytes, bytes, min_rows, max_rows = kMaxMaskedRows;
+  std::ptrdiff_t row_bytes, bytes, min_rows, max_rows = kMaxUpdateRows;
 
   std::ptrdiff_t rows_of(std::ptrdiff_t batch_size) const {
     constexpr std::ptrdiff_t kUnit = 8;

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "aligned_buffer.h"
-#include "fastsoftmax/solvers.h"
+#include "fastsoftmax/sgd.h"
 #include "finite.h"
 #include "parallel.h"
 #include "solvers/sgd_batches.h"

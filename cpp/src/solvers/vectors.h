@@ -14,11 +14,10 @@ constexpr std::ptrdiff_t kVectorBlock = 4096;
 
 inline std::ptrdiff_t vector_blocks(std::ptrdiff_t n) { return ceil_div(n, kVectorBlock); }
 
-// How many threads so many vectors of n numbers are worth: one costs as much as 100,000 products.
+// How many threads so many vectors of n numbers are worth.
 inline int vector_threads(std::ptrdiff_t n, std::ptrdiff_t n_vectors, int n_threads) {
-  constexpr std::ptrdiff_t kWorthThreads = 100000;
-  if (n * n_vectors < kWorthThreads) return 1;
-  return static_cast<int>(std::min<std::ptrdiff_t>(n_threads, vector_blocks(n)));
+  return static_cast<int>(
+      std::min<std::ptrdiff_t>(threads_worth(n * n_vectors, n_threads), vector_blocks(n)));
 }
 
 // f(i) for 0..n-1, shared among threads in runs.

@@ -4,7 +4,7 @@
 #include <fastsoftmax/logistic.h>
 #include <fastsoftmax/matrix.h>
 #include <fastsoftmax/objective.h>
-#include <fastsoftmax/solvers.h>
+#include <fastsoftmax/sgd.h>
 #include <fastsoftmax/threads.h>
 
 #include <cstdio>

@@ -1,17 +1,13 @@
-// The solvers: options, what they change, what they report.
+// Training by mini-batch gradient descent: options, what it changes, what it reports.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 
 #include "fastsoftmax/matrix.h"
+#include "fastsoftmax/stop.h"
 
 namespace fastsoftmax {
-
-// Called by the calling thread at least every 50 ms or so, while others work; true stops the solver
-// at once. It may not throw.
-using StopRequested = std::function<bool()>;
 
 struct SgdOptions {
   double learning_rate = 0.01;

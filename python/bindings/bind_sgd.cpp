@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "bindings.h"
-#include "fastsoftmax/solvers.h"
+#include "fastsoftmax/sgd.h"
 #include "fastsoftmax/threads.h"
 #include "gil.h"
 #include "numpy.h"
@@ -58,7 +58,7 @@ py::array_t<std::int64_t> permutation(std::uint64_t seed, std::int64_t epoch, st
 
 }  // namespace
 
-void bind_solvers(py::module_& m) {
+void bind_sgd(py::module_& m) {
   m.def(
       "fit_sgd",
       [](const py::array& X, const py::array& labels, const py::object& sample_weight, py::array W,

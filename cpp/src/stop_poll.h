@@ -4,7 +4,7 @@
 #include <atomic>
 #include <chrono>
 
-#include "fastsoftmax/solvers.h"
+#include "fastsoftmax/stop.h"
 
 namespace fastsoftmax {
 
