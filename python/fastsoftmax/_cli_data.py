@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import storage_dtype
-from ._validation import check_two_classes, nonfinite_message, uniform_labels
+from ._labels import check_two_classes, uniform_labels
+from ._validation import nonfinite_message
 
 Array = NDArray[Any]
 

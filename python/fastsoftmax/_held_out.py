@@ -50,7 +50,7 @@ def fit_folds(
     if data.fold_of_row is not None:
         held_out = np.repeat(np.arange(n_splits, dtype=np.int32), n_penalties)
         return fit_models(data, np.tile(penalties, n_splits), held_out, options)
-    models = Models.zeros(n_splits * n_penalties, data.n_rows, data.X.shape[1])
+    models = Models.zeros(n_splits * n_penalties, data.n_outputs, data.X.shape[1])
     for i, (train, _) in enumerate(splits):
         weights = np.bincount(train, minlength=n).astype(np.float64)
         if data.weights is not None:

@@ -27,18 +27,9 @@ from ._arrays import (
     work_of_row,
 )
 from ._functions import log_softmax, softmax
-from ._validation import (
-    check_bool,
-    check_labels,
-    check_number,
-    check_scale,
-    check_two_classes,
-    check_X,
-    encode,
-    encode_known,
-    nonfinite_message,
-    plain_labels,
-)
+from ._labels import check_labels, check_two_classes, encode, encode_known, plain_labels
+from ._parameters import check_bool, check_number, check_scale
+from ._validation import check_X, nonfinite_message
 
 _Array = NDArray[Any]
 _INDEX = np.dtype(np.int64)

@@ -12,14 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 
 from ._arrays import floating_dtype
+from ._labels import check_two_classes
 from ._linear_classifier import LinearClassifier
-from ._validation import (
-    check_finite,
-    check_number,
-    check_sample_weight,
-    check_scale,
-    check_two_classes,
-)
+from ._parameters import check_number, check_scale
+from ._validation import check_finite, check_sample_weight
 
 _Array = NDArray[Any]
 _Floats = NDArray[np.float64]
@@ -48,7 +44,7 @@ class TrainingData:
         return floating_dtype(self.X.dtype)
 
     @property
-    def n_rows(self) -> int:
+    def n_outputs(self) -> int:
         """Rows of `coef_`: one for two classes."""
         return 1 if self.n_classes == 2 else self.n_classes
 

@@ -56,10 +56,10 @@ class Models:
     status: _Ints
 
     @classmethod
-    def zeros(cls, n_models: int, n_rows: int, n_features: int) -> Models:
+    def zeros(cls, n_models: int, n_outputs: int, n_features: int) -> Models:
         return cls(
-            coef=np.zeros((n_models, n_rows, n_features)),
-            intercept=np.zeros((n_models, n_rows)),
+            coef=np.zeros((n_models, n_outputs, n_features)),
+            intercept=np.zeros((n_models, n_outputs)),
             objective=np.zeros(n_models),
             gap=np.zeros(n_models),
             float32_cost=np.zeros(n_models),
@@ -184,7 +184,7 @@ def _fit_folds(
     lacking = [fold for fold, present in present_of.items() if not present.all()]
     if not lacking or not options["fit_intercept"]:
         return _call(data, penalties, folds, options, start)
-    models = Models.zeros(len(penalties), data.n_rows, data.X.shape[1])
+    models = Models.zeros(len(penalties), data.n_outputs, data.X.shape[1])
     for fold in lacking:
         these = folds == fold
         fitted = _fit_present(
@@ -205,7 +205,7 @@ def _call(
     options: dict[str, Any],
     start: Models | None,
 ) -> Models:
-    models = Models.zeros(len(penalties), data.n_rows, data.X.shape[1])
+    models = Models.zeros(len(penalties), data.n_outputs, data.X.shape[1])
     if start is not None:
         models.coef[...] = start.coef
         if options["fit_intercept"]:
@@ -250,7 +250,7 @@ def _fit_present(
     start: Models | None,
 ) -> Models:
     """Fit the classes that have rows, and give the others an intercept that rules them out."""
-    models = Models.zeros(len(penalties), data.n_rows, data.X.shape[1])
+    models = Models.zeros(len(penalties), data.n_outputs, data.X.shape[1])
     if not present.any():
         raise ValueError("the samples to fit to have no weight")
     rest = data.only(present, fold)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 
 from ._arrays import threads_or_default
 from ._logistic_models import Models, Progress
-from ._validation import check_bool, check_number, check_verbose
+from ._parameters import check_bool, check_number, check_verbose, draw_seed
 
 SOLVERS = ("auto", "lbfgs", "newton-cg")
 
@@ -26,7 +25,8 @@ def check_options(estimator: Any) -> dict[str, Any]:
             estimator.max_iter, "max_iter", integer=True, minimum=1, below=2**31
         ),
         "solver": _check_solver(estimator.solver),
-        "seed": _seed(estimator.random_state),
+        # Of the subsets of rows: without a `random_state` always the same ones.
+        "seed": 0 if estimator.random_state is None else draw_seed(estimator.random_state),
         "n_threads": threads_or_default(estimator.n_threads),
         "callback": _reporter(estimator.verbose),
     }
@@ -83,13 +83,6 @@ def _check_solver(solver: object) -> str:
             f"(others are {', '.join(map(repr, SOLVERS[1:]))})"
         )
     return str(solver)
-
-
-def _seed(random_state: object) -> int:
-    """The seed of the subsets of rows; without one it is always the same."""
-    if random_state is None:
-        return 0
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def _reporter(verbose: object) -> Progress | None:

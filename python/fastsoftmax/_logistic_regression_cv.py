@@ -14,12 +14,13 @@ from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping
 
 from ._arrays import refuse_masked
 from ._held_out import best_of, fit_folds, positions, score_folds
+from ._labels import plain_labels
 from ._linear_classifier import LinearClassifier, require_fitted, unchanged_on_error
 from ._logistic_data import TrainingData, prepare_data
 from ._logistic_models import Models, fit_models, warn_of_limits
 from ._logistic_options import check_C, check_Cs, check_l1_ratio, check_options, check_penalty
 from ._logistic_regression import fitted_attributes
-from ._validation import check_bool, plain_labels
+from ._parameters import check_bool
 
 _Array = NDArray[Any]
 
@@ -77,9 +78,9 @@ class LogisticRegressionCV(LinearClassifier):
         The values to choose from.
     scores_ : ndarray of shape (n_folds, 1, n_cs)
         Score of each model on its test set. The axis of length one is for `l1_ratios`.
-    coefs_paths_ : ndarray of shape (n_folds, 1, n_cs, n_rows, n_features + 1)
+    coefs_paths_ : ndarray of shape (n_folds, 1, n_cs, n_outputs, n_features + 1)
         Weights of each model, the intercept last; without one the last axis is n_features long.
-        n_rows is one for two classes, else n_classes.
+        n_outputs is one for two classes, else n_classes.
     gaps_paths_ : ndarray of shape (n_folds, 1, n_cs)
         The relative gap that is proven for each model.
     n_iter_ : ndarray of shape (n_folds, 1, n_cs), int32

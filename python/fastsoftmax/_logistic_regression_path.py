@@ -30,9 +30,9 @@ class LogisticRegressionPath(NamedTuple):
     classes: _Array
     """(n_classes,): the labels, sorted."""
     coef: _Array
-    """(..., n_rows, n_features): float64 if X was, or `tol` asks for it, else float32."""
+    """(..., n_outputs, n_features): float64 if X was, or `tol` asks for it, else float32."""
     intercept: _Array
-    """(..., n_rows)."""
+    """(..., n_outputs)."""
     objective: _Floats
     """(...): ``sum_i s_i loss_i + |coef|^2 / (2 C)``, over the rows that the model was fitted to."""
     gap: _Floats

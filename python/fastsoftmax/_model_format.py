@@ -104,12 +104,12 @@ def check_model(arrays: Arrays) -> dict[str, Any]:
 
     n_classes = _check_classes(arrays["classes_"])
     n_features = header["n_features_in"]
-    n_rows = 1 if n_classes == 2 else n_classes
+    n_outputs = 1 if n_classes == 2 else n_classes
     shapes: dict[str, tuple[int | None, ...]] = {
-        "coef_": (n_rows, n_features),
-        "intercept_": (n_rows,),
-        "velocity_coef": (n_rows, n_features),
-        "velocity_intercept": (n_rows,),
+        "coef_": (n_outputs, n_features),
+        "intercept_": (n_outputs,),
+        "velocity_coef": (n_outputs, n_features),
+        "velocity_intercept": (n_outputs,),
         "loss_curve_": (None,),
         "gap_": (),
         "objective_": (),

@@ -10,25 +10,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
 
 from . import _core
 from ._arrays import floating_dtype, readable, threads_or_default
 from ._callbacks import CallbackSupportMixin, FitTask, with_callbacks
+from ._labels import as_classes, check_labels, check_two_classes, encode_known
 from ._linear_classifier import LinearClassifier, unchanged_on_error
-from ._validation import (
-    as_classes,
-    check_bool,
-    check_labels,
-    check_number,
-    check_sample_weight,
-    check_scale,
-    check_two_classes,
-    check_verbose,
-    check_X,
-    encode_known,
-    nonfinite_message,
-)
+from ._parameters import check_bool, check_number, check_scale, check_seed, check_verbose, draw_seed
+from ._validation import check_sample_weight, check_X, nonfinite_message
 
 _Array = NDArray[Any]
 
@@ -303,16 +292,11 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
         dtype, n_outputs = floating_dtype(X.dtype), self._n_outputs()
         W, b = np.zeros((n_outputs, X.shape[1]), dtype), np.zeros(n_outputs, dtype)
         self.loss_curve_ = []
-        return _State(W, b, None, self._new_seed(), 0, [])
-
-    def _new_seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        return _State(W, b, None, draw_seed(self.random_state), 0, [])
 
     def _saved_state(self, X: _Array) -> _State:
         """The fitted state in the arithmetic of `X`, or in its own if that is wider."""
-        seed = self.random_state
-        if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
-            check_random_state(seed)  # which nothing is asked of: to make one takes 10 microseconds
+        check_seed(self.random_state)
         dtype = np.result_type(np.asarray(self.coef_), floating_dtype(X.dtype))
         W = np.array(self.coef_, dtype, order="C")
         b = np.array(self.intercept_, dtype) * bool(self.fit_intercept)
@@ -324,7 +308,7 @@ class SoftmaxClassifier(CallbackSupportMixin, LinearClassifier):  # type: ignore
                 np.array(earlier[0], dtype, order="C"),
                 np.array(earlier[1], dtype) * bool(self.fit_intercept),
             )
-        own_seed = self._seed if hasattr(self, "_seed") else self._new_seed()
+        own_seed = self._seed if hasattr(self, "_seed") else draw_seed(self.random_state)
         if not hasattr(self, "loss_curve_"):
             self.loss_curve_ = []
         return _State(W, b, velocity, own_seed, getattr(self, "n_iter_", 0), [])

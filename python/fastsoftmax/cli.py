@@ -145,7 +145,7 @@ def _check_output(output: str | None, inputs: Sequence[str]) -> None:
 
 def _mention_unknown(y: Any, classes: Any) -> None:
     """Say which labels cannot be predicted, as of files that count from 0 and from 1."""
-    from ._validation import first_few
+    from ._labels import first_few
 
     if y is None:
         return
