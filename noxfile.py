@@ -9,7 +9,14 @@ nox.options.sessions = ["lint", "tests", "lowest"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 # The lower bounds of pyproject.toml, to the letter.
-LOWEST = ["numpy==2.0.0", "scikit-learn==1.6.0", "pooch==1.8.0", "pandas==2.2.2", "polars==1.0.0"]
+LOWEST = [
+    "numpy==2.0.0",
+    "scipy==1.13.0",
+    "scikit-learn==1.6.0",
+    "pooch==1.8.0",
+    "pandas==2.2.2",
+    "polars==1.0.0",
+]
 
 
 @nox.session

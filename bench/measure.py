@@ -100,7 +100,7 @@ def contest(
                 worker = pool.worker(contender.library, contender.n_threads, has_state=True)
                 row["seconds"].append(worker.turn(contender.mode))
             except WorkerError as error:
-                row["error"] = _last_line(error)
+                row["error"] = last_line(error)
     for contender, row in rows.items():
         if "error" not in row:
             row |= _last_fault(pool, contender)
@@ -154,11 +154,18 @@ def _checked(ask: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], dict[st
         answer = ask()
         answer["problem"].check(answer["sample"])
     except WorkerError as error:
-        return {}, {"error": _last_line(error)}
+        return {}, {"error": last_line(error)}
     except AssertionError as error:
-        return {}, {"error": f"wrong result: {_last_line(error)}", "is_wrong": True}
+        return {}, {"error": f"wrong result: {last_line(error)}", "is_wrong": True}
     return answer, {}
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     return ([line for line in str(error).splitlines() if line.strip()] or [repr(error)])[-1]
+
+
+def shown(result: dict[str, Any]) -> dict[str, Any]:
+    """The result itself, after a line of progress."""
+    failed = [f"{r['library']} {r['mode']}: {r['error']}" for r in result["rows"] if "error" in r]
+    print(f"  {result['problem']}", *failed, sep="\n    ", flush=True)
+    return result

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import optima
-from measure import OWN, Contender, Pool, contenders
+from measure import OWN, Contender, Pool, contenders, last_line, shown
 from optima import Optimum, Path
 from reference import objectives
 from worker import WorkerError
@@ -49,8 +49,8 @@ def measure(pool: Pool, course: Course, quick: bool, wanted: str) -> dict[str, A
     races = optima.QUICK if quick else optima.FULL
     paths = optima.QUICK_PATHS if quick else optima.PATHS
     return {
-        "races": [_shown(race(pool, p, course)) for p in races if re.search(wanted, p.name)],
-        "paths": [_shown(path(pool, p, course)) for p in paths if re.search(wanted, p.name)],
+        "races": [shown(race(pool, p, course)) for p in races if re.search(wanted, p.name)],
+        "paths": [shown(path(pool, p, course)) for p in paths if re.search(wanted, p.name)],
     }
 
 
@@ -104,7 +104,7 @@ def race(pool: Pool, problem: Optimum, course: Course) -> dict[str, Any]:
             cap = problem.cap_of(contender.library, contender.mode)
             points = worker.trace(problem, contender.mode, cap)
         except WorkerError as error:
-            row["error"] = (str(error).strip().splitlines() or [repr(error)])[-1]
+            row["error"] = last_line(error)
             continue
         weights = [weights for _, weights in points]
         values = objectives(problem, weights, [problem.C] * len(weights))
@@ -158,7 +158,7 @@ def path(pool: Pool, problem: Path, course: Course) -> dict[str, Any]:
                 worker = pool.worker(contender.library, contender.n_threads)
                 answer = worker.time_path(problem, contender.mode, minima)
             except WorkerError as error:
-                row["error"] = (str(error).strip().splitlines() or [repr(error)])[-1]
+                row["error"] = last_line(error)
                 continue
             values = _objectives(problem, answer)
             row["seconds"].append(answer["seconds"])
@@ -222,9 +222,3 @@ def _first(trace: list[list[float]], gap: float) -> float | None:
             return float(before[0] + share * (seconds - before[0]))
         before = [seconds, value]
     return None
-
-
-def _shown(result: dict[str, Any]) -> dict[str, Any]:
-    failed = [f"{r['library']} {r['mode']}: {r['error']}" for r in result["rows"] if "error" in r]
-    print(f"  {result['problem']}", *failed, sep="\n    ", flush=True)
-    return result

@@ -29,7 +29,7 @@ import problems
 import render
 import scaling
 import targets
-from measure import Effort, Pool, contenders, contest
+from measure import Effort, Pool, contenders, contest, shown
 
 HERE = Path(__file__).parent
 SECTIONS = ("epoch", "kernels", "inference", "scaling", "footprint", "optimum")
@@ -196,7 +196,7 @@ def _run(
         call = {key: found[key] for key in ("date", "command", "rounds")}
         call["commit"] = facts["commit"]
         found["contests"] = [
-            _shown(contest(pool, p, contenders(pool, p, n_threads), n_threads, effort))
+            shown(contest(pool, p, contenders(pool, p, n_threads), n_threads, effort))
             | {"call": call}
             for p in (problems.QUICK if options.quick else problems.FULL)[section]
             if re.search(options.problem, p.name)
@@ -210,13 +210,6 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     found = {c["problem"]: c for c in [*old.get("contests", []), *new["contests"]]}
     order = [p.name for section in problems.FULL.values() for p in section if p.name in found]
     return new | {"contests": [found[name] for name in dict.fromkeys([*order, *found])]}
-
-
-def _shown(result: dict[str, Any]) -> dict[str, Any]:
-    """The result itself, after a line of progress."""
-    failed = [f"{r['library']} {r['mode']}: {r['error']}" for r in result["rows"] if "error" in r]
-    print(f"  {result['problem']}", *failed, sep="\n    ", flush=True)
-    return result
 
 
 def _count_wrong(results: dict[str, Any]) -> int:
