@@ -23,8 +23,10 @@ def check_number(
     limit: str = "finite",
 ) -> Any:
     """A hyper-parameter as int or float: in [minimum, below), or above minimum if `exclusive`."""
-    if type(value) is float and not integer and minimum < value < below:
-        return value  # most of them, without asking an abstract class
+    is_plain = type(value) is int if integer else type(value) is float
+    plain: Any = value if is_plain else math.nan
+    if minimum <= plain < below and not (exclusive and plain == minimum):
+        return plain  # most of them, without asking an abstract class
     kind = numbers.Integral if integer else numbers.Real
     if not isinstance(value, kind) or isinstance(value, bool | np.bool_):
         expected = "an integer" if integer else "a number"
