@@ -17,7 +17,7 @@ namespace {
 using fastsoftmax::StridedInputView;
 using fastsoftmax::StridedView;
 
-enum class Layout { kRows, kColumns, kReversed, kGaps, kSameRow };
+enum class Layout { kRows, kColumns, kColumnsApart, kReversed, kGaps, kSameRow };
 
 // A matrix in memory of its own; entry (i, j) is at origin + i * row_stride + j * col_stride.
 template <class T>
@@ -28,6 +28,7 @@ struct Matrix {
   Matrix(std::ptrdiff_t m, std::ptrdiff_t n, Layout layout, std::uint64_t seed)
       : n_rows(m), n_cols(n), row_stride(n), col_stride(1) {
     if (layout == Layout::kColumns) row_stride = 1, col_stride = m;
+    if (layout == Layout::kColumnsApart) row_stride = 1, col_stride = m + 3;
     if (layout == Layout::kGaps) row_stride = 3 * n + 2, col_stride = 3;
     if (layout == Layout::kSameRow) row_stride = 0;
     if (layout == Layout::kReversed) {
@@ -93,11 +94,13 @@ void test_small_sizes() {
 
 template <class In, class T>
 void test_strides() {
-  const Layout all[] = {Layout::kRows, Layout::kColumns, Layout::kReversed, Layout::kGaps,
-                        Layout::kSameRow};
+  const Layout all[] = {Layout::kRows,     Layout::kColumns, Layout::kColumnsApart,
+                        Layout::kReversed, Layout::kGaps,    Layout::kSameRow};
   for (const Layout a : all) {
     for (const Layout b : all) {
-      for (const std::ptrdiff_t n : {1, 10, 35}) check<In, T>(50, 20, n, a, b);
+      for (const std::ptrdiff_t n : {1, 10, 35}) {
+        for (const std::ptrdiff_t m : {20, 50}) check<In, T>(m, 20, n, a, b);
+      }
     }
   }
 }
@@ -120,7 +123,8 @@ void test_around_the_blocks() {
 // More slices and more columns than a block of B holds.
 template <class In, class T>
 void test_many_blocks() {
-  check<In, T>(3, 16 * 2048 / static_cast<std::ptrdiff_t>(sizeof(T)) + 3, 20);
+  constexpr std::ptrdiff_t kDeep = 16 * 2048 / static_cast<std::ptrdiff_t>(sizeof(T)) + 3;
+  for (const std::ptrdiff_t m : {3, 60}) check<In, T>(m, kDeep, 20);  // few rows, or not
   check<In, T>(2, 1100, 4500);
 }
 
