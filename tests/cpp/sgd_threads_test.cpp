@@ -25,6 +25,7 @@ template <class In, class T>
 void test_threads() {
   check_threads<In, T>(100, 7, 3, 1);  // hardly anything to share
   check_threads<In, T>(100, 63, 1, 30);
+  check_threads<In, T>(50, 20, 5, 16);  // rows in lanes, and too few for them in each piece
   check_threads<In, T>(120, 784, 10, 50);
   check_threads<In, T>(60, 130, 100, 40);
   check_threads<In, T>(30, 300, 26, 1000);  // one batch of all
