@@ -1,5 +1,5 @@
 // Results do not depend on the mode in which the caller, or who has made the threads, rounds and
-// flushes; and the caller has its mode back.
+// flushes; and the caller has its mode back. OpenMP's threads may be somebody else's.
 #include "float_mode.h"
 
 #include <cfenv>
@@ -48,6 +48,15 @@ std::vector<float> softmax_of(int n_threads) {
   return out;
 }
 
+// The same by a region of OpenMP's threads.
+std::vector<float> softmax_in_region(int n_threads) {
+  constexpr std::ptrdiff_t kRows = 20000, kClasses = 50;
+  std::vector<float> x(kRows * kClasses, -95.0f), out(x.size());
+  for (std::size_t i = 0; i < x.size(); i += kClasses) x[i] = 0.0f;
+  fastsoftmax::softmax(x.data(), kRows, kClasses, out.data(), n_threads);
+  return out;
+}
+
 std::vector<double> logistic_of(int n_threads) {
   const test::LogisticCase<double> c(9000, 5, 3);
   const auto view = c.view();
@@ -82,6 +91,14 @@ void check(const char* what, const F& compute) {
 
 int main() {
   setenv("FASTSOFTMAX_CPUS", "2", 1);
+#if FASTSOFTMAX_OPENMP
+  set_odd_mode();
+  int n_threads = 0;
+#pragma omp parallel num_threads(2) reduction(+ : n_threads)
+  ++n_threads;
+  CHECK_EQ(n_threads, 2);
+  check("threads of others", softmax_in_region);
+#endif
   check("softmax", softmax_of);
   check("logistic", logistic_of);
   check("sgd", sgd_of);

@@ -287,6 +287,23 @@ void test_stop() {
   for (const LogisticStatus status : ended.status) CHECK(status == LogisticStatus::kStopped);
 }
 
+// Of a whole path the last call alone says that it ends, and none goes back.
+void test_progress_of_a_path() {
+  LogisticCase<double> c(400, 20, 3);
+  const auto view = c.view();
+  std::vector<bool> went_on;
+  std::int64_t last = -1;
+  fit(c.problem(view), options(1e-6), {0.1, 1.0, 10.0, 100.0, 1000.0}, {}, nullptr, nullptr,
+      [&](std::int64_t n_iter, bool goes_on) {
+        CHECK(n_iter > last);
+        last = n_iter;
+        went_on.push_back(goes_on);
+        return false;
+      });
+  CHECK(went_on.size() > 5);
+  for (std::size_t i = 0; i < went_on.size(); ++i) CHECK_EQ(went_on[i], i + 1 < went_on.size());
+}
+
 // Few rows of many features: a diagonal at first, the whole curvature where that takes long.
 template <class In>
 void test_few_rows() {
@@ -366,6 +383,7 @@ int main() {
   test_path();
   test_ends();
   test_stop();
+  test_progress_of_a_path();
   test_few_rows<double>();
   test_few_rows<float>();
   test_long();

@@ -65,12 +65,15 @@ void test_nested_region() {
 
 // Each piece of a phase is done once, by whomever, before anyone goes on. Threads
 // that sleep now and then find that the others have done their pieces and gone on without them.
-void test_team(int n_threads, bool sleepy) {
+// first: the phase before the first one.
+void test_team(int n_threads, bool sleepy, std::uint32_t first = 0) {
   const int n_phases = sleepy ? 300 : n_threads <= fastsoftmax::available_threads() ? 10000 : 1000;
   fastsoftmax::Team team(n_threads);
+  for (int piece = 0; piece < n_threads; ++piece) team.skip_to(piece, first);
+  if (first > 0) team.finish(first, 1);
   std::vector<int> done(static_cast<std::size_t>(n_threads), 0), wrong = done;
   parallel_region(n_threads, [&](int thread, int n) {
-    fastsoftmax::Team::Member member(team, thread, n);
+    fastsoftmax::Team::Member member(team, thread, n, first);
     for (int phase = 1; phase <= n_phases; ++phase) {
       if (sleepy && (phase * 7 + thread) % 50 == 0) usleep(500);
       member.run([&](int piece) {
@@ -326,6 +329,7 @@ int main() {
   for (int n_threads = 1; n_threads <= 8; ++n_threads) {
     test_team(n_threads, false);
     test_team(n_threads, true);
+    test_team(n_threads, true, UINT32_MAX - 20);  // phases are counted in 32 bits, and begin anew
   }
   for (int n_threads = 2; n_threads <= 8; ++n_threads) {
     test_crew(n_threads, false);

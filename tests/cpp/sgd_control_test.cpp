@@ -128,6 +128,11 @@ void test_bad_arguments() {
   check_refused("at least one", [](P& p) { p.d = 0; });
   check_refused("at least one", [](P& p) { p.K = 0; });
   check_refused("at least one", [](P& p) { p.options.batch_size = 0; });
+  check_refused("at least one", [](P& p) { p.options.n_threads = 0; });
+  check_refused("labels[7] is 2, not in 0..1", [](P& p) {
+    p = P(20, 4, 1, 8);  // one output: of two classes
+    p.labels[7] = 2;
+  });
 }
 
 void test_no_epochs() {

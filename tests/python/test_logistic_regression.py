@@ -588,6 +588,18 @@ def test_a_warm_start_from_weights_set_by_hand():
     assert_allclose(clf.coef_, fitted.coef_, atol=1e-3)
 
 
+@pytest.mark.parametrize(("n_classes", "seed"), [(2, 7), (2, 10), (3, 0), (3, 1)])
+def test_the_end_of_separable_classes(n_classes, seed):
+    """It is one where next to nothing is left; and of next to nothing the rest is a large part."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(30, 4))
+    y = (X @ rng.normal(size=(n_classes, 4)).T).argmax(1)
+    with pytest.warns(ConvergenceWarning, match="separate"):
+        clf = LogisticRegression(C=np.inf).fit(X, y)
+    assert clf.objective_ <= 1e-6 * 30 * np.log(n_classes)
+    assert clf.gap_ > 0.9
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("size", [1e9, 1e10])

@@ -557,3 +557,22 @@ def test_without_intercepts_these_have_no_velocity():
     clf.set_params(fit_intercept=False).partial_fit(X, y)
     assert (clf.intercept_ == 0).all()
     assert (clf._velocity[1] == 0).all()
+
+
+@pytest.mark.parametrize("density", [0.2, 1.0])
+@pytest.mark.parametrize("n_classes", [10, 26, 31, 100])
+def test_what_all_intercepts_have_in_common_changes_nothing(n_classes, density):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(200, 64)) * (rng.random((200, 64)) < density)).astype(np.float32)
+    y = np.arange(200) % n_classes
+    fits = []
+    for common in (0.0, -100.0, 100.0):
+        clf = make()
+        clf.classes_ = np.arange(n_classes)
+        clf.coef_ = np.zeros((n_classes, 64), np.float32)
+        clf.intercept_ = np.full(n_classes, common, np.float32)
+        fits.append(clf.partial_fit(X, y).partial_fit(X, y))
+    for clf in fits[1:]:
+        # A logit near 100 is off by 2^-18, and so are probabilities, relative to their size.
+        assert_allclose(clf.loss_curve_, fits[0].loss_curve_, rtol=1e-5)
+        assert_allclose(clf.coef_, fits[0].coef_, atol=1e-5)

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "fastsoftmax/threads.h"
 #include "solvers/logistic_fit.h"
 #include "solvers/row_space.h"
 #include "solvers/vectors.h"
@@ -77,7 +78,7 @@ class Selection {
 // matrices for each preconditioner, some iterations. Rows of few outputs wait for their numbers,
 // not for products with them, and small X for what is beside passes.
 double passes_of_row_space(const LogisticProblem& problem, std::ptrdiff_t n_models) {
-  constexpr double kProductsPerNs = 20.0, kBytesPerNs = 10.0, kBesideNs = 2e4;
+  constexpr double kBytesPerNs = 10.0, kBesideNs = 2e4;
   constexpr double kLeast = 4.0;  // easy fits are done by then
   const auto n = static_cast<double>(problem.n_rows()), d = static_cast<double>(problem.n_cols());
   const auto m = static_cast<double>(n_models);
