@@ -201,7 +201,7 @@ def fit_sparse(shape, **arguments):
 )
 @pytest.mark.parametrize("index", [np.int32, np.int64])
 def test_sparse_parts_that_do_not_fit(part, change, message, index):
-    X = scipy.sparse.random_array((N, D), density=0.5, format="csr", rng=np.random.default_rng(1))
+    X = scipy.sparse.random(N, D, density=0.5, format="csr", random_state=1)
     parts = [X.data, X.indices.astype(index), X.indptr.astype(index)]
     assert 0 < parts[2][2] < 11
     arguments = logistic_arguments() | {"X": tuple(parts), "shape": (N, D)}
