@@ -179,9 +179,13 @@ def first_few(labels: Sequence[Any] | _Array) -> str:
     return ", ".join(map(str, labels[:5])) + (", .." if len(labels) > 5 else "")
 
 
+def _fits_int64(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "i" or (dtype.kind == "u" and dtype.itemsize < 8)
+
+
 def _are_consecutive(classes: _Array) -> bool:
-    """Whether classes are whole numbers one after the other, in no more than 63 bits."""
-    if classes.dtype.kind not in "iu" or classes.dtype == np.uint64:
+    """Whether classes are whole numbers one after the other, of a dtype that int64 holds."""
+    if not _fits_int64(classes.dtype):
         return False
     first, last = int(classes[0]), int(classes[-1])
     count = len(classes)
@@ -193,7 +197,7 @@ def encode_known(labels: _Array, classes: _Array) -> NDArray[np.int64]:
     if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf"):
         label, known = labels[:1].tolist()[0], classes.tolist()[0]
         raise ValueError(f"y has labels like {label!r}, but the classes are like {known!r}")
-    if labels.dtype.kind in "iu" and _are_consecutive(classes) and labels.dtype != np.uint64:
+    if _fits_int64(labels.dtype) and _are_consecutive(classes):
         # A few rows of partial_fit are encoded in 21 microseconds, not 53 (Zen 1).
         indices: NDArray[np.int64] = np.subtract(
             labels, classes[0], dtype=np.int64, casting="unsafe"

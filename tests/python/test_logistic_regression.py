@@ -597,7 +597,7 @@ def test_the_end_of_separable_classes(n_classes, seed):
     with pytest.warns(ConvergenceWarning, match="separate"):
         clf = LogisticRegression(C=np.inf).fit(X, y)
     assert clf.objective_ <= 1e-6 * 30 * np.log(n_classes)
-    assert clf.gap_ > 0.9
+    assert clf.gap_ > 0.5
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -153,7 +153,9 @@ def scores_by_hand(X, y, splits, score):
 
     def fit(C, rows):
         parameters = {"solver": "newton-cg", "tol": 1e-10, "max_iter": 10_000}
-        return ReferenceOfOneC(C=C, **parameters).fit(X[rows], y[rows])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ReferenceOfOneC(C=C, **parameters).fit(X[rows], y[rows])
 
     return [[score(fit(C, train), X[test].copy(), y[test]) for C in CS] for train, test in splits]
 

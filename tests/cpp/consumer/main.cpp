@@ -1,10 +1,12 @@
 // Every public header, and one call that needs threads and kernels.
+#include <fastsoftmax/checks.h>
 #include <fastsoftmax/functions.h>
 #include <fastsoftmax/isa.h>
 #include <fastsoftmax/logistic.h>
 #include <fastsoftmax/matrix.h>
 #include <fastsoftmax/objective.h>
 #include <fastsoftmax/sgd.h>
+#include <fastsoftmax/stop.h>
 #include <fastsoftmax/threads.h>
 
 #include <cstdio>
