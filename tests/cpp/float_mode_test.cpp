@@ -38,23 +38,25 @@ void set_plain_mode() {
 }
 
 // Logits whose softmax is tiny for most classes: numbers that a mode would make zeros of.
-std::vector<float> softmax_of(int n_threads) {
-  constexpr std::ptrdiff_t kRows = 2000, kClasses = 50;
+// run(call), and call(n_threads).
+template <class Run>
+std::vector<float> softmax_by(const Run& run) {
+  constexpr std::ptrdiff_t kRows = 20000, kClasses = 50;
   std::vector<float> x(kRows * kClasses, -95.0f), out(x.size());
   for (std::size_t i = 0; i < x.size(); i += kClasses) x[i] = 0.0f;
-  fastsoftmax::call_on_threads(n_threads, 1e9, [&](int n) {
-    fastsoftmax::softmax(x.data(), kRows, kClasses, out.data(), n);
+  run([&](int n_threads) {
+    fastsoftmax::softmax(x.data(), kRows, kClasses, out.data(), n_threads);
   });
   return out;
 }
 
-// The same by a region of OpenMP's threads.
+std::vector<float> softmax_of(int n_threads) {
+  return softmax_by([&](const auto& call) { fastsoftmax::call_on_threads(n_threads, 1e9, call); });
+}
+
+// By a region of OpenMP's threads.
 std::vector<float> softmax_in_region(int n_threads) {
-  constexpr std::ptrdiff_t kRows = 20000, kClasses = 50;
-  std::vector<float> x(kRows * kClasses, -95.0f), out(x.size());
-  for (std::size_t i = 0; i < x.size(); i += kClasses) x[i] = 0.0f;
-  fastsoftmax::softmax(x.data(), kRows, kClasses, out.data(), n_threads);
-  return out;
+  return softmax_by([&](const auto& call) { call(n_threads); });
 }
 
 std::vector<double> logistic_of(int n_threads) {

@@ -71,13 +71,23 @@ def blobs(n_samples, n_features, n_classes, dtype=np.float64, seed=0):
     return (X / 2).astype(dtype), y
 
 
+def frozen(x):
+    """The same numbers in an array that may not be written to."""
+    copied = x.copy()
+    copied.flags.writeable = False
+    return copied
+
+
+def unaligned(x):
+    """The same numbers one byte beyond where they should be, in memory that may be written to."""
+    buffer = bytearray(b"\0" + x.tobytes())
+    return np.frombuffer(buffer, x.dtype, x.size, offset=1).reshape(x.shape)
+
+
 def layouts(x):
     """The same 2-D numbers in every kind of memory; zero strides are tested on their own."""
     wide = np.empty((2 * x.shape[0], 3 * x.shape[1]), x.dtype)
     wide[::2, ::3] = x
-    buffer = b"\0" + x.tobytes()
-    read_only = x.copy()
-    read_only.flags.writeable = False
     # A field of a packed record: its strides are no multiple of the item size.
     records = np.empty(x.shape, [("tag", "u1"), ("x", x.dtype)])
     records["x"] = x
@@ -87,10 +97,10 @@ def layouts(x):
         "rows reversed": x[::-1].copy()[::-1],
         "columns reversed": x[:, ::-1].copy()[:, ::-1],
         "every third of every second": wide[::2, ::3],
-        "misaligned": np.frombuffer(buffer, x.dtype, x.size, offset=1).reshape(x.shape),
+        "misaligned": unaligned(x),
         "odd strides": records["x"],
         "byte-swapped": x.astype(x.dtype.newbyteorder()),
-        "read-only": read_only,
+        "read-only": frozen(x),
     }
 
 

@@ -3,27 +3,15 @@
 import numpy as np
 import pytest
 import scipy.sparse
+from reference import frozen, unaligned
 
 from fastsoftmax import _core
 
 N, D, K = 6, 4, 3
 
 
-def unaligned(a):
-    memory = np.zeros(a.nbytes + 1, np.uint8)
-    view = memory[1:].view(a.dtype).reshape(a.shape)
-    view[...] = a
-    return view
-
-
 def swapped(a):
     return a.astype(a.dtype.newbyteorder())
-
-
-def read_only(a):
-    a = a.copy()
-    a.flags.writeable = False
-    return a
 
 
 def longer(a):
@@ -101,27 +89,24 @@ def refused(arguments, fit, error, message):
 def test_arrays_that_do_not_fit(of, name):
     make, fit = FITS[of]
     fit(**make())
+    shape, dtype = SHAPE, "must have dtype .* in native byte order"
+    if (of, name) == ("fit_sgd", "W"):  # which says what the others' are
+        shape, dtype = "W must have two dimensions|" + SHAPE, "W must be float32"
     changes = [
-        (longer, ValueError, SHAPE),
-        (lambda a: a[:-1].copy(), ValueError, SHAPE),
-        (lambda a: a[None], ValueError, SHAPE),
+        (longer, ValueError, shape),
+        (lambda a: a[:-1].copy(), ValueError, shape),
+        (lambda a: a[None], ValueError, shape),
         (unaligned, ValueError, LAYOUT),
-        (not_contiguous, ValueError, LAYOUT),
-        (swapped, TypeError, "must have dtype .* in native byte order"),
-        (lambda a: a.astype(np.int16), TypeError, "must have dtype .* in native byte order"),
+        (swapped, TypeError, dtype),
+        (lambda a: a.astype(np.int16), TypeError, dtype),
     ]
+    if name != "loss_curve":  # one number lies together whatever its stride
+        changes.append((not_contiguous, ValueError, LAYOUT))
     if name in OUTPUTS:
-        changes.append((read_only, ValueError, "must be writeable"))
+        changes.append((frozen, ValueError, "must be writeable"))
     for change, error, message in changes:
         arguments = make()
-        given = arguments[name]
-        if given.shape[-1] == 1 and message == LAYOUT and change is not_contiguous:
-            continue  # one number lies together whatever its stride
-        if name == "W" and error is TypeError and of == "fit_sgd":
-            message = "W must be float32"
-        arguments[name] = change(given)
-        if name == "W" and of == "fit_sgd" and message == SHAPE:
-            message = "W must have two dimensions|" + SHAPE
+        arguments[name] = change(arguments[name])
         refused(arguments, fit, error, message)
 
 
@@ -180,10 +165,6 @@ def set_third(value):
     return lambda a: np.where(np.arange(len(a)) == 3, value, a)
 
 
-def fit_sparse(shape, **arguments):
-    return fit_logistic(shape=shape, **arguments)
-
-
 @pytest.mark.parametrize(
     ("part", "change", "message"),
     [
@@ -205,7 +186,7 @@ def test_sparse_parts_that_do_not_fit(part, change, message, index):
     parts = [X.data, X.indices.astype(index), X.indptr.astype(index)]
     assert 0 < parts[2][2] < 11
     arguments = logistic_arguments() | {"X": tuple(parts), "shape": (N, D)}
-    fit_sparse(**arguments)
+    fit_logistic(**arguments)
     parts[part] = change(parts[part]).astype(parts[part].dtype)
     arguments = logistic_arguments() | {"X": tuple(parts), "shape": (N, D)}
-    refused(arguments, fit_sparse, ValueError, message)
+    refused(arguments, fit_logistic, ValueError, message)

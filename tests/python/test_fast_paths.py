@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
-from reference import blobs
+from reference import blobs, frozen, unaligned
 
 import fastsoftmax as fs
 from fastsoftmax import LogisticRegression, SoftmaxClassifier, _core
@@ -27,16 +27,6 @@ def random(shape, dtype=np.float32):
 def roundabout(x):
     """The same numbers in an array that is not plain."""
     return x.view(Array)
-
-
-def frozen(x):
-    copy = x.copy()
-    copy.flags.writeable = False
-    return copy
-
-
-def unaligned(x):
-    return np.frombuffer(bytearray(1 + x.nbytes), x.dtype, x.size, offset=1).reshape(x.shape)
 
 
 COPIED = {
