@@ -62,25 +62,25 @@ template <class T>
 void cross_entropy(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
                    const std::int64_t* labels, const T* weights, T gradient_scale, T* dlogits,
                    T* losses) {
-  for (std::ptrdiff_t i = 0; i < n_rows; ++i, logits += n) {
+  for_rows(logits, n_rows, n, [&](const T* row, const T* next, std::ptrdiff_t i) {
     const T weight = weights ? weights[i] : T(1);
     const std::int64_t y = labels[i];
     T m = 0, z = 0, sum = 0, others = 0;
     if (dlogits) {
-      m = finite_max(logits, n);
-      z = logits[y] - m;  // read before dlogits, which may be the same memory
-      sum = row_sum_exp<true>(logits, n, m, dlogits);
+      m = finite_max(row, n);
+      z = row[y] - m;  // read before dlogits, which may be the same memory
+      sum = row_sum_exp<true>(row, next, n, m, dlogits);
     } else {
-      sum = shifted_sum_exp(logits, n, &m);
-      z = logits[y] - m;
+      sum = shifted_sum_exp(row, next, n, &m);
+      z = row[y] - m;
     }
     const bool is_sure = z == 0 && sum < 2;
     if (is_sure) {
-      const T* row = dlogits ? dlogits : logits;
+      const T* from = dlogits ? dlogits : row;
       const Vec<T> shift = Vec<T>::splat(m);
       others = sum_but_one<T>(n, y, [&](std::ptrdiff_t j) {
         const Vec<T> x =
-            n - j < Vec<T>::kLanes ? Vec<T>::load_n(row + j, n - j) : Vec<T>::load(row + j);
+            n - j < Vec<T>::kLanes ? Vec<T>::load_n(from + j, n - j) : Vec<T>::load(from + j);
         return dlogits ? x : exp(x - shift);
       });
       sum = 1 + others;
@@ -94,7 +94,7 @@ void cross_entropy(const T* logits, std::ptrdiff_t n_rows, std::ptrdiff_t n,
       dlogits[y] = is_sure ? -(others * factor) : residual_of_label(dlogits, n, y, scale);
       dlogits += n;
     }
-  }
+  });
 }
 
 // The weights of n_lanes rows; ones, if there are none.

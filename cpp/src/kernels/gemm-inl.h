@@ -78,15 +78,23 @@ void gemm_pack_b(const In* B, std::ptrdiff_t row_stride, std::ptrdiff_t col_stri
 }
 
 // sum[r][v] += the products along k of A, with number p of row r at A[r * a_row + p * a_step], and
-// of kVecs vectors at B + p * b_step.
+// of kVecs vectors at B + p * b_step. B is fetched ahead, and towards its end what begins at next
+// and is met then; what may lie beyond it is not, for a page that is not there is looked for anew
+// for each line.
 template <int kRows, int kVecs, class Acc>
 [[gnu::always_inline]] inline void add_products(const Acc* A, std::ptrdiff_t a_row,
                                                 std::ptrdiff_t a_step, const Acc* B,
                                                 std::ptrdiff_t b_step, std::ptrdiff_t k,
-                                                Vec<Acc> (&sum)[kRows][kVecs]) {
+                                                const Acc* next, Vec<Acc> (&sum)[kRows][kVecs]) {
   using V = Vec<Acc>;
+  const Acc* ahead = k > kGemmAhead ? B + kGemmAhead * b_step : next;
+  const Acc* const end = B + k * b_step;
   const auto add = [&](std::ptrdiff_t p) __attribute__((always_inline)) {
-    if constexpr (kGemmAhead > 0) __builtin_prefetch(B + (p + kGemmAhead) * b_step, 0, 3);
+    if constexpr (kGemmAhead > 0) {
+      __builtin_prefetch(ahead, 0, 3);
+      ahead += b_step;
+      ahead = ahead == end ? next : ahead;
+    }
     V b[kVecs];
     for (int v = 0; v < kVecs; ++v) b[v] = V::load(B + p * b_step + v * V::kLanes);
     for (int r = 0; r < kRows; ++r) {
@@ -102,8 +110,8 @@ template <int kRows, int kVecs, class Acc>
 
 // width <= kVecs * kLanes columns of C.
 template <int kRows, int kVecs, class Acc>
-void gemm_tile(const Acc* A, const Acc* B, std::ptrdiff_t k, std::ptrdiff_t width, Acc* C,
-               std::ptrdiff_t c_row_stride, bool accumulate) {
+void gemm_tile(const Acc* A, const Acc* B, std::ptrdiff_t k, const Acc* next, std::ptrdiff_t width,
+               Acc* C, std::ptrdiff_t c_row_stride, bool accumulate) {
   using V = Vec<Acc>;
   V sum[kRows][kVecs];
   for (auto& of_row : sum) {
@@ -112,7 +120,7 @@ void gemm_tile(const Acc* A, const Acc* B, std::ptrdiff_t k, std::ptrdiff_t widt
   if (accumulate) {
     for (int r = 0; r < kRows; ++r) __builtin_prefetch(C + r * c_row_stride, 1);
   }
-  add_products(A, 1, kGemmRows, B, kGemmColumns<Acc>, k, sum);
+  add_products(A, 1, kGemmRows, B, kGemmColumns<Acc>, k, next, sum);
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVecs; ++v) {
       Acc* out = C + r * c_row_stride + v * V::kLanes;
@@ -133,10 +141,12 @@ void gemm(const Acc* A, const Acc* B, std::ptrdiff_t m, std::ptrdiff_t k, std::p
       with_count<kGemmRows>(m - i < kGemmRows ? m - i : kGemmRows, [&](auto rows) {
         for (std::ptrdiff_t j = begin; j < end; j += kPanel) {
           const std::ptrdiff_t width = end - j < kPanel ? end - j : kPanel;
+          const Acc* next = B + (j + kPanel < end ? j + kPanel : begin) * k;
           const std::ptrdiff_t n_vecs = (width + Vec<Acc>::kLanes - 1) / Vec<Acc>::kLanes;
           with_count<kGemmVecs>(n_vecs, [&](auto vecs) {
-            gemm_tile<decltype(rows)::value, decltype(vecs)::value>(
-                A + i * k, B + j * k, k, width, C + i * c_row_stride + j, c_row_stride, accumulate);
+            gemm_tile<decltype(rows)::value, decltype(vecs)::value>(A + i * k, B + j * k, k, next,
+                                                                    width, C + i * c_row_stride + j,
+                                                                    c_row_stride, accumulate);
           });
         }
       });

@@ -30,7 +30,7 @@ void for_panels(const PackedRows<Acc>& a, std::ptrdiff_t begin, std::ptrdiff_t e
 
 template <int kRows, int kVecs, class Acc>
 void packed_logits_tile(const Acc* X, std::ptrdiff_t x_stride, const Acc* W, std::ptrdiff_t k,
-                        bool accumulate, Acc* logits, std::ptrdiff_t row_stride) {
+                        const Acc* next, bool accumulate, Acc* logits, std::ptrdiff_t row_stride) {
   using V = Vec<Acc>;
   V sum[kRows][kVecs];
   for (int r = 0; r < kRows; ++r) {
@@ -38,7 +38,7 @@ void packed_logits_tile(const Acc* X, std::ptrdiff_t x_stride, const Acc* W, std
       sum[r][v] = accumulate ? V::load(logits + r * row_stride + v * V::kLanes) : V::zero();
     }
   }
-  add_products(X, x_stride, 1, W, kGemmColumns<Acc>, k, sum);
+  add_products(X, x_stride, 1, W, kGemmColumns<Acc>, k, next, sum);
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVecs; ++v) sum[r][v].store(logits + r * row_stride + v * V::kLanes);
   }
@@ -61,10 +61,13 @@ void packed_logits(const PackedLogits<Acc>& a) {
       const std::ptrdiff_t k = a.n_features - f < depth ? a.n_features - f : depth;
       for (std::ptrdiff_t i = 0; i < a.n_rows; i += kGemmRows) {
         with_count<kGemmRows>(a.n_rows - i < kGemmRows ? a.n_rows - i : kGemmRows, [&](auto rows) {
+          const auto slice_of = [&](std::ptrdiff_t panel) {
+            return a.W + panel * panel_size + f * kGemmColumns<Acc>;
+          };
           for_panels(a, first, last, [&](std::ptrdiff_t panel, std::ptrdiff_t c, auto vecs) {
             packed_logits_tile<decltype(rows)::value, decltype(vecs)::value>(
-                a.X + i * a.x_stride + f, a.x_stride,
-                a.W + panel * panel_size + f * kGemmColumns<Acc>, k, f > 0,
+                a.X + i * a.x_stride + f, a.x_stride, slice_of(panel), k,
+                slice_of(panel + 1 < last ? panel + 1 : first), f > 0,
                 a.logits + i * a.row_stride + c, a.row_stride);
           });
         });
@@ -80,7 +83,7 @@ void packed_update_tile(const PackedUpdate<Acc>& a, const UpdateRule<Acc>& rule,
   V sum[kFeatures][kVecs];
   const auto begin_of = [at](int r) { return at + r * kGemmColumns<Acc>; };
   begin_sums(a, begin_of, V::kLanes, sum);
-  add_products(a.X + f, 1, a.x_stride, dlogits, kGemmColumns<Acc>, a.n_rows, sum);
+  add_products(a.X + f, 1, a.x_stride, dlogits, kGemmColumns<Acc>, a.n_rows, dlogits, sum);
   take_step(a, rule, begin_of, V::kLanes, sum);
 }
 

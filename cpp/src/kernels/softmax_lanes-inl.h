@@ -174,9 +174,9 @@ void softmax_rows(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* scratc
     for_row_groups(x, n_rows, n,
                    [&](auto& group, std::ptrdiff_t i) { softmax_group(group, out + i * n); });
   } else {
-    for (std::ptrdiff_t i = 0; i < n_rows; ++i) {
-      softmax_row<To>(x + i * n, n, scratch ? scratch : out + i * n, out + i * n);
-    }
+    for_rows(x, n_rows, n, [&](const T* row, const T* next, std::ptrdiff_t i) {
+      softmax_row<To>(row, next, n, scratch ? scratch : out + i * n, out + i * n);
+    });
   }
 }
 
@@ -186,7 +186,9 @@ void log_softmax_rows(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* ou
     for_row_groups(x, n_rows, n,
                    [&](auto& group, std::ptrdiff_t i) { log_softmax_group(group, out + i * n); });
   } else {
-    for (std::ptrdiff_t i = 0; i < n_rows; ++i) log_softmax_row<To>(x + i * n, n, out + i * n);
+    for_rows(x, n_rows, n, [&](const T* row, const T* next, std::ptrdiff_t i) {
+      log_softmax_row<To>(row, next, n, out + i * n);
+    });
   }
 }
 
@@ -215,11 +217,11 @@ void logsumexp(const T* x, std::ptrdiff_t n_rows, std::ptrdiff_t n, T* out) {
     for_row_groups(x, n_rows, n,
                    [&](auto& group, std::ptrdiff_t i) { logsumexp_group(group, out + i); });
   } else {
-    for (std::ptrdiff_t i = 0; i < n_rows; ++i, x += n) {
+    for_rows(x, n_rows, n, [&](const T* row, const T* next, std::ptrdiff_t i) {
       T m;
-      const T log_sum = log(shifted_sum_exp(x, n, &m));
+      const T log_sum = log(shifted_sum_exp(row, next, n, &m));
       out[i] = m + log_sum;
-    }
+    });
   }
 }
 

@@ -112,7 +112,7 @@ bool split_block(const In* source, std::ptrdiff_t across, std::ptrdiff_t along, 
   };
   if (across == 1) {
     const auto place = [&](std::ptrdiff_t p) {
-      __builtin_prefetch(source + (p + kSplitDepth) * along);
+      if (p + kSplitDepth < depth) __builtin_prefetch(source + (p + kSplitDepth) * along);
       return p < depth ? first(source + p * along, n) : V::zero();
     };
     for (std::ptrdiff_t j = 0; j < kSplitHalf; ++j) {
