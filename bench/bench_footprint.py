@@ -16,7 +16,7 @@ def test_footprint(request):
             continue
         print(f"{name}: {value:.3g}")
         assert 0 <= value < 60_000, name
-    memory = figures["memory that a fit adds, float32 (MB)"]
+    memory = figures[footprint.memory_name("float32")]
     if memory is None:
         pytest.skip("only Linux tells the memory of a fit")
-    assert memory < 100
+    assert memory < 5  # X of 2,000 images has 6

@@ -9,6 +9,7 @@ import libraries
 import optima
 import pytest
 from measure import OWN
+from modes import REFERENCES
 from optimum import can_enter
 from race import TimeUp, Trace
 from reference import objectives
@@ -28,7 +29,7 @@ def cases(problems, kind):
             continue
         for problem in problems:
             for mode in library.modes.get(kind, {}):
-                if mode not in ("tight", "minima") and can_enter(name, mode, problem):
+                if mode not in REFERENCES and can_enter(name, mode, problem):
                     title = f"{problem.name}-{library.title}-{mode}"
                     marks = THEIRS if name != OWN else ()
                     found.append(pytest.param((problem, library, mode), marks=marks, id=title))

@@ -6,9 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import libraries
+import measure
+import numpy as np
 import problems
 import pytest
 import targets
+import worker
+from measure import OWN
 
 HERE = Path(__file__).parent
 RESULTS = sorted((HERE / "results").glob("*.json"))
@@ -28,9 +33,62 @@ def test_committed_reports_are_those_of_their_results(results, tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == committed
 
 
-def test_every_aim_has_its_problem():
-    names = {problem.name for section in problems.FULL.values() for problem in section}
-    assert {problem for problem, *_ in targets.CONTESTS} <= names
+def test_every_aim_has_its_contest():
+    kinds = {p.name: p.kind for section in problems.FULL.values() for p in section}
+    everybody = [libraries.load(name) for name in libraries.NAMES]
+    for problem, mode, other, _ in targets.CONTESTS:
+        assert mode in libraries.load(OWN).modes[kinds[problem]]
+        peers = {
+            name for one in everybody for name in (one.title, *one.modes.get(kinds[problem], ()))
+        }
+        assert other in {
+            *peers,
+            "fastest peer",
+            "1 thread",
+            "read bandwidth",
+            "copy bandwidth",
+            "FMA peak",
+        }
+
+
+def test_a_quick_report(tmp_path):
+    """Workers, contests, races, limits and all that is written."""
+    some = "^(softmax 60000x10|digits, C=1|MNIST, 2,000 images, 3 C|predict 1 row)$"
+    done = report("--quick", "--rounds", 1, "--output", tmp_path, "--name", "it", "--problem", some)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (tmp_path / "it.md").read_text()
+    assert "### softmax 60000x10" in text and "### MNIST, 2,000 images, 3 C" in text  # noqa: PT018
+    results = json.loads((tmp_path / "it.json").read_text())
+    contests = [c for section in ("kernels", "inference") for c in results[section]["contests"]]
+    for found in [*contests, *results["optimum"]["races"], *results["optimum"]["paths"]]:
+        ours = [row for row in found["rows"] if row["library"] == OWN]
+        assert ours and not any("error" in row for row in ours)  # noqa: PT018
+    for found in contests:
+        assert {"read", "copy"} <= found["limits"].keys() or len(found["limits"]) == 1
+
+
+def test_a_wrong_result_is_found_out(tmp_path):
+    class Problem:
+        def check(self, sample):
+            assert sample == 1
+
+    problem = Problem()
+    for answer, is_wrong in [
+        ({"problem": problem, "sample": 1}, False),
+        ({"problem": problem, "sample": 1, "again": 1}, False),
+        ({"problem": problem, "sample": 2}, True),
+        ({"problem": problem, "sample": 1, "again": 2}, True),
+    ]:
+        assert measure._checked(lambda: answer)[1].get("is_wrong", False) == is_wrong  # noqa: B023
+
+
+def test_a_buffer_that_is_used_again_is_spoilt():
+    floats, integers, fixed = np.ones(3), np.ones(3, np.int64), np.ones(3)
+    fixed.flags.writeable = False
+    worker._spoil((floats, integers, fixed, 1.0))
+    assert np.isnan(floats).all()
+    assert (integers == -1).all()
+    assert (fixed == 1).all()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from measure import OWN
+from modes import is_core
 from optimum import gaps_of
 from render import big, duration, is_own, is_valid, label, rate
 
@@ -21,7 +22,7 @@ def charts(results: dict[str, Any]) -> dict[str, str]:
     found = {}
     for contest in results.get("epoch", {}).get("contests", []):
         if contest["problem"].endswith("batch 100"):
-            found["epoch"] = bars(contest)
+            found["epoch"] = bars(contest, results["epoch"]["data"])
     if races := results.get("optimum", {}).get("races"):
         found["optimum"] = gap_curves(races)
     if sweeps := results.get("scaling", {}).get("sweeps"):
@@ -29,14 +30,15 @@ def charts(results: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def bars(contest: dict[str, Any]) -> str:
+def bars(contest: dict[str, Any], data: str) -> str:
     """One bar for each contender, the fastest first."""
-    rows = [r for r in contest["rows"] if is_valid(r) and not r["mode"].startswith("core")]
+    rows = [r for r in contest["rows"] if is_valid(r) and not is_core(r["mode"])]
     rows.sort(key=rate, reverse=True)
     height, top, left, width = 24, 44, 270, 400
     n_threads = max((row["n_threads"] for row in rows), default=1)
     threads = f"{n_threads} thread{'s' * (n_threads > 1)}"
-    title = f"One epoch, {contest['problem']}, {threads}: {contest['unit']}"
+    problem = contest["problem"] + (f" ({data})" if data != "MNIST" else "")
+    title = f"One epoch, {problem}, {threads}: {contest['unit']}"
     body = [_text(16, 26, title, size=16, weight="bold")]
     for i, row in enumerate(rows):
         y = top + i * height
@@ -91,8 +93,9 @@ def _race_panel(
     for row in race["rows"]:
         if is_own(row) and row["n_threads"] == 1 < max(r["n_threads"] for r in race["rows"]):
             continue
-        traces = gaps_of(race, row) if row.get("traces") else [[]]
-        trace = traces[len(traces) // 2]
+        traces = [trace for trace in gaps_of(race, row) if trace] if row.get("traces") else []
+        traces.sort(key=lambda trace: trace[-1][0])
+        trace = traces[len(traces) // 2] if traces else []  # the one of the median time
         best, points = math.inf, []
         for seconds, gap in trace:  # the lowest so far: line searches go up and down
             if gap < best:

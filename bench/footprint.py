@@ -19,6 +19,7 @@ import numpy as np
 
 DTYPES = ("float32", "uint8")
 N_CALLS = 2000
+CORE_CALL, UFUNC_CALL = "call: core, one row (us)", "call: NumPy ufunc, one element (us)"
 # What a fresh process times, and what the report calls it.
 STARTS = {
     "import": "import after NumPy (ms)",
@@ -31,8 +32,10 @@ STARTS = {
 def measure(rounds: int, n_threads: int, n: int = 60_000) -> dict[str, Any]:
     """All of it; medians over `rounds` processes, or rounds within one where that is enough.
 
-    The memory is that of one fit.
+    The memory is that of one fit each.
     """
+    sizes = (n // 60, n // 6, n)
+    memory = [_child("memory", size, n_threads) for size in sizes]
     starts = [_child("start") for _ in range(rounds)]
     return {
         **{
@@ -45,10 +48,15 @@ def measure(rounds: int, n_threads: int, n: int = 60_000) -> dict[str, Any]:
         },
         **_child("call", rounds),
         **{
-            f"memory that a fit adds, {dtype} (MB)": megabytes
-            for dtype, megabytes in zip(DTYPES, _child("memory", n, n_threads), strict=True)
+            memory_name(dtype, "" if size == n else f", {size:,} images"): megabytes
+            for i, dtype in enumerate(DTYPES)
+            for size, megabytes in zip(sizes, (of_size[i] for of_size in memory), strict=True)
         },
     }
+
+
+def memory_name(dtype: str, of: str = "") -> str:
+    return f"memory that a fit adds, {dtype}{of} (MB)"
 
 
 def _child(*arguments: Any) -> Any:
@@ -103,26 +111,25 @@ def _fit_overhead(dtype: str, n: str, rounds: str, n_threads: str) -> float:
 
 def _call(rounds: str) -> dict[str, float]:
     """Calls with next to no work: what a call costs."""
-    from timeit import repeat
+    from timeit import timeit
 
     from fastsoftmax import _core, matmul, softmax
 
     one, two = np.zeros((1, 4), np.float32), np.zeros((2, 4), np.float32)
     b, classes, product = np.zeros(2, np.float32), np.zeros(1, np.int64), two[:1, :2].copy()
     transposed = np.ascontiguousarray(two.T)
-    element = b[:1]
+    element, sums = b[:1], np.zeros(1, np.float32)  # of overlapping arrays NumPy makes copies
     calls = {
-        "NumPy ufunc, one element": lambda: np.add(element, element, out=element),
-        "core, one row": lambda: _core.predict_class(one, two, b, 1.0, classes, 1),
-        "softmax, one row": lambda: softmax(one, out=one),
-        "matmul, one row": lambda: matmul(one, transposed, out=product),
+        UFUNC_CALL: lambda: np.add(element, element, sums),
+        CORE_CALL: lambda: _core.predict_class(one, two, b, 1.0, classes, 1),
+        "call: softmax, one row (us)": lambda: softmax(one, out=one),
+        "call: matmul, one row (us)": lambda: matmul(one, transposed, out=product),
     }
-    return {
-        f"call: {name} (us)": statistics.median(repeat(call, number=N_CALLS, repeat=int(rounds)))
-        / N_CALLS
-        * 1e6
-        for name, call in calls.items()
-    }
+    seconds = [
+        {name: timeit(call, number=N_CALLS) / N_CALLS for name, call in calls.items()}
+        for _ in range(int(rounds))
+    ]
+    return {name: statistics.median(found[name] for found in seconds) * 1e6 for name in calls}
 
 
 def _fit_memory(dtype: str, n: str, n_threads: str) -> float | None:
@@ -134,7 +141,8 @@ def _fit_memory(dtype: str, n: str, n_threads: str) -> float | None:
     pixels, y = digits(int(n), 784, 10)  # zeros enough that masks of them are kept for the epochs
     X = pixels if dtype == "uint8" else np.divide(pixels, 255, dtype=dtype)
     classifier = fs.SoftmaxClassifier(max_iter=3, n_threads=int(n_threads))
-    classifier.fit(X[:1000], y[:1000])  # loads libraries and starts threads
+    # Loads libraries and starts threads; of another shape, for what it leaves may not be used again.
+    classifier.fit(np.eye(4, dtype=X.dtype), np.arange(4) % 2)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # else the fit lies on what loading the images has freed
     try:

@@ -1,11 +1,17 @@
 // What this machine can do at most: memory bandwidth (GB/s) and float32 multiply-adds (GFLOP/s).
 // Usage: limits <threads> <megabytes>. Prints "name value" lines. Compiled by machine.py.
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -13,14 +19,18 @@ namespace {
 
 constexpr int kRepeats = 5;  // the best counts: a limit is what can be reached
 
+void run_on_threads(int n_threads, const std::function<void(int)>& work) {
+  std::vector<std::thread> threads;
+  for (int t = 1; t < n_threads; ++t) threads.emplace_back(work, t);
+  work(0);
+  for (auto& thread : threads) thread.join();
+}
+
 double best_seconds(int n_threads, const std::function<void(int)>& work) {
   double best = 1e30;
   for (int repeat = 0; repeat < kRepeats; ++repeat) {
     const auto started = std::chrono::steady_clock::now();
-    std::vector<std::thread> threads;
-    for (int t = 1; t < n_threads; ++t) threads.emplace_back(work, t);
-    work(0);
-    for (auto& thread : threads) thread.join();
+    run_on_threads(n_threads, work);
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started;
     if (elapsed.count() < best) best = elapsed.count();
   }
@@ -73,27 +83,61 @@ DEFINE_FMA(fma_neon, Vec4, )
 void report_all_fma(int n_threads) { report_fma("fma_neon", fma_neon, 4, n_threads); }
 #endif
 
+// On huge pages where the system gives them, as it does to NumPy's arrays: on small ones a sweep is
+// 0.6 times as fast on a Zen 1.
+struct Free {
+  void operator()(std::uint64_t* p) const { std::free(p); }
+};
+using Words = std::unique_ptr<std::uint64_t[], Free>;
+
+Words allocate(std::size_t n) {
+  constexpr std::size_t kPage = std::size_t{2} << 20;
+  const std::size_t bytes = (8 * n + kPage - 1) / kPage * kPage;
+  void* const p = std::aligned_alloc(kPage, bytes);
+  if (!p) std::exit(1);
+#ifdef MADV_HUGEPAGE
+  madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+  return Words(static_cast<std::uint64_t*>(p));
+}
+
+// The sum of n words, read at several places in turns: a core has more lines under way so.
+template <int kStreams>
+std::uint64_t sum_of(const std::uint64_t* x, std::size_t n) {
+  const std::size_t part = n / kStreams;
+  std::uint64_t sums[kStreams][8] = {};
+  for (std::size_t i = 0; i + 8 <= part; i += 8)
+    for (int s = 0; s < kStreams; ++s)
+      for (int j = 0; j < 8; ++j) sums[s][j] += x[s * part + i + j];
+  std::uint64_t sum = 0;
+  for (const auto& of_stream : sums)
+    for (const std::uint64_t each : of_stream) sum += each;
+  return sum;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const int n_threads = std::atoi(argv[1]);
   const std::size_t share = (std::atoll(argv[2]) << 20) / n_threads / 8;  // words of a thread
-  std::vector<std::uint64_t> source(share * n_threads, 1), target(share * n_threads, 2);
-  const double bytes = 8.0 * static_cast<double>(source.size());
-
-  const double read = best_seconds(n_threads, [&](int t) {
-    const std::uint64_t* x = source.data() + share * t;
-    std::uint64_t sums[32] = {};
-    for (std::size_t i = 0; i + 32 <= share; i += 32)
-      for (int j = 0; j < 32; ++j) sums[j] += x[i + j];
-    std::uint64_t sum = 0;
-    for (std::uint64_t part : sums) sum += part;
-    sink = static_cast<float>(sum);
+  const Words source = allocate(share * n_threads), target = allocate(share * n_threads);
+  // Each thread's part by itself: it lies where that one is.
+  run_on_threads(n_threads, [&](int t) {
+    std::fill_n(source.get() + share * t, share, t);
+    std::fill_n(target.get() + share * t, share, t);
   });
+  const double bytes = 8.0 * static_cast<double>(share * n_threads);
+
+  double read = 1e30;
+  for (const auto sum : {sum_of<1>, sum_of<2>, sum_of<4>}) {
+    read = std::min(read, best_seconds(n_threads, [&](int t) {
+                      sink = static_cast<float>(sum(source.get() + share * t, share));
+                    }));
+  }
   std::printf("read %.6g\n", bytes / read * 1e-9);
   const double copy = best_seconds(n_threads, [&](int t) {
-    std::memcpy(target.data() + share * t, source.data() + share * t, share * 8);
+    std::memcpy(target.get() + share * t, source.get() + share * t, share * 8);
   });
   std::printf("copy %.6g\n", 2 * bytes / copy * 1e-9);  // both the bytes read and those written
   report_all_fma(n_threads);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from typing import Any, Self
 
 import libraries
 import machine
+import modes
 from worker import Worker, WorkerError
 
 OWN = "fastsoftmax"
@@ -25,6 +27,7 @@ class Contender:
 class Effort:
     rounds: int
     min_seconds: float  # of calls in one turn
+    is_quick: bool = False  # the machine's limits are measured once for all contests
 
 
 class Pool:
@@ -77,7 +80,7 @@ def contenders(pool: Pool, problem: Any, n_threads: int) -> list[Contender]:
     for name in filter(pool.has, libraries.NAMES):
         for mode in libraries.load(name).modes.get(problem.kind, {}):
             found.append(Contender(name, mode, n_threads))
-            if name == OWN and n_threads > 1 and not mode.startswith("core"):
+            if name == OWN and n_threads > 1 and not modes.is_core(mode):
                 found.append(Contender(name, mode, 1))
     return found
 
@@ -87,12 +90,12 @@ def contest(
 ) -> dict[str, Any]:
     """Prepare and check each contender, then let all take turns, round by round."""
     entrants = list(entrants)
-    is_quick = effort.rounds <= 2
-    limits = [machine.limits_once(n_threads) if is_quick else machine.limits(n_threads)]
+    measured = machine.limits_once if effort.is_quick else machine.limits
+    limits = [measured(n_threads)]
     rows = {contender: _entry(pool, problem, contender, effort) for contender in entrants}
     for round_ in range(effort.rounds):
-        shift = round_ % max(1, len(entrants))  # so that nobody always follows the same one
-        for contender in entrants[shift:] + entrants[:shift]:
+        # In another order each round, the same in each run: nobody always follows the same one.
+        for contender in random.Random(round_).sample(entrants, len(entrants)):
             row = rows[contender]
             if "error" in row:
                 continue
@@ -104,8 +107,7 @@ def contest(
     for contender, row in rows.items():
         if "error" not in row:
             row |= _last_fault(pool, contender)
-    if not is_quick:
-        limits.append(machine.limits(n_threads))
+    limits.append(measured(n_threads))
     pool.forget()
     return {
         "problem": problem.name,
@@ -153,9 +155,11 @@ def _checked(ask: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], dict[st
     try:
         answer = ask()
         answer["problem"].check(answer["sample"])
+        if "again" in answer:
+            answer["problem"].check(answer["again"])
     except WorkerError as error:
         return {}, {"error": last_line(error)}
-    except AssertionError as error:
+    except Exception as error:  # noqa: BLE001  # whatever a check makes of nonsense
         return {}, {"error": f"wrong result: {last_line(error)}", "is_wrong": True}
     return answer, {}
 

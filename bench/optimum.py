@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import optima
 from measure import OWN, Contender, Pool, contenders, last_line, shown
+from modes import REFERENCES, reads_bytes
 from optima import Optimum, Path
 from reference import objectives
 from worker import WorkerError
 
 ROUNDS = 3  # of our own, before, among and after the others; those have one each
+ROUNDING = 1e-3  # of a gap that is the difference of two objectives
 # Hessians of (d + 1) k parameters that are worth a try.
 CHOLESKY_PARAMETERS = 2000
 NO_SPARSE = {"tensorflow", "jax", "sklearnex"}  # their code here, or they themselves
@@ -38,7 +40,7 @@ class Course:
         return [
             contender
             for contender in contenders(pool, problem, self.n_threads)
-            if contender.mode not in ("tight", "minima")
+            if contender.mode not in REFERENCES
             and can_enter(contender.library, contender.mode, problem)
             and (contender.library == OWN or not self.is_ours_alone)
         ]
@@ -73,7 +75,9 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def can_enter(library: str, mode: str, problem: Optimum) -> bool:
-    if "uint8" in mode and (problem.data != "images" or (library == "sklearn" and problem.C != 1)):
+    if reads_bytes(mode) and (
+        problem.data != "images" or (library == "sklearn" and problem.C != 1)
+    ):
         return False
     if problem.is_sparse and library in NO_SPARSE:
         return False
@@ -144,11 +148,18 @@ def _tight(pool: Pool, problem: Optimum, n_threads: int) -> dict[str, float] | N
 
 
 def path(pool: Pool, problem: Path, course: Course) -> dict[str, Any]:
-    """Seconds for all models of a path, each to the same gap."""
+    """Seconds for all models of a path, each to the same gap.
+
+    The minima are the lowest objectives of all. Others are stopped at what a tight path of ours has.
+    """
     found = [c for c in course.entrants(pool, problem) if c.n_threads == course.n_threads]
-    worker = pool.worker(OWN, course.n_threads)
-    minima = _objectives(problem, worker.time_path(problem, "minima", None))
     rows: dict[Contender, dict[str, Any]] = {c: _row(pool, c) | {"seconds": []} for c in found}
+    values: dict[Contender, list[list[float]]] = {c: [] for c in found}
+    try:
+        worker = pool.worker(OWN, course.n_threads)
+        oracle = _objectives(problem, worker.time_path(problem, "minima", None))
+    except WorkerError as error:
+        rows, oracle = {c: _row(pool, c) | {"error": last_line(error)} for c in found}, []
     for round_ in range(course.rounds):
         for contender in found:
             row = rows[contender]
@@ -156,15 +167,23 @@ def path(pool: Pool, problem: Path, course: Course) -> dict[str, Any]:
                 continue
             try:
                 worker = pool.worker(contender.library, contender.n_threads)
-                answer = worker.time_path(problem, contender.mode, minima)
+                answer = worker.time_path(problem, contender.mode, oracle)
             except WorkerError as error:
                 row["error"] = last_line(error)
                 continue
-            values = _objectives(problem, answer)
             row["seconds"].append(answer["seconds"])
-            row["models"] = len(values)
-            gaps = [v / m - 1 for v, m in zip(values, minima, strict=False)]
-            row["worst gap"] = max(gaps, default=None)
+            values[contender].append(_objectives(problem, answer))
+    minima = [
+        min([m, *(v[i] for runs in values.values() for v in runs if i < len(v))])
+        for i, m in enumerate(oracle)
+    ]
+    for contender, runs in values.items():
+        gaps = [v / m - 1 for run in runs for v, m in zip(run, minima, strict=False)]
+        row = rows[contender]
+        row["models"] = min(map(len, runs), default=0)
+        row["worst gap"] = max(gaps, default=None)
+        if contender.library == OWN and max(gaps, default=0.0) > problem.gaps[0] * (1 + ROUNDING):
+            row |= {"error": f"a gap of {max(gaps):.1e}", "is_wrong": True}
     pool.forget()
     return {
         "problem": problem.name,

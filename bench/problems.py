@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from data import Array, digits, floats, normal, some_rows, words
+from modes import reads_bytes
 from reference import distance, quality, softmax, trained
 
 BATCHES = (1, 10, 32, 100, 256, 1024, 8192)
@@ -46,7 +47,7 @@ class Epoch:
 
     def traffic(self, mode: str) -> dict[str, float]:
         """Bytes that no implementation can avoid: X is read once."""
-        return {"read": self.work * self.d * (1 if "uint8" in mode else 4)}
+        return {"read": self.work * self.d * (1 if reads_bytes(mode) else 4)}
 
     def shortened(self) -> Epoch:
         return replace(self, n=self.few) if 0 < self.few < self.n else self
@@ -198,7 +199,9 @@ class _Predict:
     def check(self, sample: Array) -> None:
         logits = self.logits()
         assert sample.shape == (self.n,), sample.shape
-        chosen = logits[np.arange(self.n), sample.astype(np.int64)]
+        assert sample.dtype.kind in "iu", sample.dtype
+        assert sample.min() >= 0 and sample.max() < logits.shape[1], f"{self}: no such class"  # noqa: PT018
+        chosen = logits[np.arange(self.n), sample]
         # Of two classes whose logits are equal up to rounding either may win.
         assert (chosen >= logits.max(axis=1) - 1e-4).all(), f"{self}: wrong classes"
 
@@ -221,7 +224,7 @@ class Predict(_Predict):
         return 2.0 * self.n * self.d * self.k
 
     def traffic(self, mode: str) -> dict[str, float]:
-        return {"read": self.n * self.d * (1.0 if "uint8" in mode else 4.0)}
+        return {"read": self.n * self.d * (1.0 if reads_bytes(mode) else 4.0)}
 
     def images(self) -> Array:
         return digits(self.n, self.d, self.k)[0]

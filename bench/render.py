@@ -7,6 +7,7 @@ import statistics
 from typing import Any
 
 from measure import OWN
+from modes import is_core, reads_bytes
 from optimum import gaps_of, seconds_to
 
 Row = dict[str, Any]
@@ -38,9 +39,9 @@ def markdown(name: str, results: dict[str, Any], aims: list[list[str]]) -> str:
     if "optimum" in results:
         lines += ["", "## Optimum", "", *_provenance(results["optimum"])]
         for found in results["optimum"]["races"]:
-            lines += ["", *_race(found, results["optimum"]["date"])]
+            lines += ["", *_race(found, results["optimum"])]
         for found in results["optimum"]["paths"]:
-            lines += ["", *_path(found, results["optimum"]["date"])]
+            lines += ["", *_path(found, results["optimum"])]
     if "footprint" in results:
         lines += ["", "## Footprint", "", *_provenance(results["footprint"]), ""]
         figures = results["footprint"]["figures"]
@@ -71,18 +72,21 @@ def ratio(row: Row, other: Row) -> float:
 def fastest_peer(rows: list[Row], ours: Row) -> Row | None:
     """The fastest in any mode that reads what ours does: of float32 those that read float32."""
     return max(
-        (
-            r
-            for r in rows
-            if is_valid(r) and not is_own(r) and (reads_bytes(ours) or not reads_bytes(r))
-        ),
+        (r for r in rows if is_valid(r) and not is_own(r) and _may_meet(ours, r)),
         key=rate,
         default=None,
     )
 
 
-def reads_bytes(row: Row) -> bool:
-    return "uint8" in row["mode"]
+def _best_of_ours(rows: list[Row], other: Row) -> Row | None:
+    """The fastest of ours that users call, and that reads what the other one does."""
+    ours = [r for r in rows if is_valid(r) and is_own(r) and not is_core(r["mode"])]
+    return max((r for r in ours if _may_meet(other, r)), key=rate, default=None)
+
+
+def _may_meet(row: Row, other: Row) -> bool:
+    """Whose X is float32 is not compared with those that read bytes."""
+    return reads_bytes(row["mode"]) or not reads_bytes(other["mode"])
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -144,7 +148,7 @@ def _glance(contests: list[dict[str, Any]]) -> list[str]:
         rows = found["rows"]
         most = max(row["n_threads"] for row in rows)
         for row in filter(is_valid, filter(is_own, rows)):
-            if row["n_threads"] != most or (found["kind"] == "epoch" and "core" in row["mode"]):
+            if row["n_threads"] != most or (found["kind"] == "epoch" and is_core(row["mode"])):
                 continue
             peer = fastest_peer(rows, row)
             single = [
@@ -208,9 +212,9 @@ def _earlier_call(found: dict[str, Any], section: dict[str, Any]) -> str:
 
 def _contest(found: dict[str, Any], section: dict[str, Any]) -> list[str]:
     rows = sorted(filter(is_valid, found["rows"]), key=rate, reverse=True)
-    best = next((row for row in rows if is_own(row)), None)
     table = []
     for row in rows:
+        best = _best_of_ours(rows, row)
         seconds = row["seconds"]
         mode = row["mode"] + (f" ({row['work']:,.0f} images only)" if row["is_shortened"] else "")
         table.append([
@@ -264,7 +268,7 @@ def _sweep(sweep: dict[str, Any]) -> list[str]:
     return _table([axis, "images", *columns], table)
 
 
-def _race(found: dict[str, Any], date: str) -> list[str]:
+def _race(found: dict[str, Any], section: dict[str, Any]) -> list[str]:
     """Seconds of each contender to each gap, and how many times faster our best is to the same gap."""
     rows = [row for row in found["rows"] if any(row.get("traces", ()))]
     times = [[seconds_to(found, row, gap) for gap in found["gaps"]] for row in rows]
@@ -301,7 +305,7 @@ def _race(found: dict[str, Any], date: str) -> list[str]:
         f"F* = {found['minimum']:.9g}"
         + (f", proven to a gap of {proven:.1e}" if proven is not None else "")
         + f"; at most {found['cap']:g} s for each{_longer(found)}. In brackets: the time as a multiple of our best."
-        + _when(found, date),
+        + _when(found, section),
         "",
     ]
     lines += _table(head, table)
@@ -314,14 +318,18 @@ def _longer(found: dict[str, Any]) -> str:
     return f" ({longest:g} for scikit-learn's default)" if longest > found["cap"] else ""
 
 
-def _when(found: dict[str, Any], date: str) -> str:
+def _when(found: dict[str, Any], section: dict[str, Any]) -> str:
     """Say so where all ran before, or where ours have run again without the others."""
-    text = f" Of an earlier call, {found['date']}." if found.get("date", date) != date else ""
+    text, call = "", found.get("call")
+    if call and (call["date"], call["command"]) != (section["date"], section["command"]):
+        text = f" Of an earlier call, {call['date']}, at {call['commit']}, `{call['command']}`."
+    elif found.get("date", section["date"]) != section["date"]:
+        text = f" Of an earlier call, {found['date']}."
     return text + (f" The others ran before, {found['others']}." if "others" in found else "")
 
 
-def _path(found: dict[str, Any], date: str) -> list[str]:
-    rows = [row for row in found["rows"] if row.get("seconds")]
+def _path(found: dict[str, Any], section: dict[str, Any]) -> list[str]:
+    rows = [row for row in found["rows"] if row.get("seconds") and not row.get("is_wrong")]
     best = min(
         (
             statistics.median(r["seconds"])
@@ -346,7 +354,7 @@ def _path(found: dict[str, Any], date: str) -> list[str]:
         ])  # fmt: skip
     head = "library|mode|threads|seconds|models|largest gap|as a multiple of our best"
     lines = [f"### {found['problem']}", ""]
-    lines += [f"Each model to a gap of {found['gap']:.0e}." + _when(found, date), ""]
+    lines += [f"Each model to a gap of {found['gap']:.0e}." + _when(found, section), ""]
     lines += _table(head.split("|"), table)
     lines += [f"- {r['library']}, {r['mode']}: {r['error']}" for r in found["rows"] if "error" in r]
     return lines

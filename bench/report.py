@@ -13,6 +13,7 @@ import re
 import shlex
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ import problems
 import render
 import scaling
 import targets
-from measure import Effort, Pool, contenders, contest, shown
+from measure import OWN, Effort, Pool, contenders, contest, shown
 
 HERE = Path(__file__).parent
 SECTIONS = ("epoch", "kernels", "inference", "scaling", "footprint", "optimum")
@@ -135,7 +136,8 @@ def _folder(options: argparse.Namespace) -> Path:
     default = HERE.parent / "build/bench" if options.quick else HERE / "results"
     folder = Path(options.output or default)
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    with tempfile.TemporaryFile(dir=folder):  # fails now, not after an hour
+        return folder
 
 
 def _earlier(path: Path, options: argparse.Namespace, facts: dict[str, str]) -> dict[str, Any]:
@@ -153,6 +155,12 @@ def _earlier(path: Path, options: argparse.Namespace, facts: dict[str, str]) -> 
     if options.from_json:
         return results
     n_threads = options.threads or int(facts["threads"])
+    for section, found in results.items():
+        if options.problem and found.get("data") != _data():
+            raise ValueError(
+                f"{path} has results ({section}) of {found.get('data')}, not of {_data()}: "
+                "give these a --name of their own"
+            )
     for section, then in headers.items():
         for fact in ("cpu", "cpu model", "instruction set"):
             if then.get(fact, facts[fact]) != facts[fact]:
@@ -167,11 +175,16 @@ def _earlier(path: Path, options: argparse.Namespace, facts: dict[str, str]) -> 
     return results
 
 
+def _data() -> str:
+    return "MNIST" if data.mnist_home() else "synthetic images, as sparse as MNIST"
+
+
 def _run(
     section: str, options: argparse.Namespace, facts: dict[str, str], pool: Pool
 ) -> dict[str, Any]:
     n_threads = options.threads or int(facts["threads"])
-    effort = Effort(options.rounds or (2 if options.quick else 9), 0.01 if options.quick else 0.1)
+    rounds, min_seconds = (2, 0.01) if options.quick else (9, 0.1)
+    effort = Effort(options.rounds or rounds, min_seconds, options.quick)
     if section == "scaling":
         effort = replace(effort, rounds=min(effort.rounds, scaling.ROUNDS))
     if section == "optimum":
@@ -180,21 +193,22 @@ def _run(
         "date": datetime.date.today().isoformat(),
         "command": shlex.join(["python", "bench/report.py", *sys.argv[1:]]),
         "machine": facts,
-        "data": "MNIST" if data.mnist_home() else "synthetic images, as sparse as MNIST",
+        "data": _data(),
         "n_threads": n_threads,
         "rounds": effort.rounds,
         "min_seconds": effort.min_seconds,
     }
     if section == "footprint":
         return found | {"figures": footprint.measure(effort.rounds, n_threads)}
+    call = {key: found[key] for key in ("date", "command", "rounds")}
+    call["commit"] = facts["commit"]
     if section == "optimum":
         course = optimum.Course(n_threads, effort.rounds, options.ours)
-        found |= optimum.measure(pool, course, options.quick, options.problem)
+        measured = optimum.measure(pool, course, options.quick, options.problem)
+        found |= {kind: [one | {"call": call} for one in measured[kind]] for kind in measured}
     elif section == "scaling":
         found["sweeps"] = scaling.measure(pool, n_threads, effort, options.quick)
     else:
-        call = {key: found[key] for key in ("date", "command", "rounds")}
-        call["commit"] = facts["commit"]
         found["contests"] = [
             shown(contest(pool, p, contenders(pool, p, n_threads), n_threads, effort))
             | {"call": call}
@@ -213,10 +227,12 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def _count_wrong(results: dict[str, Any]) -> int:
-    """The exit status: how many contenders gave wrong results."""
-    contests = [c for section in results.values() for c in section.get("contests", [])]
-    contests += [c for s in results.values() for w in s.get("sweeps", []) for c in w["contests"]]
-    return sum(row.get("is_wrong", False) for found in contests for row in found["rows"])
+    """The exit status: how many contenders gave wrong results, and how many of ours gave none."""
+    kinds = ("contests", "races", "paths")
+    found = [c for section in results.values() for kind in kinds for c in section.get(kind, [])]
+    found += [c for s in results.values() for w in s.get("sweeps", []) for c in w["contests"]]
+    rows = [row for contest in found for row in contest["rows"]]
+    return sum(row.get("is_wrong", "error" in row and row["library"] == OWN) for row in rows)
 
 
 if __name__ == "__main__":

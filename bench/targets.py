@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import problems
+from footprint import CORE_CALL, UFUNC_CALL, memory_name
 from render import (
     fastest_peer,
     is_own,
@@ -52,29 +54,30 @@ CONTESTS: list[tuple[str, str, str, float]] = [
 FOOTPRINT: list[tuple[str, float]] = [
     ("import after NumPy (ms)", 30.0),
     ("fit beyond the core, float32 (ms)", 1.0),
-    ("memory that a fit adds, float32 (MB)", 4.0),
-    ("memory that a fit adds, uint8 (MB)", 4.0),
+    (memory_name("float32"), 4.0),
+    (memory_name("uint8"), 4.0),
 ]
 # A ratio of medians that are all noise is off by this much on machines that others use too.
 THREADS_NOISE = 0.05
-CALL, UFUNC, MOST_CALLS = "call: core, one row (us)", "call: NumPy ufunc, one element (us)", 3.0
+MOST_CALLS = 3.0
 
 
 def rows(results: dict[str, Any]) -> Iterator[list[str]]:
-    """Workload, ours, aim, reached, met: of what the results have numbers for."""
+    """Workload, ours, aim, reached, met: of the sections that the results have."""
     contests = {
         c["problem"]: c for section in results.values() for c in section.get("contests", [])
     }
+    asked = [name for name, section in _sections().items() if section in results]
     for problem, mode, other, least in CONTESTS:
+        if problem not in asked or not any(name in contests for name in asked):
+            continue  # the small problems of --quick are others
         reached = _reached(contests[problem], mode, other) if problem in contests else None
-        if reached is None:
-            continue
         is_share = other.endswith(("bandwidth", "peak"))
-        aim, found = (
-            (f"{least:.0%} of {other}", percent(reached))
-            if is_share
-            else (f"{least:g}x {other}", f"{number(reached, 4)}x")
-        )
+        aim = f"{least:.0%} of {other}" if is_share else f"{least:g}x {other}"
+        if reached is None:
+            yield [problem, mode, aim, "not measured", "unknown"]
+            continue
+        found = percent(reached) if is_share else f"{number(reached, 4)}x"
         is_of_peers = other == "fastest peer"
         answer = _answer(reached >= least, [contests[problem]] if is_of_peers else [])
         yield [problem, mode, aim, found, answer]
@@ -84,10 +87,15 @@ def rows(results: dict[str, Any]) -> Iterator[list[str]]:
         if figures.get(name) is not None:
             value = figures[name]
             yield [name, "-", f"at most {most:g}", number(value), _answer(value <= most)]
-    if CALL in figures:
-        calls = figures[CALL] / figures[UFUNC]
+    if CORE_CALL in figures:
+        calls = figures[CORE_CALL] / figures[UFUNC_CALL]
         aim, found = f"at most {MOST_CALLS:g} NumPy ufunc calls", number(calls)
         yield ["call of one row", "core", aim, found, _answer(calls <= MOST_CALLS)]
+
+
+def _sections() -> dict[str, str]:
+    """Problem -> the section that it is in."""
+    return {p.name: section for section, found in problems.FULL.items() for p in found}
 
 
 def _threads(results: dict[str, Any]) -> Iterator[list[str]]:
@@ -104,7 +112,7 @@ def _threads(results: dict[str, Any]) -> Iterator[list[str]]:
         ]
         if singles:
             least, where = min(singles)
-            found = f"{number(least, 4)}x ({where})"
+            found = f"{number(least, 4)}x ({where}{_part(len(singles), len(problems.BATCHES))})"
             aim = "1x fastest peer at every batch"
             yield ["one thread", mode, aim, found, _answer(least >= 1.0, epochs)]
         gains = [
@@ -114,9 +122,21 @@ def _threads(results: dict[str, Any]) -> Iterator[list[str]]:
         ]
         if gains:
             least, where = min(gains)
-            found = f"{number(least, 4)}x ({where})"
+            n_all = sum(_has_both(c, mode) for c in [*epochs, *sizes])
+            found = f"{number(least, 4)}x ({where}{_part(len(gains), n_all)})"
             aim = f"1x 1 thread at every size, but for noise of {THREADS_NOISE:.0%}"
             yield ["all threads", mode, aim, found, _answer(least >= 1.0 - THREADS_NOISE)]
+
+
+def _has_both(contest: dict[str, Any], mode: str) -> bool:
+    """Whether ours run on one thread and on more, and be it that one has failed."""
+    ours = [row for row in contest["rows"] if is_own(row) and row["mode"] == mode]
+    return len({row["n_threads"] for row in ours}) > 1
+
+
+def _part(n: int, n_all: int) -> str:
+    """Said where some are missing, or have failed."""
+    return f"; {n} of {n_all} measured" if n < n_all else ""
 
 
 def _reached(contest: dict[str, Any], mode: str, other: str) -> float | None:

@@ -21,9 +21,14 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from race import TimeUp, Trace
+from race import TimeUp, Trace, WarmUp
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 class WorkerError(RuntimeError):
@@ -54,7 +59,11 @@ class Worker:
         return float(self._ask("turn", mode))
 
     def last(self, mode: str) -> dict[str, Any]:
-        """The result of the last call in the last turn, as `prepare` gives that of the first."""
+        """The result of the last call in the last turn, as `prepare` gives that of the first.
+
+        And that of one more, after what the last one returned has been spoilt: it may be a buffer that
+        is used again, and still hold the result of the first call.
+        """
         return dict(self._ask("last", mode))
 
     def trace(self, problem: Any, mode: str, cap: float) -> list[tuple[float, Any]]:
@@ -132,12 +141,17 @@ class _Child:
         return seconds
 
     def last(self, mode: str) -> dict[str, Any]:
-        problem, *_ = self._contests[mode]
-        return {"problem": problem, "sample": problem.sample(self._last.pop(mode))}
+        problem, run, _ = self._contests[mode]
+        result = self._last.pop(mode)
+        sample = problem.sample(result)
+        _spoil(result)
+        return {"problem": problem, "sample": sample, "again": problem.sample(run())}
 
     def trace(self, problem: Any, mode: str, cap: float) -> list[tuple[float, Any]]:
         trace = Trace(cap)
         _, run = self._library.prepare(problem, mode)
+        with contextlib.suppress(TimeUp):
+            run(WarmUp())
         gc.collect()
         trace.start()
         with contextlib.suppress(TimeUp):
@@ -167,6 +181,16 @@ def _time(run: Any, n_calls: int) -> tuple[float, Any]:
         run()
     result = run()
     return (time.perf_counter() - started) / n_calls, result
+
+
+def _spoil(result: Any) -> None:
+    """Write nonsense into the arrays of a result, as far as they can be written to."""
+    for part in result if isinstance(result, list | tuple) else [result]:
+        nonsense = -1 if "int" in str(getattr(part, "dtype", "")) else math.nan
+        fill = getattr(part, "fill", None) or getattr(part, "fill_", None)
+        if fill:
+            with contextlib.suppress(ValueError, RuntimeError):  # read-only, or PyTorch's inference
+                fill(nonsense)
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO, library_name: str, n_threads: int) -> None:

@@ -145,7 +145,9 @@ def _matmul_eager(problem: Any) -> Any:
     import tensorflow as tf
 
     a, b = map(tf.constant, problem.stored())
-    return lambda: tf.matmul(a, b, transpose_a=problem.transposed)
+    if problem.transposed:  # a' b takes 3.5 times as long
+        return lambda: tf.transpose(tf.matmul(b, a, transpose_a=True))
+    return lambda: tf.matmul(a, b)
 
 
 def _matmul_xla(problem: Any) -> Any:
@@ -195,7 +197,6 @@ def _optimum(problem: Any, xla: bool) -> Any:
         loss, dW, db = value_and_gradient(W.astype(np.float32), b.astype(np.float32))
         return float(loss), np.concatenate([dW.numpy().ravel(), db.numpy()]).astype(np.float64)
 
-    function(np.zeros(size + problem.k))  # compiled before the clock starts
     return lambda trace: minimize(function, problem, trace, memory=10)
 
 
