@@ -34,10 +34,6 @@ class Optimum:
         """Those of our fits: a loose one, for the chart, and then each gap."""
         return (1e-1, *self.gaps)
 
-    def cap_of(self, library: str, mode: str) -> float:
-        is_default = library == "sklearn" and mode.startswith("lbfgs")
-        return max(self.cap, self.long_cap if is_default else 0.0)
-
     @property
     def is_sparse(self) -> bool:
         return self.data == "words"

@@ -12,6 +12,7 @@ import statistics
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import libraries
 import numpy as np
 import optima
 from measure import OWN, Contender, Pool, contenders, last_line, shown
@@ -22,10 +23,6 @@ from worker import WorkerError
 
 ROUNDS = 3  # of our own, before, among and after the others; those have one each
 ROUNDING = 1e-3  # of a gap that is the difference of two objectives
-# Hessians of (d + 1) k parameters that are worth a try.
-CHOLESKY_PARAMETERS = 2000
-NO_SPARSE = {"tensorflow", "jax", "sklearnex"}  # their code here, or they themselves
-NO_MANY_CLASSES = {"saga", "newton-cg"}  # minutes
 
 
 @dataclass(frozen=True)
@@ -75,17 +72,8 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def can_enter(library: str, mode: str, problem: Optimum) -> bool:
-    if reads_bytes(mode) and (
-        problem.data != "images" or (library == "sklearn" and problem.C != 1)
-    ):
-        return False
-    if problem.is_sparse and library in NO_SPARSE:
-        return False
-    if isinstance(problem, Path) and library == "sklearn":
-        return (mode == "LogisticRegressionCV") == bool(problem.n_folds)
-    if mode == "newton-cholesky":
-        return (problem.d + 1) * problem.k <= CHOLESKY_PARAMETERS and not problem.is_sparse
-    return problem.k < 1000 or (mode not in NO_MANY_CLASSES and library != "cyanure")
+    has_bytes = problem.data == "images"
+    return (has_bytes or not reads_bytes(mode)) and libraries.load(library).enters(mode, problem)
 
 
 def race(pool: Pool, problem: Optimum, course: Course) -> dict[str, Any]:
@@ -105,7 +93,8 @@ def race(pool: Pool, problem: Optimum, course: Course) -> dict[str, Any]:
             continue
         try:
             worker = pool.worker(contender.library, contender.n_threads)
-            cap = problem.cap_of(contender.library, contender.mode)
+            is_patient = contender.mode in libraries.load(contender.library).patient
+            cap = max(problem.cap, problem.long_cap if is_patient else 0.0)
             points = worker.trace(problem, contender.mode, cap)
         except WorkerError as error:
             row["error"] = last_line(error)
@@ -132,9 +121,7 @@ def race(pool: Pool, problem: Optimum, course: Course) -> dict[str, Any]:
 
 
 def _row(pool: Pool, contender: Contender) -> dict[str, Any]:
-    from libraries import load
-
-    return asdict(contender) | {"library": load(contender.library).title}
+    return asdict(contender) | {"library": libraries.load(contender.library).title}
 
 
 def _tight(pool: Pool, problem: Optimum, n_threads: int) -> dict[str, float] | None:

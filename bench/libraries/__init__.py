@@ -43,6 +43,9 @@ class Library:
     set_threads: Callable[[int], None]  # called once, before the first `prepare`
     slow: frozenset[str] = frozenset()  # modes that get problem.shortened()
     distribution: str = ""  # has the version, where the package has none
+    # Of races to the optimum: whether a mode takes part, and which ones get problem.long_cap.
+    enters: Callable[[str, Any], bool] = lambda mode, problem: True
+    patient: frozenset[str] = frozenset()
 
     def is_available(self) -> tuple[bool, str]:
         """Whether all packages are installed, and if not, which one is missing."""

@@ -47,4 +47,5 @@ LIBRARY = Library(
     modes={"optimum": {"auto": lambda problem: _optimum(problem, "auto")}},
     set_threads=_set_threads,
     distribution="cyanure",
+    enters=lambda mode, problem: problem.k < 1000,
 )

@@ -170,4 +170,5 @@ LIBRARY = Library(
         "optimum": {"L-BFGS, jit, memory 20": _optimum},
     },
     set_threads=_set_threads,
+    enters=lambda mode, problem: not problem.is_sparse,
 )

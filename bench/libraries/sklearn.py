@@ -11,8 +11,11 @@ import warnings
 from typing import Any
 
 import numpy as np
+from modes import reads_bytes
 
 from . import Library, limit_blas_threads, with_weights
+
+CHOLESKY_PARAMETERS = 2000  # Hessians of (d + 1) k parameters that are worth a try
 
 
 def _epoch(problem: Any) -> Any:
@@ -167,6 +170,16 @@ def _path(problem: Any) -> Any:
     return run
 
 
+def _enters(mode: str, problem: Any) -> bool:
+    if problem.kind == "path":
+        return (mode == "LogisticRegressionCV") == bool(problem.n_folds)
+    if reads_bytes(mode):
+        return bool(problem.C == 1)  # once will do
+    if mode == "newton-cholesky":
+        return bool((problem.d + 1) * problem.k <= CHOLESKY_PARAMETERS and not problem.is_sparse)
+    return bool(problem.k < 1000 or mode not in ("saga", "newton-cg"))  # minutes
+
+
 LIBRARY = Library(
     title="scikit-learn",
     packages=("sklearn",),
@@ -185,4 +198,8 @@ LIBRARY = Library(
     },
     set_threads=limit_blas_threads,
     slow=frozenset({"MLPClassifier"}),
+    enters=_enters,
+    patient=frozenset(
+        {"lbfgs", "lbfgs, uint8 / 255"}
+    ),  # the default, which is what most people have
 )

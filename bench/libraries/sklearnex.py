@@ -43,4 +43,5 @@ LIBRARY = Library(
     modes={"optimum": {"lbfgs": _optimum}},
     set_threads=_set_threads,
     distribution="scikit-learn-intelex",
+    enters=lambda mode, problem: not problem.is_sparse,
 )

@@ -226,4 +226,5 @@ LIBRARY = Library(
     },
     set_threads=set_threads,
     slow=frozenset({"session loop (the tutorial)", "function per step"}),
+    enters=lambda mode, problem: not problem.is_sparse,
 )
