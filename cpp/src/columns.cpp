@@ -26,7 +26,6 @@ class Strips {
     return ceil_div(columns.end, columns.n_inner) - columns.begin / columns.n_inner;
   }
   std::ptrdiff_t count() const { return count_; }
-  std::ptrdiff_t width() const { return width_; }
   Range operator[](std::ptrdiff_t strip) const {
     const std::ptrdiff_t outer = (first_outer_ + strip / per_outer_) * columns_.n_inner;
     const std::ptrdiff_t begin = outer + strip % per_outer_ * width_ - shift_;
@@ -56,7 +55,8 @@ bool goes_across(const Columns& columns, int n_threads) {
                                        has_lines<T>(columns, 1, n_threads));
 }
 
-// Of strips that stay in the cache, and are enough for all threads.
+// Of strips that stay in the cache, and are enough for all threads. Where these have less than a
+// line each, as many columns as they have.
 template <class T>
 std::ptrdiff_t strip_width(const Columns& columns, bool across, int n_threads) {
   constexpr std::ptrdiff_t kScratchBytes = 256 << 10, kStripLines = kStripBytes / 64;
@@ -72,7 +72,11 @@ std::ptrdiff_t strip_width(const Columns& columns, bool across, int n_threads) {
     return n_lines * 64 * columns.n <= kScratchBytes && has_lines<T>(columns, n_lines, n_threads);
   };
   while (n_lines > 1 && !fits()) n_lines /= 2;
-  return across || has_lines<T>(columns, 1, n_threads) ? n_lines * kLine<T> : 1;
+  if (across || has_lines<T>(columns, 1, n_threads)) return n_lines * kLine<T>;
+  const std::ptrdiff_t most = kScratchBytes / (static_cast<std::ptrdiff_t>(sizeof(T)) * columns.n);
+  const std::ptrdiff_t n_parts = ceil_div(n_threads, Strips::n_outer_of(columns));
+  return std::clamp<std::ptrdiff_t>(ceil_div(columns.n_inner, n_parts), 1,
+                                    std::max<std::ptrdiff_t>(most, 1));
 }
 
 // across: of columns; along: of rows, where they lie, or to sums if kReduces.
@@ -86,9 +90,9 @@ void in_strips(const T* x, const Columns& columns, T* out, int n_threads, const 
       static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(x) / sizeof(T)) % kLine<T>;
   const std::ptrdiff_t n = columns.n, n_inner = columns.n_inner;
   const bool is_across = goes_across<T>(columns, n_threads);
-  const Strips strips(columns, strip_width<T>(columns, is_across, n_threads), before);
-  const std::ptrdiff_t scratch_width =
-      is_across ? round_up(strips.width(), kLine<T>) : strips.width();
+  const std::ptrdiff_t width = strip_width<T>(columns, is_across, n_threads);
+  const Strips strips(columns, width, width < kLine<T> ? 0 : before);
+  const std::ptrdiff_t scratch_width = is_across ? round_up(width, kLine<T>) : width;
   const std::ptrdiff_t scratch_size = n > kShortLength ? padded<T>(scratch_width * n) : 0;
   AlignedBuffer<T> scratch(scratch_size * n_threads);
   const auto work_on = [&](Range strip, T* rows) {
@@ -100,8 +104,7 @@ void in_strips(const T* x, const Columns& columns, T* out, int n_threads, const 
     (kernels.*along)(rows, count, n, kReduces ? to : rows);
     if (!kReduces) kernels.transpose(rows, n, 1, count, n, to, n_inner);
   };
-  const Cuts cuts =
-      row_tasks(strips.count(), kTaskNumbers / (strips.width() * n + 1) + 1, 1, n_threads);
+  const Cuts cuts = row_tasks(strips.count(), kTaskNumbers / (width * n + 1) + 1, 1, n_threads);
   Tasks tasks;
   parallel_region(n_threads, [&](int thread, int) {
     tasks.run(cuts.n_parts, [&](std::ptrdiff_t task) {

@@ -19,7 +19,7 @@ void multiply_rows(const KernelTable& table, const In* A, const StridedInputView
                    const StridedView<const T>& B, T* C, int n_threads) {
   const std::ptrdiff_t k = B.n_rows, n = B.n_cols;
   // B', class-major as W is; it may be so already.
-  const bool is_class_major = B.row_stride == 1 && B.col_stride == k;
+  const bool is_class_major = B.row_stride == 1 && (B.col_stride == k || n == 1);
   const auto transpose = [&](T* to) {
     arithmetic_kernels<T>(table).transpose(B.data, B.row_stride, B.col_stride, k, n, to, k);
   };

@@ -135,9 +135,10 @@ def logsumexp(
     TypeError, ValueError, numpy.exceptions.AxisError
         As for `softmax`.
     """
-    few = _core.logsumexp_of_few(x, None, n_threads) if type(axis) is int and axis == -1 else None
-    if few is not None:
-        return np.expand_dims(few, -1) if keepdims else few[()]
+    if type(axis) is int and (axis == -1 or _is_last(axis, x)):
+        few = _core.logsumexp_of_few(x, None, n_threads)
+        if few is not None:
+            return np.expand_dims(few, -1) if keepdims else few[()]
     threads = threads_or_default(n_threads)
     array, axis = _along(x, axis)
     result: _Array = np.empty(array.shape[:axis] + array.shape[axis + 1 :], array.dtype)
@@ -281,11 +282,16 @@ def _along_axis(
     out: _Array | None,
     n_threads: int | None,
 ) -> _Array:
-    few = kernel_of_few(x, out, n_threads) if type(axis) is int and axis == -1 else None
-    if few is not None:
-        return few
+    if type(axis) is int and (axis == -1 or _is_last(axis, x)):
+        few = kernel_of_few(x, out, n_threads)
+        if few is not None:
+            return few
     threads = threads_or_default(n_threads)
     array, axis = _along(x, axis)
+    if array is not x and axis == array.ndim - 1:  # now it may be plain
+        few = kernel_of_few(array, out, n_threads)
+        if few is not None:
+            return few
     blocks = _blocks(array, axis)
 
     def compute(result: _Array) -> None:
@@ -296,6 +302,11 @@ def _along_axis(
     # that they read.
     is_same = isinstance(out, np.ndarray) and _is_same_memory(out, blocks)
     return _into(out, array.shape, array.dtype, () if is_same else (blocks,), compute)
+
+
+def _is_last(axis: int, x: ArrayLike) -> bool:
+    """Whether an axis from the front is the last one of a plain array."""
+    return type(x) is np.ndarray and 0 <= axis == x.ndim - 1
 
 
 def _compute(

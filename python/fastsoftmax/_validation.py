@@ -38,7 +38,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool, sparse: bool = False) -> _Ar
     sorted columns.
     """
     if _accepted_as_it_is(estimator, X, reset):
-        return X  # type: ignore[no-any-return]
+        return X if type(X) is np.ndarray and X.dtype in STORAGE_DTYPES else as_numbers(X, "X")
     if sparse and not reset and _is_known_csr(estimator, X):
         return cast(_Array, X)  # SciPy has no types
     refuse_masked(X, "X")
@@ -58,14 +58,13 @@ def check_X(estimator: Any, X: Any, *, reset: bool, sparse: bool = False) -> _Ar
 
 
 def _accepted_as_it_is(estimator: Any, X: Any, reset: bool) -> bool:
-    """Whether `X` is a plain array that passes all checks unchanged; if so, the attributes are set.
+    """Whether `X` is an array of numbers that passes all checks unchanged; if so, the attributes are set.
 
-    It takes 0.4 microseconds to see that. scikit-learn's checks take 52, a row's prediction 1.
+    It takes 0.4 microseconds to see that. scikit-learn's checks take 52 to 370, a row's prediction 1.
     """
-    if type(X) is not np.ndarray or X.dtype not in STORAGE_DTYPES or X.ndim != 2 or X.size == 0:
+    if type(X) is not np.ndarray and type(X) is not np.memmap:
         return False
-    flags = X.flags
-    if not (flags.c_contiguous and flags.aligned):
+    if X.dtype.kind not in "fuib" or X.ndim != 2 or X.size == 0:
         return False
     known = vars(estimator)
     if reset:

@@ -29,6 +29,14 @@ def roundabout(x):
     return x.view(Array)
 
 
+def the_long_way(function, *arguments, **options):
+    """What the softmax family gives where no array counts as one of few rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("softmax_of_few", "log_softmax_of_few", "logsumexp_of_few"):
+            patch.setattr(_core, name, lambda *_: None)
+        return np.asarray(function(*arguments, **options))
+
+
 COPIED = {
     "Fortran": np.asfortranarray,
     "columns backwards": lambda X: np.ascontiguousarray(X[:, ::-1])[:, ::-1],
@@ -131,6 +139,36 @@ def test_fit():
         clf.fit(X, y[:-1])
 
 
+@pytest.mark.parametrize("estimator", [SoftmaxClassifier, LogisticRegression])
+@pytest.mark.parametrize(
+    "form", [*COPIED, "bool", "uint16", ">f8", "memory map", "every second row"]
+)
+def test_arrays_of_numbers_need_no_more_checks(form, estimator, tmp_path, monkeypatch):
+    X, y = blobs(60, 5, 3)
+    makers = {
+        "bool": lambda X: X > 0,
+        "uint16": lambda X: np.abs(8 * X).astype(np.uint16),
+        ">f8": lambda X: X.astype(">f8"),
+        "memory map": lambda X: np.memmap(tmp_path / "X", X.dtype, "w+", shape=X.shape),
+        "every second row": lambda X: np.repeat(X, 2, axis=0)[::2],
+    }
+    given = (COPIED | makers)[form](X)
+    if form == "memory map":
+        given[:] = X
+    plain = np.array(given, dtype=np.float64 if given.dtype.itemsize > 4 else np.float32)
+    expected = estimator().fit(plain, y).predict_proba(plain)
+
+    def refuse(*arguments, **options):
+        raise AssertionError("it was called")
+
+    monkeypatch.setattr(fs._validation, "validate_data", refuse)
+    clf = estimator().fit(given, y)
+    assert clf.n_features_in_ == 5
+    assert_array_equal(clf.predict_proba(given), expected)
+    with pytest.raises(AssertionError, match="it was called"):
+        clf.predict(given[:, :4])
+
+
 def test_still_refused():
     X, y = blobs(60, 5, 3)
     clf = SoftmaxClassifier(random_state=0)
@@ -158,7 +196,7 @@ def test_still_refused():
 @pytest.mark.parametrize("shape", [(1, 4), (5, 33), (0, 3), (3, 0), (2, 70_000)])
 def test_softmax(name, dtype, shape):
     function, x = getattr(fs, name), random(shape, dtype)
-    expected = np.asarray(function(roundabout(x)))
+    expected = the_long_way(function, x)
     assert_array_equal(function(x), expected, strict=True)
     out = np.empty_like(x)
     assert function(x, out=out) is out
@@ -220,12 +258,41 @@ FEW = {  # the long way, and the call that it is for plain arrays
 def test_rows_of_few(name, dtype, shape):
     function, of_few = FEW[name]
     x = random(shape, dtype)
-    expected = np.asarray(function(roundabout(x)))
+    expected = the_long_way(function, x)
     for n_threads in (None, 1, 2, 4096):
         assert_array_equal(of_few(x, None, n_threads), expected, strict=True)
     out = np.empty_like(expected)
     assert of_few(x, out, None) is out
     assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("shape", [(7,), (5, 33), (2, 3, 4)])
+def test_few_rows_by_other_names(name, shape):
+    """The last axis counted from the front, and arrays that are plain once they are converted."""
+    function, x = FEW[name][0], random(shape).astype(np.float16)
+    expected = the_long_way(function, x)
+    gaps = np.repeat(x, 2, axis=0)[::2]
+    for given in (x, np.asfortranarray(x), x.astype(">f4"), roundabout(x.astype("f4")), gaps):
+        for axis in (-1, len(shape) - 1):
+            assert_array_equal(function(given, axis=axis), expected)
+    with pytest.raises(TypeError, match="axis must be one integer"):
+        function(x, axis=float(len(shape) - 1))
+    with pytest.raises(np.exceptions.AxisError):
+        function(x.astype(np.float32), axis=len(shape))
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_few_rows_onto_memory_that_they_share(name):
+    function, memory = FEW[name][0], random((8, 5))
+    for x_part, out_part in (
+        (slice(0, 6), slice(1, 7)),
+        (slice(1, 7), slice(0, 6)),
+        (slice(6), slice(6)),
+    ):
+        buffer = memory.copy()
+        expected = the_long_way(function, memory[x_part])
+        assert_array_equal(function(roundabout(buffer[x_part]), out=buffer[out_part]), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

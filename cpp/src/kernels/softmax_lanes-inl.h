@@ -58,6 +58,10 @@ struct RowGroup : LaneGroup<T> {
         for_half_columns<T>(n, [&](std::ptrdiff_t j) { load_half_columns(x + j, n, columns + j); });
         return;
       }
+      if (n_lanes == V::kLanes) {
+        load_few(x);
+        return;
+      }
     }
     for (std::ptrdiff_t j = 0; j < n; j += V::kLanes) {
       V square[V::kLanes];
@@ -77,6 +81,7 @@ struct RowGroup : LaneGroup<T> {
           store_half_columns(half, out + j, n);
         });
       }
+      if (n_lanes == V::kLanes) return store_few(out, f);
     }
     for (std::ptrdiff_t j = (n - 1) / V::kLanes * V::kLanes; j >= 0; j -= V::kLanes) {
       V square[V::kLanes];
@@ -95,6 +100,22 @@ struct RowGroup : LaneGroup<T> {
 
  private:
   bool takes_half_columns() const { return n_lanes == V::kLanes && n >= kHalfColumns<T>; }
+  // Fewer columns than half a square has, number by number.
+  void load_few(const T* x) {
+    for (std::ptrdiff_t j = 0; j < n; ++j) {
+      T lanes[V::kLanes];
+      for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) lanes[i] = x[i * n + j];
+      columns[j] = V::load(lanes);
+    }
+  }
+  template <class F>
+  void store_few(T* out, const F& f) const {
+    for (std::ptrdiff_t j = 0; j < n; ++j) {
+      T lanes[V::kLanes];
+      f(columns[j]).store(lanes);
+      for (std::ptrdiff_t i = 0; i < V::kLanes; ++i) out[i * n + j] = lanes[i];
+    }
+  }
 };
 
 // Columns side by side, their numbers a stride apart.
