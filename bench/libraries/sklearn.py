@@ -199,7 +199,6 @@ LIBRARY = Library(
     set_threads=limit_blas_threads,
     slow=frozenset({"MLPClassifier"}),
     enters=_enters,
-    patient=frozenset(
-        {"lbfgs", "lbfgs, uint8 / 255"}
-    ),  # the default, which is what most people have
+    # The default solver: it is what most people have.
+    patient=frozenset({"lbfgs", "lbfgs, uint8 / 255"}),
 )
