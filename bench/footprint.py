@@ -29,8 +29,8 @@ STARTS = {
 }
 
 
-def measure(rounds: int, n_threads: int, n: int = 60_000) -> dict[str, Any]:
-    """All of it; medians over `rounds` processes, or rounds within one where that is enough.
+def measure(rounds: int, n_threads: int, n: int) -> dict[str, Any]:
+    """All of it, of `n` images; medians over `rounds` processes, or rounds within one where that is enough.
 
     The memory is that of one fit each.
     """

@@ -199,7 +199,8 @@ def _run(
         "min_seconds": effort.min_seconds,
     }
     if section == "footprint":
-        return found | {"figures": footprint.measure(effort.rounds, n_threads)}
+        n = 6_000 if options.quick else 60_000
+        return found | {"figures": footprint.measure(effort.rounds, n_threads, n)}
     call = {key: found[key] for key in ("date", "command", "rounds")}
     call["commit"] = facts["commit"]
     if section == "optimum":
