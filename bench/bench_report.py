@@ -67,7 +67,7 @@ def test_a_quick_report(tmp_path):
         assert {"read", "copy"} <= found["limits"].keys() or len(found["limits"]) == 1
 
 
-def test_a_wrong_result_is_found_out(tmp_path):
+def test_a_wrong_result_is_found_out():
     class Problem:
         def check(self, sample):
             assert sample == 1

@@ -34,8 +34,6 @@ def measure(rounds: int, n_threads: int, n: int) -> dict[str, Any]:
 
     The memory is that of one fit each.
     """
-    sizes = (n // 60, n // 6, n)
-    memory = [_child("memory", size, n_threads) for size in sizes]
     starts = [_child("start") for _ in range(rounds)]
     return {
         **{
@@ -49,8 +47,8 @@ def measure(rounds: int, n_threads: int, n: int) -> dict[str, Any]:
         **_child("call", rounds),
         **{
             memory_name(dtype, "" if size == n else f", {size:,} images"): megabytes
-            for i, dtype in enumerate(DTYPES)
-            for size, megabytes in zip(sizes, (of_size[i] for of_size in memory), strict=True)
+            for size in (n // 60, n // 6, n)
+            for dtype, megabytes in zip(DTYPES, _child("memory", size, n_threads), strict=True)
         },
     }
 

@@ -155,8 +155,8 @@ def _earlier(path: Path, options: argparse.Namespace, facts: dict[str, str]) -> 
     if options.from_json:
         return results
     n_threads = options.threads or int(facts["threads"])
-    for section, found in results.items():
-        if options.problem and found.get("data") != _data():
+    for section, found in results.items() if options.problem else ():
+        if found.get("data") != _data():
             raise ValueError(
                 f"{path} has results ({section}) of {found.get('data')}, not of {_data()}: "
                 "give these a --name of their own"

@@ -67,10 +67,12 @@ def rows(results: dict[str, Any]) -> Iterator[list[str]]:
     contests = {
         c["problem"]: c for section in results.values() for c in section.get("contests", [])
     }
-    asked = [name for name, section in _sections().items() if section in results]
+    asked = {name for name, section in _sections().items() if section in results}
+    if not asked & contests.keys():
+        asked = set()  # the small problems of --quick are others
     for problem, mode, other, least in CONTESTS:
-        if problem not in asked or not any(name in contests for name in asked):
-            continue  # the small problems of --quick are others
+        if problem not in asked:
+            continue
         reached = _reached(contests[problem], mode, other) if problem in contests else None
         is_share = other.endswith(("bandwidth", "peak"))
         aim = f"{least:.0%} of {other}" if is_share else f"{least:g}x {other}"
